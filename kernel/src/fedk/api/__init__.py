@@ -1,0 +1,1 @@
+"""What a plugin author imports, and nothing else of the kernel."""

@@ -1,0 +1,147 @@
+"""How `rounds` reaches clients, and what they bring: the interface that `network` implements, and its words."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from fedk.blobs.reader import Span
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """A named blob that a task brings."""
+
+    sha256: bytes
+    size: int
+    codec: str = "safetensors"
+    inline: bytes | None = None  # where it is small enough
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What all tasks of one round and kind have in common: encoded once."""
+
+    project: str
+    session: str
+    session_name: str
+    kind: str
+    before: tuple[str, ...]
+    round: int
+    step: int
+    inputs: Mapping[str, Input]
+    settings: str  # a JSON object
+    wants: tuple[str, ...]
+    sets: tuple[str, ...]
+    remaining: Callable[[], float]  # seconds until the deadline, at the moment of sending
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """One task on its way to one client."""
+
+    task: str
+    client: str
+    seed: int
+    work: Work
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """The result is held durably."""
+
+    task: str
+    result_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The last word on a result; `outcome` is committed | recorded | rejected | failed | lost | cancelled."""
+
+    task: str
+    result_id: str
+    outcome: str
+    model: str = ""  # SESSION/ROUND
+    reason: str = ""
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SendFrom:
+    """This server has so many bytes of the result: send the rest."""
+
+    task: str
+    result_id: str
+    offset: int
+
+
+Reply = Receipt | Verdict | SendFrom
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A result that a client holds without a verdict."""
+
+    task: str
+    result_id: str
+    sha256: bytes
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Joining:
+    """A client that says hello."""
+
+    project: str
+    name: str
+    instance: str
+    attributes: Mapping[str, str]
+    capabilities: tuple[str, ...]
+    outbox: tuple[Kept, ...]
+    software: str
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """What the root answers: the client's id, and what to say of each kept result."""
+
+    client: str
+    replies: tuple[Reply, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Metrics of one kind of task, with what weighs them."""
+
+    num_examples: int
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A result whose bytes have passed intake and stand in the spool (written, not yet synced)."""
+
+    task: str
+    client: str
+    result_id: str
+    num_examples: int
+    metrics: Mapping[str, float]
+    sha256: bytes  # of all its blobs' bytes in the order of their sorted names
+    blobs: Mapping[str, tuple[Span, bytes]] = field(default_factory=dict)  # by name: where, and its sha256
+    norm: float = 0.0
+    max_abs: float = 0.0
+    before: Mapping[str, Measured] = field(default_factory=dict)
+    settings_read: tuple[str, ...] = ()
+    received: int = 0  # bytes on the wire
+
+
+class Clients(Protocol):
+    """The clients that are connected to this server. No call blocks or raises for a client that is not there."""
+
+    def offer(self, offer: Offer) -> None:
+        """Queue the task; `Runner.sent` is called when it is written to the client's stream."""
+
+    def cancel(self, client: str, task: str, reason: str) -> None:
+        """Take the task back, queued or sent."""
+
+    def reply(self, client: str, reply: Reply) -> None:
+        """Say it on the client's stream."""

@@ -1,0 +1,155 @@
+"""The rules of a session: what a session file or a REST body may say, with every default filled in."""
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from fedk.api.config import Duration
+
+VERSION = 1
+"""Of this schema; stored with each session."""
+
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
+
+
+class Table(BaseModel):
+    """A table of a session file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Clients(Table):
+    fraction: float = Field(1.0, gt=0, le=1, description="share of the clients present that is asked in a round")
+    min: int | None = Field(
+        None, ge=1, description="fewest clients present; below it the session waits (default: what the aggregator needs, at least 2)"
+    )
+    max: int | None = Field(None, ge=1, description="most clients asked in a round")
+    grace: Duration = Field(30.0, ge=0, description="a client lost for less than this still counts as present")
+    select: str = Field("random", description='"random", or an attribute to match: site == "north"')
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "Clients":
+        if self.min is not None and self.max is not None and self.max < self.min:
+            raise ValueError(f"max = {self.max} is below min = {self.min}")
+        selection(self.select)
+        return self
+
+
+class RoundRules(Table):
+    over_select: float = Field(1.0, ge=1, le=10, description="asked = target × this")
+    quorum: float = Field(1.0, gt=0, le=1, description="share of the target without which nothing is committed")
+    min_updates: int | None = Field(
+        None, ge=1, description="fewest updates of a commit (default: what the aggregator needs)"
+    )
+    deadline: Duration = Field(600.0, gt=0, description="from the first task delivered")
+    retries: int = Field(2, ge=0, description="attempts after the first; each keeps the accepted updates")
+    replace: bool = Field(True, description="replace a client that is gone or failed inside the round")
+
+
+class Async(Table):
+    buffer: int = Field(10, ge=1, description="updates a commit")
+    max_staleness: int = Field(20, ge=0, description="commits after which an answer is refused as stale")
+
+
+class ValidationRules(Table):
+    every: int = Field(1, ge=0, description="validate every this many models; 0: never")
+
+
+class Limits(Table):
+    max_abs: float | None = Field(
+        None, gt=0, description="largest |element| of an update's model (default: 1e6 × max(1, largest of the base))"
+    )
+    max_examples: int = Field(2**31, ge=1, description="largest num_examples")
+    max_norm: float | None = Field(None, gt=0, description="largest ‖delta‖₂")
+
+
+class Keep(Table):
+    keep: str = Field("verdict", pattern=r"^(verdict|all|last:[1-9][0-9]*)$", description='"verdict", "last:N" or "all"')
+
+
+class KeepModels(Table):
+    keep: str = Field("all", pattern=r"^(all|last:[1-9][0-9]*|every:[1-9][0-9]*)$", description='"all", "last:N", "every:N"')
+
+
+class Aggregation(BaseModel):
+    """`use`, and each driver's keys under its own name; the keys are checked by the driver's Config."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    use: str = Field("fedavg", description="the aggregator's entry-point name, or distribution:name")
+    plain: tuple[str, ...] = Field(
+        ("*running_mean", "*running_var", "*num_batches_tracked"),
+        description="tensors that are averaged only, by pattern",
+    )
+
+    def settings(self, name: str) -> dict[str, Any]:
+        """The keys given for the driver `name`."""
+        found = (self.model_extra or {}).get(name, {})
+        return dict(found) if isinstance(found, dict) else {}
+
+
+class Rules(BaseModel):
+    """A session's rules. `model` and `name` of a session file are not here: they name things, they rule nothing."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    rounds: int = Field(1, ge=1, description="how many to commit")
+    seed: Annotated[int, Field(ge=0, lt=2**63)] | None = Field(None, description="of all draws (default: drawn, stored)")
+    mode: Literal["sync", "async"] = Field("sync", description="rounds, or a buffer that is never awaited")
+    async_: Async = Field(Async(), alias="async")
+    clients: Clients = Clients()
+    round: RoundRules = RoundRules()
+    validation: ValidationRules = ValidationRules()
+    stop_when: str = Field("", description='a target such as "validate.accuracy >= 0.97", or "" for none')
+    aggregator: Aggregation = Aggregation()
+    limits: Limits = Limits()
+    updates: Keep = Keep()
+    models: KeepModels = KeepModels()
+    client_settings: dict[str, Any] = Field({}, description="JSON for clients with each task")
+    deterministic: bool = Field(False, description="exact accumulation: bit-identical models whatever the order")
+
+    @model_validator(mode="after")
+    def _parsed(self) -> "Rules":
+        stop_condition(self.stop_when)
+        return self
+
+    def settled(self, *, minimum: int, seed: int) -> "Rules":
+        """With the defaults that depend on the aggregator (`minimum`) and on a draw (`seed`) filled in."""
+        fewest = self.round.min_updates if self.round.min_updates is not None else minimum
+        clients = self.clients.min
+        if clients is None:
+            clients = max(2, minimum, fewest)
+            if self.clients.max is not None:
+                clients = min(clients, self.clients.max)
+        return self.model_copy(
+            update={
+                "seed": self.seed if self.seed is not None else seed,
+                "clients": self.clients.model_copy(update={"min": clients}),
+                "round": self.round.model_copy(update={"min_updates": fewest}),
+            }
+        )
+
+
+_CONDITION = re.compile(r"\s*([A-Za-z0-9_.-]+)\s*(>=|<=|>|<)\s*([-+0-9.eE]+)\s*")
+_SELECTION = re.compile(r"""\s*([A-Za-z0-9_.-]+)\s*(==|!=)\s*["']([^"']*)["']\s*""")
+
+
+def stop_condition(text: str) -> tuple[str, str, float] | None:
+    """(metric, comparison, number) of `stop_when`; None for ""."""
+    if not text.strip():
+        return None
+    match = _CONDITION.fullmatch(text)
+    if match is None:
+        raise ValueError(f'stop_when = "{text}" wants METRIC >= NUMBER (or <=, >, <), for example "validate.accuracy >= 0.97"')
+    return match[1], match[2], float(match[3])
+
+
+def selection(text: str) -> tuple[str, str, str] | None:
+    """(attribute, comparison, value) of `clients.select`; None for "random"."""
+    if text == "random":
+        return None
+    match = _SELECTION.fullmatch(text)
+    if match is None:
+        raise ValueError(f"""select = '{text}' wants "random" or ATTRIBUTE == "VALUE", for example site == "north\"""")
+    return match[1], match[2], match[3]

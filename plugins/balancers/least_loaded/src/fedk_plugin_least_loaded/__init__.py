@@ -1,0 +1,1 @@
+"""Places a client on the server with the fewest clients."""

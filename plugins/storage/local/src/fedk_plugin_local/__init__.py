@@ -1,0 +1,1 @@
+"""Model bytes in files of this machine."""
