@@ -22,7 +22,9 @@ class Table(BaseModel):
 class Clients(Table):
     fraction: float = Field(1.0, gt=0, le=1, description="share of the clients present that is asked in a round")
     min: int | None = Field(
-        None, ge=1, description="fewest clients present; below it the session waits (default: what the aggregator needs, at least 2)"
+        None,
+        ge=1,
+        description="fewest clients present; below it the session waits (default: what the aggregator needs, at least 2)",
     )
     max: int | None = Field(None, ge=1, description="most clients asked in a round")
     grace: Duration = Field(30.0, ge=0, description="a client lost for less than this still counts as present")
@@ -65,11 +67,15 @@ class Limits(Table):
 
 
 class Keep(Table):
-    keep: str = Field("verdict", pattern=r"^(verdict|all|last:[1-9][0-9]*)$", description='"verdict", "last:N" or "all"')
+    keep: str = Field(
+        "verdict", pattern=r"^(verdict|all|last:[1-9][0-9]*)$", description='"verdict", "last:N" or "all"'
+    )
 
 
 class KeepModels(Table):
-    keep: str = Field("all", pattern=r"^(all|last:[1-9][0-9]*|every:[1-9][0-9]*)$", description='"all", "last:N", "every:N"')
+    keep: str = Field(
+        "all", pattern=r"^(all|last:[1-9][0-9]*|every:[1-9][0-9]*)$", description='"all", "last:N", "every:N"'
+    )
 
 
 class Aggregation(BaseModel):
@@ -95,7 +101,9 @@ class Rules(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
     rounds: int = Field(1, ge=1, description="how many to commit")
-    seed: Annotated[int, Field(ge=0, lt=2**63)] | None = Field(None, description="of all draws (default: drawn, stored)")
+    seed: Annotated[int, Field(ge=0, lt=2**63)] | None = Field(
+        None, description="of all draws (default: drawn, stored)"
+    )
     mode: Literal["sync", "async"] = Field("sync", description="rounds, or a buffer that is never awaited")
     async_: Async = Field(Async(), alias="async")
     clients: Clients = Clients()
@@ -141,7 +149,9 @@ def stop_condition(text: str) -> tuple[str, str, float] | None:
         return None
     match = _CONDITION.fullmatch(text)
     if match is None:
-        raise ValueError(f'stop_when = "{text}" wants METRIC >= NUMBER (or <=, >, <), for example "validate.accuracy >= 0.97"')
+        raise ValueError(
+            f'stop_when = "{text}" wants METRIC >= NUMBER (or <=, >, <), for example "validate.accuracy >= 0.97"'
+        )
     return match[1], match[2], float(match[3])
 
 

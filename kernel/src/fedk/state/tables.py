@@ -86,6 +86,7 @@ sessions = Table(
     Column("status", String(16), nullable=False),
     Column("why", Text, nullable=False),
     Column("paused_by", String(16), nullable=False),  # "" | person | blocked
+    Column("closing", String(16), nullable=False),  # "" | due | selecting | asked: the last model's validation
     Column("head_round", Integer, nullable=False),
     Column("head_model", ID),
     Column("aggregator", NAME, nullable=False),
@@ -111,6 +112,9 @@ rounds = Table(
     Column("attempt", Integer, nullable=False),
     Column("step", Integer, nullable=False),
     Column("target", Integer, nullable=False),
+    Column("first_task", Integer, nullable=False),
+    Column("armed", Boolean, nullable=False),
+    Column("expired", Boolean, nullable=False),
     Column("deadline_at", Float),
     Column("remaining_s", Float),  # while the clock is stopped
     Column("opened_at", Float, nullable=False),
@@ -128,8 +132,8 @@ tasks = Table(
     Column("project", ID, nullable=False),
     Column("session", ID, nullable=False),
     Column("client", ID, nullable=False),
+    Column("number", Integer, nullable=False),  # in its session
     Column("kind", String(32), nullable=False),
-    Column("before", JSON, nullable=False),
     Column("asked_round", Integer, nullable=False),
     Column("attempt", Integer, nullable=False),
     Column("step", Integer, nullable=False),

@@ -1,0 +1,86 @@
+"""What the machine asks of the runner. Each is idempotent, and leaves after the transaction that holds its cause."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from fedk.rounds.states import Token
+
+
+@dataclass(frozen=True, slots=True)
+class Select:
+    """Draw up to `count` of `among`; answered by Selected."""
+
+    token: Token
+    count: int
+    among: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """Send the task to its client."""
+
+    task: str
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """Take the task back from its client."""
+
+    task: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Redeliver:
+    """Ask the client for the bytes of a result that it still keeps."""
+
+    task: str
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """Tell the client that its result is held durably."""
+
+    task: str
+
+
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """Tell the client how its task ended."""
+
+    task: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """Make model `token.round` of these tasks' results; answered by Folded or FoldFailed."""
+
+    token: Token
+    tasks: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """Answer with Timer(token) after the time that is left of `seconds`."""
+
+    token: Token
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Disarm:
+    """Stop the clock; what is left of it is kept."""
+
+    token: Token
+
+
+@dataclass(frozen=True, slots=True)
+class Emit:
+    """An entry of the event log."""
+
+    type: str
+    body: Mapping[str, Any] = field(default_factory=dict)
+
+
+Action = Select | Offer | Cancel | Redeliver | Receipt | Settle | Fold | Arm | Disarm | Emit

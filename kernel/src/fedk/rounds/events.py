@@ -1,0 +1,153 @@
+"""What may happen to a session. Time is an event."""
+
+from dataclasses import dataclass
+
+from fedk.rounds.states import Token
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Begin: the session waits for clients from now on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """A person pauses it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """A person lets a paused or failed session go on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """A person ends it for good."""
+
+
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """Something that it needs is missing; `why` names it."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unblocked:
+    """What it needed is back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Present:
+    """A client may be asked."""
+
+    client: str
+    validates: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """A client has been away for longer than the grace time, or said goodbye."""
+
+    client: str
+
+
+@dataclass(frozen=True, slots=True)
+class Selected:
+    """The answer to a Select: the clients drawn, and those that a gate does not admit to this round."""
+
+    token: Token
+    clients: tuple[str, ...]
+    vetoed: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """The task is on the client's stream."""
+
+    task: str
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """An answer whose bytes `holder` holds durably, and which passed intake."""
+
+    task: str
+    result_id: str
+    holder: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """An answer that intake, a formula or a gate does not take."""
+
+    task: str
+    reason: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskFailed:
+    """The client could not answer."""
+
+    task: str
+    reason: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Timer:
+    """A deadline that was armed has come."""
+
+    token: Token
+
+
+@dataclass(frozen=True, slots=True)
+class HolderLost:
+    """The bytes that `holder` held are gone."""
+
+    holder: str
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """The next model's bytes are durable; `enough` says why no further round is wanted, or ""."""
+
+    token: Token
+    enough: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FoldFailed:
+    """The fold gave no model; `damaged` names results whose bytes could not be read."""
+
+    token: Token
+    why: str
+    damaged: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """The state was read from its rows after a restart: derive every pending action again."""
+
+
+Event = (
+    Start
+    | Pause
+    | Resume
+    | Stop
+    | Blocked
+    | Unblocked
+    | Present
+    | Gone
+    | Selected
+    | Sent
+    | Result
+    | Refused
+    | TaskFailed
+    | Timer
+    | HolderLost
+    | Folded
+    | FoldFailed
+    | Recovered
+)

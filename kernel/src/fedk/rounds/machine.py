@@ -1,0 +1,474 @@
+"""The machine of a session: pure. No clock, no I/O, no asyncio; time is an event.
+
+`advance(state, events) -> (state, actions)`: one batch of events is one transaction; the actions leave after it.
+The table that it follows stands in docs/design.md.
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from math import ceil
+from typing import Any, Literal
+
+from fedk.rounds import actions as act
+from fedk.rounds import events as ev
+from fedk.rounds.states import ENDED, ROOT, End, Outcome, Round, Session, Task, Token
+
+CLOSING_STEP = 1
+"""Step of the tokens of the last validation."""
+
+
+def advance(state: Session, events: Iterable[ev.Event]) -> tuple[Session, list[act.Action]]:
+    """The state after `events`, and what to do about them. Stale and illegal events change nothing."""
+    step = _Step(state)
+    for event in events:
+        step.take(event)
+    while step.judge():
+        pass
+    return step.session(), step.actions
+
+
+def target(s: Session) -> int:
+    """How many updates the open round aims at; 0 while too few clients are present."""
+    rules, r = s.rules, s.round
+    if r is not None and r.no == 0:
+        return 1 if s.present else 0
+    if rules.mode == "async":
+        return rules.async_.buffer if len(s.present) >= fewest(s) else 0
+    pool = s.present | {t.client for t in s.accepted()}
+    if len(pool) < fewest(s):
+        return 0
+    wanted = round(rules.clients.fraction * len(pool - spoiled(s)))
+    if rules.clients.max is not None:
+        wanted = min(rules.clients.max, wanted)
+    return max(fewest(s), wanted)
+
+
+def fewest(s: Session) -> int:
+    """`clients.min`, settled."""
+    return s.rules.clients.min or 1
+
+
+def quorum(s: Session) -> int:
+    """Fewest updates that the open round may commit."""
+    if s.round is None or s.round.no == 0:
+        return 1
+    aim = s.rules.async_.buffer if s.rules.mode == "async" else s.round.target
+    share = ceil(s.rules.round.quorum * aim - 1e-9)  # 0.7 × 10 is 7.000000000000001
+    return max(s.rules.round.min_updates or 1, share)
+
+
+def opening(s: Session) -> list[Task]:
+    """The tasks of the open round since it was opened."""
+    r = s.round
+    return [t for t in s.tasks.values() if r and t.asked_round == r.no and t.number >= r.first_task]
+
+
+def spoiled(s: Session) -> frozenset[str]:
+    """F: clients whose tasks in this round failed or were refused too often to ask them again."""
+    often: dict[str, int] = {}
+    for t in opening(s):
+        if t.spoiled:
+            often[t.client] = often.get(t.client, 0) + 1
+    most = max(1, min(2, s.rules.round.retries))
+    return frozenset(c for c, n in often.items() if n >= most) - {t.client for t in s.accepted()}
+
+
+def drawn(s: Session) -> bool:
+    """Whether this attempt has had its first selection."""
+    return any(t.attempt == s.round.attempt for t in opening(s)) if s.round else False
+
+
+def free(s: Session) -> frozenset[str]:
+    """Clients that could still be asked in this attempt."""
+    r = s.round
+    if r is None or (not s.rules.round.replace and s.rules.mode == "sync" and drawn(s)):
+        return frozenset()
+    busy = {t.client for t in s.outstanding()}
+    if s.rules.mode == "async" and r.no > 0:
+        return s.present - busy - spoiled(s) - r.vetoed
+    asked = {t.client for t in opening(s) if t.attempt == r.attempt} | {t.client for t in s.accepted()}
+    return s.present - asked - busy - spoiled(s) - r.vetoed
+
+
+class _Step:
+    """A session while one batch is applied to it."""
+
+    def __init__(self, state: Session) -> None:
+        since = state.round.first_task if state.round else state.next_task
+        tasks = {i: t for i, t in state.tasks.items() if t.state != "settled" or t.number >= since}
+        self._s = state if len(tasks) == len(state.tasks) else replace(state, tasks=tasks)
+        self._tasks: dict[str, Task] | None = None  # a copy once a task changes
+        self.actions: list[act.Action] = []
+
+    def session(self) -> Session:
+        if self._tasks is not None:
+            self._s, self._tasks = replace(self._s, tasks=self._tasks), None
+        return self._s
+
+    def _set(self, **changes: Any) -> None:
+        self._s = replace(self._s, **changes)
+
+    def _round(self, **changes: Any) -> None:
+        if self._s.round is not None:
+            self._set(round=replace(self._s.round, **changes))
+
+    def _put(self, task: Task) -> None:
+        if self._tasks is None:
+            self._tasks = dict(self._s.tasks)
+            self._s = replace(self._s, tasks=self._tasks)
+        self._tasks[task.id] = task
+
+    def _task(self, task: str) -> Task | None:
+        return self._s.tasks.get(task)
+
+    def _emit(self, event: str, **body: Any) -> None:
+        self.actions.append(act.Emit(event, body))
+
+    # ---- events ----
+
+    def take(self, event: ev.Event) -> None:
+        """Apply one event; judging comes after the whole batch."""
+        if self._s.status in ENDED and not isinstance(event, ev.Resume | ev.Present | ev.Gone):
+            return
+        getattr(self, f"_on_{type(event).__name__.lower()}")(event)
+
+    def _on_start(self, _: ev.Start) -> None:
+        if self._s.status == "pending":
+            self._set(status="running")
+            self._emit("session.running")
+
+    def _on_pause(self, _: ev.Pause) -> None:
+        if self._s.status in ("running", "paused") and self._s.paused_by != "person":
+            self._pause("person", "paused by a person")
+
+    def _on_blocked(self, event: ev.Blocked) -> None:
+        if self._s.status == "running":
+            self._pause("blocked", event.why)
+
+    def _pause(self, by: Literal["person", "blocked"], why: str) -> None:
+        if self._s.status == "running":
+            self._clock(act.Disarm)
+        self._set(status="paused", paused_by=by, why=why)
+        self._emit("session.paused", by=by, why=why)
+
+    def _on_resume(self, _: ev.Resume) -> None:
+        if self._s.status == "failed":
+            self._set(status="running", why="", round=None)
+            self._emit("session.running")
+        elif self._s.status == "paused":
+            self._go_on()
+
+    def _on_unblocked(self, _: ev.Unblocked) -> None:
+        if self._s.status == "paused" and self._s.paused_by == "blocked":
+            self._go_on()
+
+    def _go_on(self) -> None:
+        self._set(status="running", paused_by="", why="")
+        self._clock(act.Arm)
+        self._emit("session.running")
+
+    def _on_stop(self, _: ev.Stop) -> None:
+        self._end("stopped", "stopped by a person", "session-stopped")
+
+    def _on_present(self, event: ev.Present) -> None:
+        self._set(present=self._s.present | {event.client})
+        if event.validates:
+            self._set(validators=self._s.validators | {event.client})
+
+    def _on_gone(self, event: ev.Gone) -> None:
+        self._set(present=self._s.present - {event.client}, validators=self._s.validators - {event.client})
+        for task in self._s.outstanding():
+            if task.client == event.client:
+                self._settle(task, "lost", "lost")
+                self._emit("task.lost", task=task.id, client=task.client, round=task.asked_round)
+
+    def _on_selected(self, event: ev.Selected) -> None:
+        if event.token.step == CLOSING_STEP:
+            self._ask_validation(event)
+            return
+        r = self._s.round
+        if r is None or r.selecting != event.token:
+            return
+        again, busy = drawn(self._s), {t.client for t in self._s.outstanding()}
+        vetoed = r.vetoed | (event.vetoed if event.clients else free(self._s))
+        self._round(selecting=None, vetoed=vetoed)
+        for client in event.clients:
+            if client in self._s.present and client not in busy:
+                task = self._ask(client, "train" if r.no else "init", r.no, r.attempt, self._s.head)
+                if again:
+                    self._emit("task.replaced", task=task.id, client=client, round=r.no)
+
+    def _ask(self, client: str, kind: str, no: int, attempt: int, base: int) -> Task:
+        number = self._s.next_task
+        task = Task(f"{self._s.id}-{number}", number, client, kind, no, attempt, base)
+        self._set(next_task=number + 1)
+        self._put(task)
+        self.actions.append(act.Offer(task.id))
+        return task
+
+    def _ask_validation(self, event: ev.Selected) -> None:
+        if self._s.closing != "selecting":
+            return
+        self._set(closing="asked")
+        for client in event.clients:
+            if client in self._s.validators:
+                self._ask(client, "validate", self._s.head, 0, self._s.head)
+        self._clock(act.Arm)
+
+    def _on_sent(self, event: ev.Sent) -> None:
+        task = self._task(event.task)
+        if task is None or task.state != "queued":
+            return
+        self._put(replace(task, state="sent"))
+        r = self._s.round
+        if r is not None and r.state == "open" and not r.armed and task.kind != "validate":
+            self._arm()
+
+    def _arm(self) -> None:
+        self._round(armed=True, expired=False)
+        if self._s.status == "running":
+            self._clock(act.Arm)
+
+    def _on_result(self, event: ev.Result) -> None:
+        task = self._task(event.task)
+        if task is None:
+            return
+        if task.state == "settled":
+            self.actions.append(act.Settle(task.id))
+        elif task.state == "accepted":
+            if task.holder in ("", event.holder):
+                self._put(replace(task, holder=event.holder))
+            self.actions.append(act.Receipt(task.id))
+        elif task.kind == "validate":
+            self._settle(replace(task, result_id=event.result_id), "recorded")
+            self._emit("model.measured", task=task.id, client=task.client, round=task.base)
+        elif self._s.rules.mode == "async" and self._s.staleness(task) > self._s.rules.async_.max_staleness:
+            stale = f"trained on model {task.base}, now it is round {self._s.accepting}"
+            self._settle(replace(task, result_id=event.result_id), "rejected", "stale", stale)
+        else:
+            self._accept(task, event)
+
+    def _accept(self, task: Task, event: ev.Result) -> None:
+        no = self._s.accepting
+        self._put(replace(task, state="accepted", holder=event.holder, round=no, result_id=event.result_id))
+        self.actions.append(act.Receipt(task.id))
+        self._emit("update.accepted", task=task.id, client=task.client, round=no)
+
+    def _on_refused(self, event: ev.Refused) -> None:
+        task = self._task(event.task)
+        if task is not None and task.open:
+            self._settle(task, "rejected", event.reason, event.detail)
+            self._emit(
+                "update.refused",
+                task=task.id,
+                client=task.client,
+                round=task.asked_round,
+                reason=event.reason,
+                detail=event.detail,
+            )
+
+    def _on_taskfailed(self, event: ev.TaskFailed) -> None:
+        task = self._task(event.task)
+        if task is not None and task.open:
+            self._settle(task, "failed", event.reason, event.detail)
+            self._emit(
+                "task.failed",
+                task=task.id,
+                client=task.client,
+                round=task.asked_round,
+                kind=task.kind,
+                reason=event.reason,
+                detail=event.detail,
+            )
+
+    def _on_timer(self, event: ev.Timer) -> None:
+        r = self._s.round
+        if event.token == self._closing_token() and self._s.closing == "asked":
+            self._late()
+        elif r is not None and r.state == "open" and r.armed and event.token == r.token:
+            self._round(expired=True)
+
+    def _on_holderlost(self, event: ev.HolderLost) -> None:
+        for task in [t for t in self._s.tasks.values() if t.state == "accepted" and t.holder == event.holder]:
+            if task.client in self._s.present:
+                self._put(replace(task, state="sent", holder="", round=None))
+                self.actions.append(act.Redeliver(task.id))
+            else:
+                self._settle(task, "rejected", "holder-lost")
+        if self._s.round is not None and self._s.round.state == "gathering":
+            self._round(state="open")
+
+    def _on_folded(self, event: ev.Folded) -> None:
+        r = self._s.round
+        if r is None or r.state != "folding" or event.token != r.token:
+            return
+        for frozen in r.frozen:
+            self._settle(self._s.tasks[frozen], "committed" if r.no else "recorded")
+        self._set(head=r.no, round=None)
+        self._emit("round.committed", round=r.no, updates=len(r.frozen), target=r.target)
+        if r.no and (event.enough or r.no >= self._s.rules.rounds):
+            for task in self._s.tasks.values():  # async: those who still train
+                self._call_off(task, "cancelled", "cancelled")
+            self._set(closing="due", why=event.enough)
+
+    def _on_foldfailed(self, event: ev.FoldFailed) -> None:
+        r = self._s.round
+        if r is None or r.state != "folding" or event.token != r.token:
+            return
+        if not event.damaged:
+            self._end("failed", event.why, "session-failed")
+            return
+        for name in event.damaged:
+            task = self._s.tasks[name]
+            self._settle(task, "rejected", "damaged", event.why)
+        self._round(state="open", frozen=())
+
+    def _on_recovered(self, _: ev.Recovered) -> None:
+        if self._s.closing == "selecting":
+            self._set(closing="due")
+        self._round(selecting=None)
+        for task in self._s.outstanding():
+            self.actions.append(act.Offer(task.id))
+        for task in self._s.tasks.values():
+            if task.state == "accepted" and not task.holder:
+                self.actions.append(act.Redeliver(task.id))
+        if self._s.status != "running":
+            return
+        self._clock(act.Arm)
+        r = self._s.round
+        if r is not None and r.state == "folding":
+            self.actions.append(act.Fold(r.token, r.frozen))
+
+    # ---- judging ----
+
+    def judge(self) -> bool:
+        """Do the next thing that the state calls for; False when there is none."""
+        s = self._s
+        if s.status != "running":
+            return False
+        if s.closing:
+            return self._judge_closing()
+        if s.round is None:
+            self._set(round=Round(s.head + 1, first_task=s.next_task))
+            self._emit("round.open", round=s.head + 1)
+            return True
+        if s.round.state == "open":
+            return self._judge_open(s.round)
+        if s.round.state == "gathering":
+            return self._judge_gathering(s.round)
+        return False
+
+    def _judge_open(self, r: Round) -> bool:
+        s = self._s
+        if r.target == 0:
+            self._round(target=target(s))
+            if self._s.round is None or self._s.round.target == 0:
+                return False
+            if r.attempt and any(t.state == "sent" for t in s.outstanding()) and not r.armed:
+                self._arm()
+            return True
+        count, still = len(s.accepted()), s.outstanding()
+        if count >= r.target and count >= quorum(s):
+            return self._gather()
+        if not r.expired and self._select(r, count, len(still)):
+            return True
+        left = s.rules.mode == "async" or bool(still) or r.selecting is not None
+        if left and not r.expired:
+            return False
+        if count >= quorum(s):
+            return self._gather()
+        return self._retry(r, count)
+
+    def _select(self, r: Round, accepted: int, outstanding: int) -> bool:
+        if r.selecting is not None:
+            return False
+        among = free(self._s)
+        want = ceil(r.target * self._s.rules.round.over_select - 1e-9) - accepted - outstanding
+        if self._s.rules.mode == "async" and r.no > 0:
+            want = len(among)
+        if r.no == 0:
+            want = 1 - accepted - outstanding
+        if want <= 0 or not among:
+            return False
+        token = Token(r.no, r.attempt, r.step, r.serial + 1)
+        self._round(selecting=token, serial=token.serial)
+        self.actions.append(act.Select(token, min(want, len(among)), among))
+        return True
+
+    def _gather(self) -> bool:
+        if self._s.rules.mode == "sync":
+            self._late()
+        self._clock(act.Disarm)
+        self._round(state="gathering")
+        return True
+
+    def _judge_gathering(self, r: Round) -> bool:
+        accepted = sorted(self._s.accepted(), key=lambda t: t.number)
+        if any(t.holder != ROOT for t in accepted):
+            return False
+        self._round(state="folding", frozen=tuple(t.id for t in accepted))
+        self.actions.append(act.Fold(r.token, tuple(t.id for t in accepted)))
+        return False
+
+    def _retry(self, r: Round, count: int) -> bool:
+        short = f"quorum {quorum(self._s)} of {r.target} not reached: {count} updates"
+        why = f"{short} {'at the deadline' if r.expired else 'and nobody left who could answer'}"
+        if r.attempt >= self._s.rules.round.retries:
+            self._end("failed", f"round {r.no}, attempt {r.attempt + 1} of {r.attempt + 1}: {why}", "session-failed")
+            return False
+        self._clock(act.Disarm)
+        self._round(attempt=r.attempt + 1, target=0, vetoed=frozenset(), selecting=None, armed=False, expired=False)
+        self._emit("round.retried", round=r.no, attempt=r.attempt + 2, why=why)
+        return True
+
+    def _judge_closing(self) -> bool:
+        if self._s.closing == "due":
+            among = self._s.validators if self._s.rules.validation.every else frozenset()
+            if not among:
+                self._set(closing="asked")
+                return True
+            self._set(closing="selecting")
+            wanted = max(1, round(self._s.rules.clients.fraction * len(among)))
+            self.actions.append(
+                act.Select(self._closing_token(), min(wanted, self._s.rules.clients.max or wanted), among)
+            )
+        elif self._s.closing == "asked" and not self._s.outstanding():
+            self._end("finished", self._s.why, "cancelled")
+        return False
+
+    # ---- what several rows of the table share ----
+
+    def _closing_token(self) -> Token:
+        return Token(self._s.head, 0, CLOSING_STEP)
+
+    def _clock(self, what: type[act.Arm] | type[act.Disarm]) -> None:
+        r = self._s.round
+        if r is not None and r.state == "open" and r.armed and not r.expired:
+            token = r.token
+        elif r is None and self._s.closing == "asked" and self._s.outstanding():
+            token = self._closing_token()
+        else:
+            return
+        self.actions.append(what(token, self._s.rules.round.deadline) if what is act.Arm else act.Disarm(token))
+
+    def _settle(self, task: Task, outcome: Outcome, reason: str = "", detail: str = "") -> None:
+        self._put(replace(task, state="settled", end=End(outcome, reason, detail)))
+        self.actions.append(act.Settle(task.id))
+
+    def _call_off(self, task: Task, outcome: Outcome, reason: str) -> None:
+        if task.open:
+            self.actions.append(act.Cancel(task.id, reason))
+            self._settle(task, outcome, reason)
+
+    def _late(self) -> None:
+        for task in self._s.outstanding():
+            self._call_off(task, "rejected", "late")
+
+    def _end(self, status: Literal["finished", "failed", "stopped"], why: str, reason: str) -> None:
+        self._clock(act.Disarm)
+        for task in list(self._s.tasks.values()):
+            self._call_off(task, "cancelled" if reason == "cancelled" else "rejected", reason)
+            if task.state == "accepted":
+                self._settle(task, "rejected", reason)
+        self._set(status=status, why=why, round=None, paused_by="")
+        self._emit(f"session.{status}", why=why)

@@ -1,0 +1,129 @@
+"""What the machine knows of a session. Immutable: the ledger writes what changed by comparing objects."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from fedk.rounds.rules import Rules
+
+ROOT = "root"
+"""The holder of bytes that this server itself holds."""
+
+Status = Literal["pending", "running", "paused", "finished", "failed", "stopped"]
+ENDED = frozenset({"finished", "failed", "stopped"})
+Outcome = Literal["committed", "recorded", "rejected", "failed", "lost", "cancelled"]
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """Names one opening of a round, so that an answer to an earlier one is seen to be stale."""
+
+    round: int
+    attempt: int
+    step: int = 0
+    serial: int = 0  # of the selection
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How a task ended."""
+
+    outcome: Outcome
+    reason: str = ""
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One question to one client."""
+
+    id: str
+    number: int
+    client: str
+    kind: str  # init | train | validate
+    asked_round: int
+    attempt: int
+    base: int  # round of the model that it brings; -1 for init
+    state: Literal["queued", "sent", "accepted", "settled"] = "queued"
+    holder: str = ""
+    round: int | None = None  # accepted into
+    result_id: str = ""
+    end: End | None = None
+    step: int = 0
+
+    @property
+    def open(self) -> bool:
+        """Whether an answer is still awaited."""
+        return self.state in ("queued", "sent")
+
+    @property
+    def spoiled(self) -> bool:
+        """Whether the client itself failed it: it raised, or intake refused what it sent."""
+        return self.end is not None and (
+            self.end.outcome == "failed" or (self.end.outcome == "rejected" and self.end.reason not in ENDINGS)
+        )
+
+
+ENDINGS = frozenset({"late", "stale", "memory", "damaged", "holder-lost", "session-stopped", "session-failed"})
+"""Reasons of a rejection that are not the client's fault."""
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One step from model `no - 1` to model `no`. Round 0 makes the initial model from an `init` task."""
+
+    no: int
+    state: Literal["open", "gathering", "folding"] = "open"
+    attempt: int = 0
+    step: int = 0
+    target: int = 0  # 0: too few clients are present, the round waits
+    first_task: int = 1  # number of its first task
+    selecting: Token | None = None
+    serial: int = 0
+    vetoed: frozenset[str] = frozenset()
+    armed: bool = False
+    expired: bool = False  # the deadline of this attempt has passed
+    frozen: tuple[str, ...] = ()  # the tasks that are folded
+
+    @property
+    def token(self) -> Token:
+        """Of this opening."""
+        return Token(self.no, self.attempt, self.step)
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One experiment."""
+
+    id: str
+    rules: Rules
+    status: Status = "pending"
+    why: str = ""
+    paused_by: Literal["", "person", "blocked"] = ""
+    head: int = -1  # round of the newest model; -1: none yet
+    closing: Literal["", "due", "selecting", "asked"] = ""  # the last model is committed: its validation
+    round: Round | None = None
+    tasks: Mapping[str, Task] = field(default_factory=dict)  # of the open round, and every open or accepted one
+    next_task: int = 1
+    present: frozenset[str] = frozenset()  # clients that may be asked: connected, or lost for less than the grace time
+    validators: frozenset[str] = frozenset()  # clients present that can validate
+
+    def accepted(self) -> list[Task]:
+        """A: the accepted tasks of the open round."""
+        no = self.round.no if self.round else None
+        return [t for t in self.tasks.values() if t.state == "accepted" and t.round == no]
+
+    def outstanding(self) -> list[Task]:
+        """O: the tasks whose answer is awaited."""
+        return [t for t in self.tasks.values() if t.open]
+
+    @property
+    def accepting(self) -> int:
+        """The round that an answer arriving now would belong to."""
+        if self.round is None:
+            return self.head + 1
+        return self.round.no + (self.round.state != "open")
+
+    def staleness(self, task: Task) -> int:
+        """Commits between the base that `task` brought and the round that would accept it now."""
+        return max(0, self.accepting - 1 - task.base)
