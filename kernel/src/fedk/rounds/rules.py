@@ -13,6 +13,32 @@ VERSION = 1
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 
 
+_CONDITION = re.compile(r"\s*([A-Za-z0-9_.-]+)\s*(>=|<=|>|<)\s*([-+0-9.eE]+)\s*")
+_SELECTION = re.compile(r"""\s*([A-Za-z0-9_.-]+)\s*(==|!=)\s*["']([^"']*)["']\s*""")
+
+
+def stop_condition(text: str) -> tuple[str, str, float] | None:
+    """(metric, comparison, number) of `stop_when`; None for ""."""
+    if not text.strip():
+        return None
+    match = _CONDITION.fullmatch(text)
+    if match is None:
+        raise ValueError(
+            f'stop_when = "{text}" wants METRIC >= NUMBER (or <=, >, <), for example "validate.accuracy >= 0.97"'
+        )
+    return match[1], match[2], float(match[3])
+
+
+def selection(text: str) -> tuple[str, str, str] | None:
+    """(attribute, comparison, value) of `clients.select`; None for "random"."""
+    if text == "random":
+        return None
+    match = _SELECTION.fullmatch(text)
+    if match is None:
+        raise ValueError(f"""select = '{text}' wants "random" or ATTRIBUTE == "VALUE", for example site == "north\"""")
+    return match[1], match[2], match[3]
+
+
 class Table(BaseModel):
     """A table of a session file."""
 
@@ -137,29 +163,3 @@ class Rules(BaseModel):
                 "round": self.round.model_copy(update={"min_updates": fewest}),
             }
         )
-
-
-_CONDITION = re.compile(r"\s*([A-Za-z0-9_.-]+)\s*(>=|<=|>|<)\s*([-+0-9.eE]+)\s*")
-_SELECTION = re.compile(r"""\s*([A-Za-z0-9_.-]+)\s*(==|!=)\s*["']([^"']*)["']\s*""")
-
-
-def stop_condition(text: str) -> tuple[str, str, float] | None:
-    """(metric, comparison, number) of `stop_when`; None for ""."""
-    if not text.strip():
-        return None
-    match = _CONDITION.fullmatch(text)
-    if match is None:
-        raise ValueError(
-            f'stop_when = "{text}" wants METRIC >= NUMBER (or <=, >, <), for example "validate.accuracy >= 0.97"'
-        )
-    return match[1], match[2], float(match[3])
-
-
-def selection(text: str) -> tuple[str, str, str] | None:
-    """(attribute, comparison, value) of `clients.select`; None for "random"."""
-    if text == "random":
-        return None
-    match = _SELECTION.fullmatch(text)
-    if match is None:
-        raise ValueError(f"""select = '{text}' wants "random" or ATTRIBUTE == "VALUE", for example site == "north\"""")
-    return match[1], match[2], match[3]

@@ -1,4 +1,4 @@
-"""The tables: what must survive. `project` is in every key that a tenant could meet; `v` guards conditional updates.
+"""The tables: what must survive. `project` is in every key that a tenant could meet; `v` of a session guards all its rows.
 
 Times are seconds since the epoch, hashes are 32 bytes, ids are text.
 """
@@ -122,7 +122,6 @@ rounds = Table(
     Column("sent_bytes", BIG, nullable=False),
     Column("received_bytes", BIG, nullable=False),
     Column("why", Text, nullable=False),
-    Column("v", Integer, nullable=False),
 )
 
 tasks = Table(
@@ -145,7 +144,6 @@ tasks = Table(
     Column("reason", String(32), nullable=False),
     Column("detail", Text, nullable=False),
     Column("verdict_at", Float),
-    Column("v", Integer, nullable=False),
     Index("ix_tasks_session_state", "session", "state"),
     Index("ix_tasks_session_round", "session", "asked_round"),
 )
@@ -270,7 +268,6 @@ metrics = Table(
     Column("kind", String(32), nullable=False),
     Column("value", Float, nullable=False),
     Column("num_examples", BIG, nullable=False),
-    Column("accepted", Boolean, nullable=False),
     Column("at", Float, nullable=False),
     Index("ix_metrics_session_round", "session", "round"),
 )
