@@ -50,6 +50,7 @@ class _OutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Outcome.Value
     OUTCOME_RECORDED: _Outcome.ValueType  # 2
     """metrics of a validate task, or an initial model"""
     OUTCOME_REJECTED: _Outcome.ValueType  # 3
+    """at intake or later"""
     OUTCOME_FAILED: _Outcome.ValueType  # 4
     OUTCOME_LOST: _Outcome.ValueType  # 5
     OUTCOME_CANCELLED: _Outcome.ValueType  # 6
@@ -62,6 +63,7 @@ OUTCOME_COMMITTED: Outcome.ValueType  # 1
 OUTCOME_RECORDED: Outcome.ValueType  # 2
 """metrics of a validate task, or an initial model"""
 OUTCOME_REJECTED: Outcome.ValueType  # 3
+"""at intake or later"""
 OUTCOME_FAILED: Outcome.ValueType  # 4
 OUTCOME_LOST: Outcome.ValueType  # 5
 OUTCOME_CANCELLED: Outcome.ValueType  # 6
@@ -104,6 +106,7 @@ class Blob(_message.Message):
     sha256: _builtins.bytes
     """32 bytes; may be absent in UploadMessage.begin, and follows the bytes then"""
     size: _builtins.int
+    """always"""
     codec: _builtins.str
     """"safetensors" unless a capability says more"""
     representation: Global___Representation.ValueType
@@ -140,11 +143,11 @@ class Limits(_message.Message):
     CHUNK_FIELD_NUMBER: _builtins.int
     RESULT_MAX_FIELD_NUMBER: _builtins.int
     inline_max: _builtins.int
-    """largest blob that travels inside a message"""
+    """largest blob that travels inside a message; a result with a larger one is uploaded whole"""
     message_max: _builtins.int
-    """larger messages are refused before they are read"""
+    """larger messages are refused before they are read: RESOURCE_EXHAUSTED"""
     chunk: _builtins.int
-    """preferred size of a Chunk"""
+    """preferred size of a Chunk and of UploadMessage.data"""
     result_max: _builtins.int
     """largest result, all its blobs together"""
     def __init__(
@@ -165,6 +168,10 @@ Global___Limits: _TypeAlias = Limits  # noqa: Y015
 
 @_typing.final
 class Task(_message.Message):
+    """Answered once, by a Result (inline or uploaded) or a Failure; the client counts as busy until then.
+    A task that comes again is not begun again: go on with it, or send the result that is kept.
+    """
+
     DESCRIPTOR: _descriptor.Descriptor
 
     @_typing.final
@@ -201,6 +208,7 @@ class Task(_message.Message):
     SETS_FIELD_NUMBER: _builtins.int
     REMAINING_FIELD_NUMBER: _builtins.int
     id: _builtins.str
+    """never used twice"""
     session: _builtins.str
     """the session's name"""
     kind: _builtins.str
@@ -216,7 +224,7 @@ class Task(_message.Message):
     """seconds until the round's deadline; 0: none"""
     @_builtins.property
     def before(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """kinds to perform on the same inputs before `kind`, each reported in Result.before"""
+        """kinds to perform on the same inputs first, each reported in Result.before; one that the client lacks is left out"""
 
     @_builtins.property
     def inputs(self) -> _containers.MessageMap[_builtins.str, Global___Blob]:
@@ -224,7 +232,7 @@ class Task(_message.Message):
 
     @_builtins.property
     def wants(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """metric names that the aggregator needs in the answer"""
+        """names of metrics that the aggregator needs in the answer"""
 
     @_builtins.property
     def sets(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -374,12 +382,15 @@ class Result(_message.Message):
     result_id: _builtins.str
     """minted for each produced result; a redelivery keeps it"""
     num_examples: _builtins.int
+    """what metrics and model are weighted by; 0 for "init" """
     @_builtins.property
     def blobs(self) -> _containers.MessageMap[_builtins.str, Global___Blob]:
         """"model", and the tensor sets asked for"""
 
     @_builtins.property
-    def metrics(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]: ...
+    def metrics(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
+        """"loss": bare names, the server puts the kind before them"""
+
     @_builtins.property
     def before(self) -> _containers.MessageMap[_builtins.str, Global___Measured]:
         """by kind, for Task.before"""
@@ -416,7 +427,7 @@ class Failure(_message.Message):
     DETAIL_FIELD_NUMBER: _builtins.int
     task: _builtins.str
     reason: _builtins.str
-    """"raised", "not-supported", "cancelled" """
+    """"raised", "not-supported", "cancelled" (it has stopped, as Cancel asked), "bad-hash" (of an input)"""
     detail: _builtins.str
     """type and FILE:LINE; the text only where the client shares it"""
     def __init__(
@@ -436,7 +447,7 @@ Global___Failure: _TypeAlias = Failure  # noqa: Y015
 
 @_typing.final
 class Partial(_message.Message):
-    """A combiner's numbered sum, for its parent."""
+    """A combiner's numbered sum, for its parent: spoken between servers, never by a client."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -490,12 +501,14 @@ class Partial(_message.Message):
     COUNT_FIELD_NUMBER: _builtins.int
     SCALARS_FIELD_NUMBER: _builtins.int
     BASE_FIELD_NUMBER: _builtins.int
+    STEP_FIELD_NUMBER: _builtins.int
     number: _builtins.int
     session: _builtins.str
     round: _builtins.int
     weight: _builtins.float
     count: _builtins.int
     base: _builtins.bytes
+    step: _builtins.int
     @_builtins.property
     def manifest(self) -> _containers.RepeatedCompositeFieldContainer[Global___Share]: ...
     @_builtins.property
@@ -516,10 +529,11 @@ class Partial(_message.Message):
         count: _builtins.int = ...,
         scalars: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
         base: _builtins.bytes = ...,
+        step: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base", b"base", "count", b"count", "manifest", b"manifest", "number", b"number", "round", b"round", "scalars", b"scalars", "session", b"session", "sums", b"sums", "weight", b"weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base", b"base", "count", b"count", "manifest", b"manifest", "number", b"number", "round", b"round", "scalars", b"scalars", "session", b"session", "step", b"step", "sums", b"sums", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -631,10 +645,11 @@ class Hello(_message.Message):
     OUTBOX_FIELD_NUMBER: _builtins.int
     TASKS_FIELD_NUMBER: _builtins.int
     SOFTWARE_FIELD_NUMBER: _builtins.int
+    WORKING_FIELD_NUMBER: _builtins.int
     project: _builtins.str
     name: _builtins.str
     instance: _builtins.str
-    """random, new for each process"""
+    """random, new for each process; a newer one supersedes, the same one only reconnects"""
     tasks: _builtins.int
     """tasks that it can work on at a time; 0 means 1"""
     software: _builtins.str
@@ -649,7 +664,11 @@ class Hello(_message.Message):
 
     @_builtins.property
     def outbox(self) -> _containers.RepeatedCompositeFieldContainer[Global___Kept]:
-        """every result without a verdict"""
+        """every result without a verdict; each is answered: Receipt, SendFrom, Verdict or Refusal"""
+
+    @_builtins.property
+    def working(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """tasks that it is at work on: not sent again, but cancelled if they are settled"""
 
     def __init__(
         self,
@@ -663,10 +682,11 @@ class Hello(_message.Message):
         outbox: _abc.Iterable[Global___Kept] | None = ...,
         tasks: _builtins.int = ...,
         software: _builtins.str = ...,
+        working: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "capabilities", b"capabilities", "instance", b"instance", "name", b"name", "outbox", b"outbox", "project", b"project", "software", b"software", "tasks", b"tasks", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "capabilities", b"capabilities", "instance", b"instance", "name", b"name", "outbox", b"outbox", "project", b"project", "software", b"software", "tasks", b"tasks", "version", b"version", "working", b"working"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -683,8 +703,9 @@ class Kept(_message.Message):
     task: _builtins.str
     result_id: _builtins.str
     sha256: _builtins.bytes
-    """of the blobs' bytes in the order of their sorted names"""
+    """of the blobs' bytes in the order of their sorted names (by code point), one after the other"""
     size: _builtins.int
+    """of all of them"""
     def __init__(
         self,
         *,
@@ -816,6 +837,8 @@ Global___Load: _TypeAlias = Load  # noqa: Y015
 
 @_typing.final
 class Goodbye(_message.Message):
+    """The client leaves for good: it stops being present at once."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     REASON_FIELD_NUMBER: _builtins.int
@@ -938,6 +961,8 @@ Global___Welcome: _TypeAlias = Welcome  # noqa: Y015
 
 @_typing.final
 class Cancel(_message.Message):
+    """The task is settled. Stop working on it, then say so with Failure "cancelled"; drop a result that is not yet sent."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     TASK_FIELD_NUMBER: _builtins.int
@@ -960,7 +985,9 @@ Global___Cancel: _TypeAlias = Cancel  # noqa: Y015
 
 @_typing.final
 class SendFrom(_message.Message):
-    """The server has this many bytes of the result: send the rest. 0 after a holder was lost: redeliver, do not train."""
+    """The server has this many bytes of the result: upload the rest, or send an inline result again. 0 after a holder was
+    lost: redeliver, do not train.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -987,7 +1014,9 @@ Global___SendFrom: _TypeAlias = SendFrom  # noqa: Y015
 
 @_typing.final
 class Receipt(_message.Message):
-    """The server holds the result durably. The client keeps it until the verdict."""
+    """The server holds the result durably: the client is free for other work. It keeps the result until the verdict, which
+    may also come without a receipt.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1011,7 +1040,10 @@ Global___Receipt: _TypeAlias = Receipt  # noqa: Y015
 
 @_typing.final
 class Refusal(_message.Message):
-    """Not taken: a reason code of the specification's table. Settles the result: forget it."""
+    """Not taken: a connection (task is empty, the stream ends) or a result. With `retry` nothing is settled: connect, or
+    send the same result, again after the reconnect delay. Without: of a connection, stop and tell the person; of a result,
+    it is settled, forget it.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1019,10 +1051,13 @@ class Refusal(_message.Message):
     RESULT_ID_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     DETAIL_FIELD_NUMBER: _builtins.int
+    RETRY_FIELD_NUMBER: _builtins.int
     task: _builtins.str
     result_id: _builtins.str
     reason: _builtins.str
+    """a code of the specification's table"""
     detail: _builtins.str
+    retry: _builtins.bool
     def __init__(
         self,
         *,
@@ -1030,10 +1065,11 @@ class Refusal(_message.Message):
         result_id: _builtins.str = ...,
         reason: _builtins.str = ...,
         detail: _builtins.str = ...,
+        retry: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["detail", b"detail", "reason", b"reason", "result_id", b"result_id", "task", b"task"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["detail", b"detail", "reason", b"reason", "result_id", b"result_id", "retry", b"retry", "task", b"task"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1041,6 +1077,8 @@ Global___Refusal: _TypeAlias = Refusal  # noqa: Y015
 
 @_typing.final
 class Verdict(_message.Message):
+    """The last word on a result, said again whenever the result is sent again: forget it."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     TASK_FIELD_NUMBER: _builtins.int
@@ -1077,6 +1115,8 @@ Global___Verdict: _TypeAlias = Verdict  # noqa: Y015
 
 @_typing.final
 class Redirect(_message.Message):
+    """Another server serves this client: end the stream, connect there with the ticket as metadata "fedk-ticket"."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     ADDRESSES_FIELD_NUMBER: _builtins.int
@@ -1126,7 +1166,7 @@ Global___Drain: _TypeAlias = Drain  # noqa: Y015
 
 @_typing.final
 class Superseded(_message.Message):
-    """A newer instance of this name has joined: stop."""
+    """A newer instance of this name has joined: stop, and do not connect again."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1229,7 +1269,7 @@ class UploadBegin(_message.Message):
     RESULT_FIELD_NUMBER: _builtins.int
     OFFSET_FIELD_NUMBER: _builtins.int
     offset: _builtins.int
-    """where the first data byte stands; 0, or what UploadReply or SendFrom said"""
+    """where the first data byte stands: 0, or what SendFrom said; if the server has not just so many"""
     @_builtins.property
     def result(self) -> Global___Result:
         """blobs without inline bytes, with sizes"""
@@ -1414,7 +1454,9 @@ class LocateReply(_message.Message):
     WAIT_FIELD_NUMBER: _builtins.int
     tls_name: _builtins.str
     ticket: _builtins.str
+    """metadata "fedk-ticket" of Connect"""
     wait: _builtins.float
+    """seconds"""
     @_builtins.property
     def addresses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """empty: wait, and ask again after `wait`"""

@@ -60,21 +60,22 @@ class FederationServicer(object):
     """Missing associated documentation comment in .proto file."""
 
     def Connect(self, request_iterator, context):
-        """One long-lived stream for each client: tasks down, results up.
+        """One long-lived stream for each client: tasks down, results up. Hello first, answered by Welcome, Refusal or Redirect.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Download(self, request, context):
-        """A blob's bytes, by hash, from an offset.
+        """A blob's bytes, by hash, from an offset. NOT_FOUND: no such blob, or not this client's to read.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Upload(self, request_iterator, context):
-        """A result whose blobs are too large to travel inline. Named by (task, result id); resumable by offset.
+        """A result of which a blob is too large to travel inline. Named by (task, result id); resumable by offset.
+        The reply may come before the last byte was sent: stop sending then.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -32,11 +32,13 @@ class FederationStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> FederationAsyncStub: ...
     Connect: _grpc.StreamStreamMultiCallable[_federation_pb2.ClientMessage, _federation_pb2.ServerMessage]
-    """One long-lived stream for each client: tasks down, results up."""
+    """One long-lived stream for each client: tasks down, results up. Hello first, answered by Welcome, Refusal or Redirect."""
     Download: _grpc.UnaryStreamMultiCallable[_federation_pb2.BlobRequest, _federation_pb2.Chunk]
-    """A blob's bytes, by hash, from an offset."""
+    """A blob's bytes, by hash, from an offset. NOT_FOUND: no such blob, or not this client's to read."""
     Upload: _grpc.StreamUnaryMultiCallable[_federation_pb2.UploadMessage, _federation_pb2.UploadReply]
-    """A result whose blobs are too large to travel inline. Named by (task, result id); resumable by offset."""
+    """A result of which a blob is too large to travel inline. Named by (task, result id); resumable by offset.
+    The reply may come before the last byte was sent: stop sending then.
+    """
     Locate: _grpc.UnaryUnaryMultiCallable[_federation_pb2.LocateRequest, _federation_pb2.LocateReply]
     """Which server serves me. Asked of the root."""
 
@@ -44,11 +46,13 @@ class FederationStub:
 class FederationAsyncStub(FederationStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Connect: _aio.StreamStreamMultiCallable[_federation_pb2.ClientMessage, _federation_pb2.ServerMessage]  # type: ignore[assignment]
-    """One long-lived stream for each client: tasks down, results up."""
+    """One long-lived stream for each client: tasks down, results up. Hello first, answered by Welcome, Refusal or Redirect."""
     Download: _aio.UnaryStreamMultiCallable[_federation_pb2.BlobRequest, _federation_pb2.Chunk]  # type: ignore[assignment]
-    """A blob's bytes, by hash, from an offset."""
+    """A blob's bytes, by hash, from an offset. NOT_FOUND: no such blob, or not this client's to read."""
     Upload: _aio.StreamUnaryMultiCallable[_federation_pb2.UploadMessage, _federation_pb2.UploadReply]  # type: ignore[assignment]
-    """A result whose blobs are too large to travel inline. Named by (task, result id); resumable by offset."""
+    """A result of which a blob is too large to travel inline. Named by (task, result id); resumable by offset.
+    The reply may come before the last byte was sent: stop sending then.
+    """
     Locate: _aio.UnaryUnaryMultiCallable[_federation_pb2.LocateRequest, _federation_pb2.LocateReply]  # type: ignore[assignment]
     """Which server serves me. Asked of the root."""
 
@@ -59,7 +63,7 @@ class FederationServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_federation_pb2.ClientMessage],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_federation_pb2.ServerMessage], _abc.AsyncIterator[_federation_pb2.ServerMessage]]:
-        """One long-lived stream for each client: tasks down, results up."""
+        """One long-lived stream for each client: tasks down, results up. Hello first, answered by Welcome, Refusal or Redirect."""
 
     @_abc_1.abstractmethod
     def Download(
@@ -67,7 +71,7 @@ class FederationServicer(metaclass=_abc_1.ABCMeta):
         request: _federation_pb2.BlobRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_federation_pb2.Chunk], _abc.AsyncIterator[_federation_pb2.Chunk]]:
-        """A blob's bytes, by hash, from an offset."""
+        """A blob's bytes, by hash, from an offset. NOT_FOUND: no such blob, or not this client's to read."""
 
     @_abc_1.abstractmethod
     def Upload(
@@ -75,7 +79,9 @@ class FederationServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_federation_pb2.UploadMessage],
         context: _ServicerContext,
     ) -> _typing.Union[_federation_pb2.UploadReply, _abc.Awaitable[_federation_pb2.UploadReply]]:
-        """A result whose blobs are too large to travel inline. Named by (task, result id); resumable by offset."""
+        """A result of which a blob is too large to travel inline. Named by (task, result id); resumable by offset.
+        The reply may come before the last byte was sent: stop sending then.
+        """
 
     @_abc_1.abstractmethod
     def Locate(
