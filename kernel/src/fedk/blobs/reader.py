@@ -2,7 +2,7 @@
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
+from io import FileIO
 from typing import Self
 
 from fedk.api.errors import BlobError
@@ -27,7 +27,7 @@ class Reader:
         self.span = span
         self.size = span.size
         try:
-            self._file = Path(span.path).open("rb", buffering=0)
+            self._file = FileIO(span.path)
         except OSError as error:
             raise BlobError(f"model bytes cannot be read: {span.path}: {error.strerror}") from error
         if os.fstat(self._file.fileno()).st_size < span.offset + span.size:
