@@ -42,7 +42,7 @@ _DIMENSIONS = 64  # numpy's most
 _LARGEST = 2**63  # numpy counts elements in int64, also where one dimension is 0
 
 
-class BadBlob(ValueError):  # noqa: N818 — named as what the bytes are
+class BadBlob(ValueError):
     """Bytes or arrays that are no model; `reason` is a code of the protocol's table."""
 
     def __init__(self, reason: Reason, text: str) -> None:
@@ -50,7 +50,7 @@ class BadBlob(ValueError):  # noqa: N818 — named as what the bytes are
         self.reason = reason
 
 
-class NeedMore(Exception):  # noqa: N818 — no error: the head is still arriving
+class NeedMore(Exception):
     """The header is not whole yet: `size` bytes from the blob's start are wanted."""
 
     def __init__(self, size: int) -> None:
