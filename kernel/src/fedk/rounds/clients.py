@@ -126,7 +126,8 @@ class Arrival:
     num_examples: int
     metrics: Mapping[str, float]
     sha256: bytes  # of all its blobs' bytes in the order of their sorted names
-    blobs: Mapping[str, tuple[Span, bytes]] = field(default_factory=dict)  # by name: where, and its sha256
+    span: Span | None = None  # where they stand; None for a result without blobs
+    blobs: Mapping[str, tuple[int, int, bytes]] = field(default_factory=dict)  # by name: offset in span, size, sha256
     norm: float = 0.0
     max_abs: float = 0.0
     before: Mapping[str, Measured] = field(default_factory=dict)
@@ -145,3 +146,6 @@ class Clients(Protocol):
 
     def reply(self, client: str, reply: Reply) -> None:
         """Say it on the client's stream."""
+
+    def traffic(self, session: str) -> tuple[int, int]:
+        """Bytes (sent to, received from) the clients of a session, by this process."""

@@ -127,6 +127,13 @@ class FoldFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class Broken:
+    """The session cannot go on as its rules are; `why` says what a person can do."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Recovered:
     """The state was read from its rows after a restart: derive every pending action again."""
 
@@ -149,5 +156,6 @@ Event = (
     | HolderLost
     | Folded
     | FoldFailed
+    | Broken
     | Recovered
 )

@@ -241,7 +241,7 @@ class _Step:
             self.actions.append(act.Receipt(task.id))
         elif task.kind == "validate":
             self._settle(replace(task, result_id=event.result_id), "recorded")
-            self._emit("model.measured", task=task.id, client=task.client, round=task.base)
+            self._emit("task.recorded", task=task.id, client=task.client, round=task.base)
         elif self._s.rules.mode == "async" and self._s.staleness(task) > self._s.rules.async_.max_staleness:
             stale = f"trained on model {task.base}, now it is round {self._s.accepting}"
             self._settle(replace(task, result_id=event.result_id), "rejected", "stale", stale)
@@ -322,6 +322,9 @@ class _Step:
             task = self._s.tasks[name]
             self._settle(task, "rejected", "damaged", event.why)
         self._round(state="open", frozen=())
+
+    def _on_broken(self, event: ev.Broken) -> None:
+        self._end("failed", event.why, "session-failed")
 
     def _on_recovered(self, _: ev.Recovered) -> None:
         if self._s.closing == "selecting":

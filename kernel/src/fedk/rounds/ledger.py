@@ -1,0 +1,294 @@
+"""Rows ↔ states. What a batch changed is found by comparing immutable objects, and written in one transaction."""
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Table, Update, bindparam, delete, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from fedk.api.errors import StateError
+from fedk.rounds.rules import Rules
+from fedk.rounds.states import ENDED, End, Round, Session, Task
+from fedk.state import tables as t
+
+Row = dict[str, Any]
+
+
+@dataclass(slots=True)
+class Writes:
+    """The rows of one transaction, by table, so that each table costs one statement of each kind."""
+
+    inserts: dict[Table, list[Row]] = field(default_factory=dict)
+    replaces: dict[Table, list[Row]] = field(default_factory=dict)  # by primary key: delete, then insert
+    updates: dict[tuple[Table, frozenset[str]], list[Row]] = field(default_factory=dict)  # by primary key
+    sessions: list[tuple[Row, int]] = field(default_factory=list)  # with the version that they must still have
+
+    def insert(self, table: Table, row: Row) -> None:
+        self.inserts.setdefault(table, []).append(row)
+
+    def replace(self, table: Table, row: Row) -> None:
+        self.replaces.setdefault(table, []).append(row)
+
+    def update(self, table: Table, row: Row) -> None:
+        self.updates.setdefault((table, frozenset(row)), []).append(row)
+
+    def empty(self) -> bool:
+        """Whether a transaction would write nothing."""
+        return not (self.inserts or self.replaces or self.updates or self.sessions)
+
+    async def execute(self, tx: AsyncConnection) -> None:
+        """Write them. StateError when a session's row is not the one that was read: another leader wrote it."""
+        for row, version in self.sessions:
+            matched = await tx.execute(
+                update(t.sessions).where(t.sessions.c.id == row["id"], t.sessions.c.v == version).values(row)
+            )
+            if matched.rowcount != 1:
+                raise StateError(
+                    f"session {row['name']} was changed by another server: its row is not at version {version}"
+                )
+        for table, rows in self.replaces.items():
+            keys = list(table.primary_key.columns)
+            gone = delete(table).where(*(c == bindparam(f"key_{c.name}") for c in keys))
+            await tx.execute(gone, [{f"key_{c.name}": row[c.name] for c in keys} for row in rows])
+            await tx.execute(insert(table), rows)
+        for table, rows in self.inserts.items():
+            await tx.execute(insert(table), rows)
+        for (table, names), rows in self.updates.items():
+            await tx.execute(_change(table, names), [_bound(table, row) for row in rows])
+
+
+def _change(table: Table, names: frozenset[str]) -> Update:
+    keys = [c for c in table.primary_key.columns if c.name in names]
+    changed = sorted(names - {c.name for c in keys})
+    change = update(table).where(*(c == bindparam(f"key_{c.name}") for c in keys))
+    return change.values({name: bindparam(f"to_{name}") for name in changed})
+
+
+def _bound(table: Table, row: Row) -> Row:
+    keys = {c.name for c in table.primary_key.columns}
+    return {f"key_{name}" if name in keys else f"to_{name}": value for name, value in row.items()}
+
+
+@dataclass(slots=True)
+class Record:
+    """What a session's row holds beside the machine's state."""
+
+    project: str
+    name: str
+    first_model: bytes | None
+    aggregator: str
+    aggregator_version: str
+    created_at: float
+    v: int = 1
+    warnings: tuple[str, ...] = ()
+    head_model: str | None = None
+    ended_at: float | None = None
+
+
+def session_row(s: Session, record: Record) -> Row:
+    """The row of table `sessions`."""
+    return {
+        "id": s.id,
+        "project": record.project,
+        "name": record.name,
+        "first_model": record.first_model,
+        "rules": s.rules.model_dump(mode="json", by_alias=True),
+        "rules_version": 1,
+        "status": s.status,
+        "why": s.why,
+        "paused_by": s.paused_by,
+        "closing": s.closing,
+        "head_round": s.head,
+        "head_model": record.head_model,
+        "aggregator": record.aggregator,
+        "aggregator_version": record.aggregator_version,
+        "state_version": 1,
+        "seed": s.rules.seed,
+        "next_task": s.next_task,
+        "warnings": list(record.warnings),
+        "created_at": record.created_at,
+        "ended_at": record.ended_at,
+        "v": record.v,
+    }
+
+
+def round_row(s: Session, r: Round, record: Record, extra: Mapping[str, Any]) -> Row:
+    """The row of table `rounds`; `extra` is what only the runner knows: times and bytes."""
+    return {
+        "session": s.id,
+        "no": r.no,
+        "project": record.project,
+        "base_model": record.head_model or "",
+        "state": r.state,
+        "attempt": r.attempt,
+        "step": r.step,
+        "target": r.target,
+        "first_task": r.first_task,
+        "armed": r.armed,
+        "expired": r.expired,
+        "why": "",
+        **extra,
+    }
+
+
+def task_row(s: Session, task: Task, record: Record, now: float) -> Row:
+    """The row of table `tasks` as it is when the task is new."""
+    return {
+        "id": task.id,
+        "project": record.project,
+        "session": s.id,
+        "client": task.client,
+        "number": task.number,
+        "kind": task.kind,
+        "asked_round": task.asked_round,
+        "attempt": task.attempt,
+        "step": task.step,
+        "base": task.base,
+        "queued_at": now,
+        "sent_at": None,
+        **task_changes(task, None, now),
+    }
+
+
+def task_changes(task: Task, old: Task | None, now: float) -> Row:
+    """The columns of table `tasks` that change in a task's life."""
+    end = task.end
+    ended_now = end is not None and (old is None or old.end is None)
+    return {
+        "id": task.id,
+        "state": task.state,
+        "verdict": end.outcome if end else None,
+        "reason": end.reason if end else "",
+        "detail": end.detail if end else "",
+        "verdict_at": now if ended_now else None,
+    }
+
+
+def tasks_changed(old: Session | None, new: Session) -> Iterable[tuple[Task | None, Task]]:
+    """(before, now) of each task that a batch made or changed."""
+    before = old.tasks if old is not None else {}
+    if old is not None and before is new.tasks:
+        return
+    for task in new.tasks.values():
+        was = before.get(task.id)
+        if was is not task:
+            yield was, task
+
+
+def write_tasks(writes: Writes, old: Session | None, new: Session, record: Record) -> None:
+    """The task rows of a batch."""
+    now = time.time()
+    for was, task in tasks_changed(old, new):
+        if was is None:
+            writes.insert(t.tasks, task_row(new, task, record, now))
+            continue
+        sent = {"sent_at": now} if (was.state, task.state) == ("queued", "sent") else {}
+        writes.update(t.tasks, task_changes(task, was, now) | sent)
+
+
+async def read_sessions(db: AsyncConnection) -> list[tuple[Session, Record]]:
+    """Every session that has not ended for good, as its rows say; no client is present yet."""
+    found = []
+    alive = t.sessions.c.status.not_in(("finished", "stopped"))
+    for row in (await db.execute(select(t.sessions).where(alive).order_by(t.sessions.c.created_at))).all():
+        found.append((await _session(db, row), record_of(row)))
+    return found
+
+
+async def read_session(db: AsyncConnection, session: str) -> tuple[Session, Record] | None:
+    """One session, as its rows say."""
+    row = (await db.execute(select(t.sessions).where(t.sessions.c.id == session))).one_or_none()
+    return (await _session(db, row), record_of(row)) if row is not None else None
+
+
+def record_of(row: Any) -> Record:
+    """What a session's row holds beside the machine's state."""
+    return Record(
+        project=row.project,
+        name=row.name,
+        first_model=row.first_model,
+        aggregator=row.aggregator,
+        aggregator_version=row.aggregator_version,
+        created_at=row.created_at,
+        v=row.v,
+        warnings=tuple(row.warnings),
+        head_model=row.head_model,
+        ended_at=row.ended_at,
+    )
+
+
+async def _session(db: AsyncConnection, row: Any) -> Session:
+    round_ = await _open_round(db, row)
+    return Session(
+        id=row.id,
+        rules=Rules.model_validate(row.rules),
+        status=row.status,
+        why=row.why,
+        paused_by=row.paused_by,
+        head=row.head_round,
+        closing=row.closing,
+        round=round_,
+        tasks={} if row.status in ENDED else await _tasks(db, row, round_),
+        next_task=row.next_task,
+    )
+
+
+async def _open_round(db: AsyncConnection, row: Any) -> Round | None:
+    if row.status in ENDED:
+        return None
+    wanted = (t.rounds.c.session == row.id, t.rounds.c.state.in_(("open", "gathering", "folding")))
+    r = (await db.execute(select(t.rounds).where(*wanted))).one_or_none()
+    if r is None:
+        return None
+    frozen: tuple[str, ...] = ()
+    if r.state == "folding":
+        joined = t.tasks.join(t.results, t.tasks.c.id == t.results.c.task)
+        of_round = (t.results.c.session == row.id, t.results.c.round == r.no, t.tasks.c.state == "accepted")
+        frozen = tuple(
+            (
+                await db.scalars(select(t.tasks.c.id).select_from(joined).where(*of_round).order_by(t.tasks.c.number))
+            ).all()
+        )
+    return Round(
+        no=r.no,
+        state=r.state,
+        attempt=r.attempt,
+        step=r.step,
+        target=r.target,
+        first_task=r.first_task,
+        armed=r.armed,
+        expired=r.expired,
+        frozen=frozen,
+    )
+
+
+async def _tasks(db: AsyncConnection, row: Any, round_: Round | None) -> dict[str, Task]:
+    since = round_.first_task if round_ else row.next_task
+    wanted = t.tasks.c.state.in_(("queued", "sent", "accepted")) | (t.tasks.c.number >= since)
+    query = (
+        select(t.tasks, t.results.c.round, t.results.c.holder, t.results.c.result_id)
+        .select_from(t.tasks.outerjoin(t.results, t.tasks.c.id == t.results.c.task))
+        .where(t.tasks.c.session == row.id, wanted)
+        .order_by(t.tasks.c.number)
+    )
+    return {found.id: _task(found) for found in (await db.execute(query)).all()}
+
+
+def _task(row: Any) -> Task:
+    return Task(
+        id=row.id,
+        number=row.number,
+        client=row.client,
+        kind=row.kind,
+        asked_round=row.asked_round,
+        attempt=row.attempt,
+        step=row.step,
+        base=row.base,
+        state=row.state,
+        holder=row.holder or "",
+        round=row.round,
+        result_id=row.result_id or "",
+        end=End(row.verdict, row.reason, row.detail) if row.verdict else None,
+    )
