@@ -1,0 +1,284 @@
+"""Results that wait for a commit: small ones in append-only segments, large ones each in a file of its own.
+
+<root>/<project>/<session>/<round>-<n>.segment
+<root>/<project>/<session>/<task>.<hash of the result id>.upload
+"""
+
+import asyncio
+import errno
+import hashlib
+import itertools
+import os
+from collections import Counter
+from collections.abc import Collection, Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Lock
+
+from fedk.api.errors import Refused, StateError
+from fedk.blobs import disk
+from fedk.blobs.disk import Bytes
+from fedk.blobs.reader import Span
+from fedk.blobs.upload import Ledger, Upload
+
+SEGMENT, UPLOAD = ".segment", ".upload"
+
+
+@dataclass(slots=True)
+class _File:
+    """A file of the spool, by what it reserves and what still needs it."""
+
+    project: str
+    session: str
+    round: int | None  # of a segment
+    size: int  # bytes reserved; of a segment those written
+    live: dict[int, int] = field(default_factory=dict)  # offset → size of the results that wait
+    handle: Upload | None = None
+
+
+class Spool:
+    """Bounded: `limit` bytes for each project. Any thread may call; only `sync` is awaited."""
+
+    def __init__(self, root: Path, limit: int) -> None:
+        self.root, self.limit = root.resolve(), limit
+        self._lock = Lock()
+        self._syncing = asyncio.Lock()
+        self._files: dict[str, _File] = {}
+        self._segments: dict[tuple[str, int], str] = {}  # that take further results
+        self._used: Counter[str] = Counter()
+        self._dirty: dict[str, None] = {}  # files in the order of writing, then directories
+        self._dirty_directories: dict[str, None] = {}
+        self._broken: StateError | None = None
+        self._ledger = Ledger(self._complete, self._synced, self._removed, self._failure)
+        self._make(self.root)
+
+    def used(self, project: str) -> int:
+        """Bytes that the project's results reserve."""
+        return self._used[project]
+
+    def append(self, session: str, number: int, data: Bytes, *, project: str = "default") -> Span:
+        """A small result, into the segment of its session and round number. Durable after the next `sync`."""
+        with self._lock:
+            self._check()
+            self._admit(project, size := memoryview(data).nbytes)
+            path = self._segments.get((session, number)) or self._begin(project, session, number)
+            file = self._files[path]
+            offset = file.size
+            self._write(path, data, offset)
+            file.live[offset] = size
+            self._reserve(file, offset + size)
+            self._dirty[path] = None
+            return Span(path, offset, size)
+
+    def upload(self, session: str, task: str, result_id: str, size: int, *, project: str = "default") -> Upload:
+        """The file of a large result, where it stands. Its `size` bytes are reserved now."""
+        with self._lock:
+            self._check()
+            directory = self.root / project / session
+            path = str(directory / f"{task}.{hashlib.sha256(result_id.encode()).hexdigest()[:32]}{UPLOAD}")
+            file = self._files.get(path) or _File(project, session, None, 0)
+            if file.live and size != file.size:
+                raise Refused("bad-hash", f"this result has {file.size:,} bytes here and {size:,} are announced now")
+            self._admit(project, size - file.size)
+            if file.handle is not None:
+                file.handle.close()
+            file.handle = self._open(Path(path), size)
+            self._files[path] = file
+            self._reserve(file, size)
+            return file.handle
+
+    async def sync(self) -> None:
+        """All appended results and complete uploads survive a power cut when this returns: one call for a batch."""
+        async with self._syncing:  # or a second batch would pass while the first one's fsync is under way
+            self._check()
+            with self._lock:
+                files, self._dirty = self._dirty, {}
+                directories, self._dirty_directories = self._dirty_directories, {}
+            if not files and not directories:
+                return
+            try:
+                await asyncio.to_thread(self._fsync, [*files, *directories])
+            except BaseException:  # also cancelled: the thread may not be done
+                with self._lock:
+                    self._dirty = files | self._dirty
+                    self._dirty_directories = directories | self._dirty_directories
+                raise
+
+    def recover(self, spans: Iterable[Span], *, open_tasks: Collection[str] | None = None) -> None:
+        """At start: `spans` are the results that rows still need. Cuts each segment behind its last one and never
+        appends to it again; deletes files that nobody needs, but keeps half uploads (of `open_tasks`, where given).
+        """
+        needed: dict[str, dict[int, int]] = {}
+        for span in spans:
+            needed.setdefault(self.place(span), {})[span.offset] = span.size
+        with self._lock:
+            for path in sorted(self.root.glob("*/*/*")):
+                live = needed.get("/".join(path.parts[-3:]), {})
+                if path.suffix == SEGMENT:
+                    self._recover_segment(path, live)
+                elif path.suffix == UPLOAD:
+                    self._recover_upload(path, live, open_tasks)
+            for directory in sorted(self.root.glob("*/*")):
+                _remove_empty(directory)
+
+    def place(self, span: Span) -> str:
+        """For a row: the span's file, relative to the spool, so that a data directory can be moved."""
+        return "/".join(Path(span.path).parts[-3:])
+
+    def locate(self, place: str, offset: int, size: int) -> Span:
+        """The span that a row names."""
+        return Span(str(self.root / place), offset, size)
+
+    def forget(self, span: Span) -> None:
+        """After the verdict: nobody needs this result (its whole span). A file goes with its last one."""
+        with self._lock:
+            file = self._files.get(span.path)
+            if file is None:
+                return
+            file.live.pop(span.offset, None)
+            if not file.live:
+                self._remove(span.path)
+
+    def drop(self, session: str, rounds_before: int | None = None) -> None:
+        """All files of the session, or only its segments of earlier rounds."""
+        with self._lock:
+            for path, file in list(self._files.items()):
+                if file.session == session and _before(file.round, rounds_before):
+                    self._remove(path)
+            if rounds_before is None:
+                for directory in self.root.glob(f"*/{session}"):
+                    _remove_empty(directory)
+
+    def close(self) -> None:
+        """Close what is open; files stay."""
+        with self._lock:
+            for file in self._files.values():
+                if file.handle is not None:
+                    file.handle.close()
+
+    def _begin(self, project: str, session: str, number: int) -> str:
+        directory = self.root / project / session
+        self._make(directory)
+        names = (directory / f"{number}-{n}{SEGMENT}" for n in itertools.count())
+        path = next(str(name) for name in names if not name.exists())
+        self._files[path] = _File(project, session, number, 0)
+        self._segments[session, number] = path
+        return path
+
+    def _open(self, path: Path, size: int) -> Upload:
+        self._make(path.parent)
+        try:
+            path.touch()
+            return Upload(path, size, self._ledger)
+        except OSError as error:
+            raise self._failure(str(path), error) from error
+
+    def _write(self, path: str, data: Bytes, offset: int) -> None:
+        """At the offset, not at the end: what a full disk left of an earlier result is written over."""
+        try:
+            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            try:
+                disk.write_at(handle, data, offset)
+            finally:
+                os.close(handle)
+        except OSError as error:
+            raise self._failure(path, error) from error
+
+    def _make(self, directory: Path) -> None:
+        try:
+            created = disk.create(directory)
+        except OSError as error:
+            raise self._failure(str(directory), error) from error
+        self._dirty_directories.update(dict.fromkeys(map(str, [directory, *created])))
+
+    def _admit(self, project: str, more: int) -> None:
+        if self._used[project] + more > self.limit:
+            raise Refused(
+                "spool-full",
+                f'{self._used[project]:,} bytes of project "{project}" wait for commits and {more:,} more are beyond '
+                f"limits.spool_bytes = {self.limit:,}",
+            )
+
+    def _reserve(self, file: _File, size: int) -> None:
+        self._used[file.project] += size - file.size
+        file.size = size
+
+    def _fsync(self, paths: list[str]) -> None:
+        try:
+            for path in paths:
+                with suppress(FileNotFoundError):  # forgotten meanwhile
+                    disk.sync(Path(path))
+        except OSError as error:
+            # For good: the kernel reports a lost write once, and a second fsync would say that all is well.
+            self._broken = StateError(
+                f"{path} cannot be made durable: {error.strerror}. Look at the disk and restart the server: "
+                "clients send again what has no receipt"
+            )
+            raise self._broken from error
+
+    def _check(self) -> None:
+        if self._broken is not None:
+            raise self._broken
+
+    def _failure(self, path: str, error: OSError) -> Exception:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return Refused("spool-full", f"no space left for {path}")
+        return StateError(f"{path} cannot be written: {error.strerror}. Look at the disk and its permissions")
+
+    def _complete(self, path: str) -> None:
+        with self._lock:
+            if (file := self._files.get(path)) is not None:
+                file.live = {0: file.size}
+                self._dirty[path] = None
+                self._dirty_directories[str(Path(path).parent)] = None
+
+    def _synced(self, path: str) -> None:
+        with self._lock:
+            self._dirty.pop(path, None)
+
+    def _removed(self, path: str) -> None:
+        with self._lock:
+            self._remove(path)
+
+    def _remove(self, path: str) -> None:
+        file = self._files.pop(path, None)
+        if file is None:
+            return
+        if file.handle is not None:
+            file.handle.close()
+        Path(path).unlink(missing_ok=True)
+        self._dirty.pop(path, None)
+        self._used[file.project] -= file.size
+        if file.round is not None and self._segments.get((file.session, file.round)) == path:
+            del self._segments[file.session, file.round]
+
+    def _recover_segment(self, path: Path, live: dict[int, int]) -> None:
+        if not live:
+            path.unlink()
+            return
+        end = max(offset + size for offset, size in live.items())
+        if path.stat().st_size > end:
+            os.truncate(path, end)
+        self._adopt(path, int(path.name.partition("-")[0]), end, live)
+
+    def _recover_upload(self, path: Path, live: dict[int, int], open_tasks: Collection[str] | None) -> None:
+        task = path.name.rsplit(".", 2)[0]
+        if not live and open_tasks is not None and task not in open_tasks:
+            path.unlink()
+            return
+        self._adopt(path, None, path.stat().st_size, live)
+
+    def _adopt(self, path: Path, number: int | None, size: int, live: dict[int, int]) -> None:
+        project, session = path.parts[-3:-1]
+        self._files[str(path)] = file = _File(project, session, number, 0, live)
+        self._reserve(file, size)
+
+
+def _before(number: int | None, limit: int | None) -> bool:
+    return limit is None or (number is not None and number < limit)
+
+
+def _remove_empty(directory: Path) -> None:
+    with suppress(OSError):  # not empty, or gone
+        directory.rmdir()
