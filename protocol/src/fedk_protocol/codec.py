@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from fedk_protocol.header import read_layout
 from fedk_protocol.layout import (
     DTYPES,
     HEADER_MAX,
@@ -20,7 +21,6 @@ from fedk_protocol.layout import (
     Spec,
     Tensor,
     layout_of,
-    read_layout,
 )
 from fedk_protocol.reasons import Reason
 

@@ -1,8 +1,8 @@
-"""Where each tensor stands in a safetensors blob: written canonically, read without trust."""
+"""Where each tensor stands in a safetensors blob, and the canonical way to write that down."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any, Protocol
 
@@ -12,7 +12,8 @@ import numpy as np
 from fedk_protocol.reasons import Reason
 
 HEADER_MAX = 16 * 2**20
-"""Bytes of a header that is still read: some 100,000 tensors. Its JSON takes about ten times that in memory."""
+"""Bytes of the longest header: some 100,000 tensors. Hostile JSON takes 20 times that in memory while it is read, so
+that a reader who knows what to expect gives a lower limit."""
 
 DTYPES: Mapping[str, "np.dtype[Any]"] = {
     "F64": np.dtype("<f8"),
@@ -33,13 +34,17 @@ DTYPES: Mapping[str, "np.dtype[Any]"] = {
 }
 """Every dtype of the format, by its name there. Little-endian."""
 
+METADATA = "__metadata__"
+"""The header's key for text about the blob; no tensor can have this name."""
+
+ORDER = "fedk.order"
+"""The metadata's key for the names in the framework's order, as a JSON list."""
+
+PREFIX = 8
+"""Bytes before the header, which say how long it is; also what the header's length is a multiple of."""
+
 _NAMES = {dtype: name for name, dtype in DTYPES.items()}
-_METADATA = "__metadata__"
-_ORDER = "fedk.order"
-_PREFIX = 8  # bytes that say how long the header is
 _SHOWN = 100  # characters of a name in a line of text
-_DIMENSIONS = 64  # numpy's most
-_LARGEST = 2**63  # numpy counts elements in int64, also where one dimension is 0
 
 
 class BadBlob(ValueError):
@@ -90,6 +95,15 @@ class Tensor:
         """Number of elements."""
         return prod(self.shape)
 
+    def mismatch(self, expected: Shaped) -> BadBlob | None:
+        """The difference of shape or dtype to `expected`, ready to be raised."""
+        if self.shape != expected.shape:
+            text = f"{shown(self.name)} has shape {shape_text(self.shape)}, the model {shape_text(expected.shape)}"
+            return BadBlob(Reason.BAD_SHAPE, text)
+        if self.dtype != expected.dtype:
+            return BadBlob(Reason.BAD_DTYPE, f"{shown(self.name)} is {self.dtype}, the model's {expected.dtype}")
+        return None
+
 
 @dataclass(frozen=True, slots=True)
 class Layout:
@@ -117,18 +131,14 @@ class Layout:
 
     def mismatch(self, expected: "Layout") -> BadBlob | None:
         """The first difference of names, dtypes or shapes to `expected`, ready to be raised."""
-        for tensor in expected.tensors:
-            if tensor.name not in self:
-                return BadBlob(Reason.BAD_NAMES, f"{shown(tensor.name)} is missing")
-        for mine in self.tensors:
-            if mine.name not in expected:
-                return BadBlob(Reason.BAD_NAMES, f"{shown(mine.name)} is not in the model")
-            wanted = expected[mine.name]
-            if mine.shape != wanted.shape:
-                text = f"{shown(mine.name)} has shape {shape_text(mine.shape)}, the model {shape_text(wanted.shape)}"
-                return BadBlob(Reason.BAD_SHAPE, text)
-            if mine.dtype != wanted.dtype:
-                return BadBlob(Reason.BAD_DTYPE, f"{shown(mine.name)} is {mine.dtype}, the model's {wanted.dtype}")
+        for name in expected.order:
+            if name not in self:
+                return BadBlob(Reason.BAD_NAMES, f"{shown(name)} is missing")
+        for tensor in self.tensors:
+            if tensor.name not in expected:
+                return BadBlob(Reason.BAD_NAMES, f"{shown(tensor.name)} is not in the model")
+            if difference := tensor.mismatch(expected[tensor.name]):
+                return difference
         return None
 
 
@@ -143,7 +153,17 @@ def shape_text(shape: tuple[int, ...]) -> str:
     return "×".join(map(str, shape)) or "scalar"
 
 
-# ---- writing ----
+def check_name(name: str) -> None:
+    """Raise BadBlob for what cannot name a tensor."""
+    if name == METADATA:
+        raise BadBlob(Reason.BAD_NAMES, f"{METADATA} is the format's own word, not a tensor's name")
+    if not is_text(name):
+        raise BadBlob(Reason.BAD_NAMES, f"{shown(name)} is not Unicode text")
+
+
+def is_text(text: str) -> bool:
+    """Whether UTF-8 can say it: JSON's \\ud800 alone makes a str that nobody can write."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def layout_of(tensors: Mapping[str, Shaped], metadata: Mapping[str, str] | None = None) -> Layout:
@@ -152,24 +172,15 @@ def layout_of(tensors: Mapping[str, Shaped], metadata: Mapping[str, str] | None 
     Raises BadBlob for a name or dtype that the format lacks.
     """
     specs = {name: _spec(name, tensor) for name, tensor in tensors.items()}
-    names = sorted(specs, key=lambda name: (-specs[name].dtype.itemsize, name))
-    order, extra = tuple(specs), dict(metadata or {})
-    entries: dict[str, Any] = {
-        _METADATA: {_ORDER: json.dumps(order, ensure_ascii=False), **dict(sorted(extra.items()))}
-    }
-    end, places = 0, []
-    for name in names:
-        spec, begin = specs[name], end
-        end += prod(spec.shape) * spec.dtype.itemsize
-        entries[name] = {"dtype": _NAMES[spec.dtype], "shape": spec.shape, "data_offsets": (begin, end)}
-        places.append((name, spec, begin, end))
-    header = _header(entries)
-    placed = tuple(Tensor(n, s.dtype, s.shape, len(header) + b, e - b) for n, s, b, e in places)
-    return Layout(placed, order, extra, len(header) + end, header)
+    places = list(_places(specs))  # offsets from the end of the header, which is not known yet
+    notes = dict(sorted((metadata or {}).items()))
+    header = _header(places, {**notes, ORDER: _json(list(specs))})
+    placed = tuple(replace(tensor, offset=len(header) + tensor.offset) for tensor in places)
+    return Layout(placed, tuple(specs), notes, len(header) + sum(tensor.nbytes for tensor in placed), header)
 
 
 def _spec(name: str, tensor: Shaped) -> Spec:
-    _check_name(name)
+    check_name(name)
     dtype = np.dtype(tensor.dtype)
     dtype = dtype.newbyteorder("<") if dtype.byteorder == ">" else dtype
     if dtype not in _NAMES:
@@ -178,157 +189,25 @@ def _spec(name: str, tensor: Shaped) -> Spec:
     return Spec(dtype, tuple(map(int, tensor.shape)))
 
 
-def _header(entries: Mapping[str, Any]) -> bytes:
-    text = json.dumps(entries, ensure_ascii=False, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    return len(text).to_bytes(_PREFIX, "little") + text
+def _places(specs: Mapping[str, Spec]) -> Iterator[Tensor]:
+    end = 0
+    for name in sorted(specs, key=lambda name: (-specs[name].dtype.itemsize, name)):
+        spec = specs[name]
+        size = prod(spec.shape) * spec.dtype.itemsize
+        yield Tensor(name, spec.dtype, spec.shape, end, size)
+        end += size
 
 
-# ---- reading ----
+def _header(places: Sequence[Tensor], notes: Mapping[str, str]) -> bytes:
+    entries: dict[str, Any] = {METADATA: notes}
+    for t in places:
+        entries[t.name] = {"dtype": _NAMES[t.dtype], "shape": t.shape, "data_offsets": (t.offset, t.offset + t.nbytes)}
+    text = _json(entries).encode()
+    text += b" " * (-len(text) % PREFIX)
+    if len(text) > HEADER_MAX:
+        raise BadBlob(Reason.TOO_LARGE, f"the header of {len(places):,} tensors is longer than {HEADER_MAX:,} bytes")
+    return len(text).to_bytes(PREFIX, "little") + text
 
 
-def read_layout(data: bytes | memoryview, size: int, *, limit: int = HEADER_MAX) -> Layout:
-    """The layout of a blob of `size` bytes, from its head `data`.
-
-    Raises NeedMore while the head is too short, BadBlob for anything that the format does not allow.
-    """
-    end = _header_end(data, size, limit)
-    header = bytes(data[:end])
-    entries = _parse(header[_PREFIX:])
-    metadata = _metadata(entries.pop(_METADATA, {}))
-    tensors = [_tensor(name, entry, end) for name, entry in entries.items()]
-    tensors.sort(key=lambda tensor: (tensor.offset, tensor.nbytes))
-    _check_seamless(tensors, end, size)
-    order = _order(metadata.pop(_ORDER, None), tensors)
-    return Layout(tuple(tensors), order, metadata, size, header)
-
-
-def _bad(text: str) -> BadBlob:
-    return BadBlob(Reason.BAD_FORMAT, text)
-
-
-def _header_end(data: bytes | memoryview, size: int, limit: int) -> int:
-    if size < _PREFIX:
-        raise _bad(f"{size} bytes are no safetensors blob: the smallest has {_PREFIX + 2}")
-    if len(data) < _PREFIX:
-        raise NeedMore(_PREFIX)
-    length = int.from_bytes(data[:_PREFIX], "little")
-    if length > size - _PREFIX:
-        raise _bad(f"the header claims {length:,} bytes, the whole blob has {size:,}")
-    if length > limit:
-        raise BadBlob(Reason.TOO_LARGE, f"the header claims {length:,} bytes, the most is {limit:,}")
-    if len(data) < _PREFIX + length:
-        raise NeedMore(_PREFIX + length)
-    return _PREFIX + length
-
-
-def _parse(text: bytes) -> dict[str, Any]:
-    if not text.startswith(b"{"):
-        raise _bad("the header does not begin with {")
-    try:
-        entries = json.loads(text.decode(), object_pairs_hook=_unique, parse_constant=_no_constant)
-    except BadBlob:
-        raise
-    except (ValueError, RecursionError) as error:  # not JSON, not UTF-8, a number of 5,000 digits; 1,000 levels deep
-        raise _bad(f"the header is not JSON: {str(error)[:200]}") from error
-    assert isinstance(entries, dict)  # noqa: S101 — text that begins with { and parses is an object
-    return entries
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) == len(pairs):
-        return found
-    seen: set[str] = set()
-    for name, _ in pairs:
-        if name in seen:
-            raise BadBlob(Reason.BAD_NAMES, f"{shown(name)} stands twice in the header")
-        seen.add(name)
-    raise AssertionError  # unreachable: fewer keys than pairs
-
-
-def _no_constant(text: str) -> Any:
-    raise ValueError(f"{text} is not JSON")
-
-
-def _metadata(found: Any) -> dict[str, str]:
-    if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
-        raise _bad(f"{_METADATA} is not an object of strings")
-    return found
-
-
-def _check_name(name: str) -> None:
-    if name == _METADATA:
-        raise BadBlob(Reason.BAD_NAMES, f"{_METADATA} is the format's own word, not a tensor's name")
-    try:
-        name.encode()
-    except UnicodeEncodeError as error:
-        raise BadBlob(Reason.BAD_NAMES, f"{shown(name)} is not Unicode text") from error
-
-
-def _tensor(name: str, entry: Any, start: int) -> Tensor:
-    _check_name(name)
-    if not isinstance(entry, dict):
-        raise _bad(f"{shown(name)} is not an object")
-    dtype = _dtype(name, entry.get("dtype"))
-    shape = _shape(name, entry.get("shape"), dtype.itemsize)
-    begin, end = _offsets(name, entry.get("data_offsets"))
-    if end - begin != prod(shape) * dtype.itemsize:
-        text = f"{shown(name)} has {end - begin:,} bytes, its dtype and shape need {prod(shape) * dtype.itemsize:,}"
-        raise _bad(text)
-    return Tensor(name, dtype, shape, start + begin, end - begin)
-
-
-def _dtype(name: str, found: Any) -> "np.dtype[Any]":
-    if not isinstance(found, str) or found not in DTYPES:
-        text = f"{shown(name)} has dtype {str(found)[:100]!a}; the format has {', '.join(DTYPES)}"
-        raise BadBlob(Reason.BAD_DTYPE, text)
-    return DTYPES[found]
-
-
-def _naturals(found: Any) -> bool:
-    return isinstance(found, list) and all(type(n) is int and 0 <= n < _LARGEST for n in found)
-
-
-def _shape(name: str, found: Any, itemsize: int) -> tuple[int, ...]:
-    if not _naturals(found) or len(found) > _DIMENSIONS:
-        raise BadBlob(
-            Reason.BAD_SHAPE, f"{shown(name)}: shape wants at most {_DIMENSIONS} whole numbers, none negative"
-        )
-    if prod(n for n in found if n) * itemsize >= _LARGEST:
-        raise BadBlob(Reason.BAD_SHAPE, f"{shown(name)}: so many elements cannot be counted")
-    return tuple(found)
-
-
-def _offsets(name: str, found: Any) -> tuple[int, int]:
-    if not _naturals(found) or len(found) != 2:  # noqa: PLR2004 — begin and end
-        raise _bad(f"{shown(name)}: data_offsets wants [BEGIN, END]")
-    return found[0], found[1]
-
-
-def _check_seamless(tensors: list[Tensor], start: int, size: int) -> None:
-    end = start
-    for tensor in tensors:
-        if tensor.offset != end:
-            what = "overlaps the tensor before it" if tensor.offset < end else "leaves a hole before it"
-            raise _bad(f"{shown(tensor.name)} {what}")
-        end += tensor.nbytes
-    if end != size:
-        raise _bad(f"the header describes {end:,} bytes, the blob has {size:,}")
-
-
-def _order(found: str | None, tensors: list[Tensor]) -> tuple[str, ...]:
-    names = tuple(tensor.name for tensor in tensors)
-    if found is None:
-        return names
-    try:
-        order = json.loads(found)
-    except (ValueError, RecursionError) as error:
-        raise _bad(f"{_ORDER} is not JSON") from error
-    if (
-        not isinstance(order, list)
-        or not all(isinstance(name, str) for name in order)
-        or sorted(order) != sorted(names)
-    ):
-        raise BadBlob(Reason.BAD_NAMES, f"{_ORDER} does not name each tensor once")
-    return tuple(order)
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

@@ -71,8 +71,6 @@ Global___Outcome: _TypeAlias = Outcome  # noqa: Y015
 
 @_typing.final
 class Version(_message.Message):
-    """---- nouns ----"""
-
     DESCRIPTOR: _descriptor.Descriptor
 
     MAJOR_FIELD_NUMBER: _builtins.int
@@ -566,8 +564,6 @@ Global___Share: _TypeAlias = Share  # noqa: Y015
 
 @_typing.final
 class ClientMessage(_message.Message):
-    """---- Connect: client to server ----"""
-
     DESCRIPTOR: _descriptor.Descriptor
 
     HELLO_FIELD_NUMBER: _builtins.int
@@ -858,8 +854,6 @@ Global___Goodbye: _TypeAlias = Goodbye  # noqa: Y015
 
 @_typing.final
 class ServerMessage(_message.Message):
-    """---- Connect: server to client ----"""
-
     DESCRIPTOR: _descriptor.Descriptor
 
     WELCOME_FIELD_NUMBER: _builtins.int
@@ -1187,8 +1181,6 @@ Global___Superseded: _TypeAlias = Superseded  # noqa: Y015
 
 @_typing.final
 class BlobRequest(_message.Message):
-    """---- bytes ----"""
-
     DESCRIPTOR: _descriptor.Descriptor
 
     SHA256_FIELD_NUMBER: _builtins.int
@@ -1366,8 +1358,6 @@ Global___UploadReply: _TypeAlias = UploadReply  # noqa: Y015
 
 @_typing.final
 class LocateRequest(_message.Message):
-    """---- placement ----"""
-
     DESCRIPTOR: _descriptor.Descriptor
 
     @_typing.final
