@@ -1,0 +1,65 @@
+"""Loading one selected entry: by stevedore, checked against its contract, every way to fail told apart."""
+
+import inspect
+from importlib.machinery import PathFinder
+from importlib.metadata import EntryPoint
+from importlib.util import find_spec
+from pkgutil import resolve_name
+from time import perf_counter
+from typing import Any
+
+from stevedore.driver import DriverManager
+
+from fedk.api.errors import PluginError
+from fedk.catalogue.kind import KINDS
+from fedk.catalogue.plugin import Plugin
+from fedk.catalogue.scan import Entry
+
+
+class _Manager(DriverManager[Any]):
+    """Stevedore's, given the catalogue's entry: its own cache can be stale for 128 s and loses the distribution."""
+
+    def __init__(self, entry: Entry) -> None:
+        self._entry = entry
+        super().__init__(entry.group, entry.name)
+
+    def list_entry_points(self) -> list[EntryPoint]:
+        return [self._entry.point]
+
+
+def load(entry: Entry) -> Plugin:
+    """Import it. PluginError says what went wrong; its cause is what the import raised."""
+    started = perf_counter()
+    try:
+        cls = _Manager(entry).driver
+    except (Exception, SystemExit) as error:  # foreign code: at import a module may raise anything, or exit
+        raise PluginError(f"{type(error).__name__}: {error}") from error
+    milliseconds = (perf_counter() - started) * 1000
+    _check(entry, cls)
+    return Plugin(entry.kind, entry.name, entry.owner.distribution, entry.owner.version, cls, round(milliseconds, 1))
+
+
+def file_of(entry: Entry) -> str:
+    """The file that loading would import; "" where there is none. Imports nothing."""
+    top, *inner = entry.target.partition(":")[0].strip().split(".")
+    try:
+        spec = find_spec(top)
+        for part in inner:
+            if spec is None:
+                break
+            spec = PathFinder.find_spec(f"{spec.name}.{part}", spec.submodule_search_locations)
+    except (ImportError, ValueError, AttributeError):  # a finder's trouble: an inspection does without the file
+        return ""
+    return (spec.origin or "") if spec is not None else ""
+
+
+def _check(entry: Entry, cls: Any) -> None:
+    path = KINDS[entry.kind].contract
+    if path is None:
+        return
+    contract = resolve_name(path)
+    if not isinstance(cls, type) or not issubclass(cls, contract):
+        raise PluginError(f"{entry.target} is no {contract.__name__} ({path.replace(':', '.')})")
+    if inspect.isabstract(cls):
+        lacking = ", ".join(f"{name}()" for name in sorted(vars(cls)["__abstractmethods__"]))
+        raise PluginError(f"{entry.target} implements half of {contract.__name__}: it lacks {lacking}")

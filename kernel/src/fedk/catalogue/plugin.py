@@ -1,0 +1,88 @@
+"""A loaded plugin, and what an inspection says of any: the CLI, REST and the page show the same."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from fedk.api.columns import columns
+from fedk.api.config import Config
+from fedk.api.driver import Driver
+from fedk.api.errors import ConfigError
+from fedk.api.mistake import SECRET, Mistake, mistakes
+
+_NAMES = re.compile(r"(password|secret|token|credential|(api|access|private)_?key)(?!.*_file$)", re.IGNORECASE)
+_URL = re.compile(r"(://[^:/@\s]*:)[^@/\s]+@")
+
+
+@dataclass(frozen=True, slots=True)
+class Plugin:
+    """A driver's class, with where it came from."""
+
+    kind: str
+    name: str
+    distribution: str
+    version: str
+    cls: Any
+    import_ms: float
+
+    @property
+    def config(self) -> type[Config]:
+        """The model of its own keys; without keys where the family has none."""
+        return self.cls.config_type() if isinstance(self.cls, type) and issubclass(self.cls, Driver) else Config
+
+    def check(self, table: Mapping[str, Any], spelt: str | None = None) -> list[Mistake]:
+        """What is wrong in the plugin's own table, whose name may be spelt in another way."""
+        try:
+            self.config.model_validate(table)
+        except ValidationError as error:
+            return mistakes(error, self.config, table, (self.kind, spelt or self.name))
+        return []
+
+    def configured(self, table: Mapping[str, Any]) -> Config:
+        """Its settings; ConfigError names every mistake."""
+        if found := self.check(table):
+            rows = columns((one.subject, one.text) for one in found)
+            raise ConfigError(f'{self.kind} "{self.name}": {len(found)} mistake{"s" if len(found) > 1 else ""}', rows)
+        return self.config.model_validate(table)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PluginInfo:
+    """One plugin that was found or asked for, in exactly one state."""
+
+    kind: str  # aggregator | balancer | storage | db | codec | hook; a group that no family has, as it is written
+    name: str
+    state: str  # available | active | failed | missing | incompatible | disabled | shadowed
+    distribution: str = ""
+    version: str = ""
+    file: str = ""
+    summary: str = ""
+    license: str = ""
+    requires: str = ""  # of fedk
+    import_ms: float | None = None  # None: not imported
+    config_schema: Mapping[str, Any] | None = None  # None: not imported
+    settings: Mapping[str, Any] = field(default_factory=dict)  # secrets masked
+    error: str = ""
+    hint: str = ""
+    traceback: str = ""
+
+
+def masked(values: BaseModel | Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as JSON, without their secrets."""
+    plain = values.model_dump(mode="json") if isinstance(values, BaseModel) else values
+    result: dict[str, Any] = _masked("", plain)
+    return result
+
+
+def _masked(name: str, value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _masked(key, inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_masked(name, inner) for inner in value]
+    if not isinstance(value, str) or not value:
+        return value
+    hidden = _NAMES.search(name) or set(value) == {"*"}  # asterisks: pydantic's own mask
+    return SECRET if hidden else _URL.sub(rf"\g<1>{SECRET}@", value)
