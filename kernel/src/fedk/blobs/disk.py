@@ -1,7 +1,11 @@
 """Files and directories that survive a power cut: writing says what to sync, syncing makes it last."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from fedk.api.errors import StateError
 
 Bytes = bytes | bytearray | memoryview
 
@@ -28,3 +32,16 @@ def write_at(handle: int, data: Bytes, position: int) -> None:
     while view.nbytes:
         written = os.pwrite(handle, view, position)
         view, position = view[written:], position + written
+
+
+@contextmanager
+def writing(path: Path | str) -> Iterator[None]:
+    """Around writes: an OSError becomes a StateError that names the path."""
+    try:
+        yield
+    except OSError as error:
+        raise failure(path, error) from error
+
+
+def failure(path: Path | str, error: OSError) -> StateError:
+    return StateError(f"{path} cannot be written: {error.strerror}. Look at the disk and its permissions")

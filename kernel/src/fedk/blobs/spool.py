@@ -224,7 +224,7 @@ class Spool:
     def _failure(self, path: str, error: OSError) -> Exception:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             return Refused("spool-full", f"no space left for {path}")
-        return StateError(f"{path} cannot be written: {error.strerror}. Look at the disk and its permissions")
+        return disk.failure(path, error)
 
     def _complete(self, path: str) -> None:
         with self._lock:
