@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from fedk.aggregation.intake import Place
 from fedk.blobs.reader import Span
 
 
@@ -127,7 +128,7 @@ class Arrival:
     metrics: Mapping[str, float]
     sha256: bytes  # of all its blobs' bytes in the order of their sorted names
     span: Span | None = None  # where they stand; None for a result without blobs
-    blobs: Mapping[str, tuple[int, int, bytes]] = field(default_factory=dict)  # by name: offset in span, size, sha256
+    blobs: Mapping[str, Place] = field(default_factory=dict)  # by name, within the span
     norm: float = 0.0
     max_abs: float = 0.0
     before: Mapping[str, Measured] = field(default_factory=dict)

@@ -190,11 +190,9 @@ def write_tasks(writes: Writes, old: Session | None, new: Session, record: Recor
 
 async def read_sessions(db: AsyncConnection) -> list[tuple[Session, Record]]:
     """Every session that has not ended for good, as its rows say; no client is present yet."""
-    found = []
     alive = t.sessions.c.status.not_in(("finished", "stopped"))
-    for row in (await db.execute(select(t.sessions).where(alive).order_by(t.sessions.c.created_at))).all():
-        found.append((await _session(db, row), record_of(row)))
-    return found
+    rows = (await db.execute(select(t.sessions).where(alive).order_by(t.sessions.c.created_at))).all()
+    return [(await _session(db, row), record_of(row)) for row in rows]
 
 
 async def read_session(db: AsyncConnection, session: str) -> tuple[Session, Record] | None:

@@ -33,6 +33,7 @@ class Member:
     software: str = ""
     state: Literal["connected", "lost", "left"] = "left"
     last_seen: float = 0.0  # seconds since the epoch
+    was_connected: bool = False  # when the server before this one ended
     changes: deque[float] = field(default_factory=lambda: deque(maxlen=CHANGES_A_MINUTE))  # monotonic
 
     def can(self, kind: str) -> bool:
@@ -89,6 +90,7 @@ class Roster:
                 software=row.software,
                 state="lost" if row.state == "connected" else row.state,
                 last_seen=row.last_seen,
+                was_connected=row.state == "connected",
             )
             self._add(member)
 

@@ -1,0 +1,361 @@
+"""Bookkeeping: the rows and the published events of what one batch did to one session."""
+
+import time
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Table
+
+from fedk.blobs.reader import Span
+from fedk.rounds import actions as act
+from fedk.rounds.clients import Measured
+from fedk.rounds.feed import Published
+from fedk.rounds.inbox import Committed, Seen
+from fedk.rounds.ledger import Row, Writes, round_row, session_row, tasks_changed, write_tasks
+from fedk.rounds.live import Live, Means, Taken
+from fedk.rounds.making import Made
+from fedk.rounds.roster import Roster
+from fedk.rounds.states import ENDED, Session, Task
+from fedk.rounds.trail import Share, config_hash, digest
+from fedk.state import tables as t
+
+UNWANTED = ("rejected", "failed", "lost")
+"""Ends that the trail lists."""
+
+
+@dataclass(slots=True)
+class Book:
+    """One transaction in the making."""
+
+    roster: Roster
+    place: Callable[[Span], str]  # Spool.place
+    writes: Writes = field(default_factory=Writes)
+    events: list[Published] = field(default_factory=list)
+
+    def session(
+        self,
+        live: Live,
+        new: Session,
+        actions: Iterable[act.Action],
+        *,
+        taken: Mapping[str, Taken],
+        committed: Committed | None,
+        traffic: tuple[int, int],
+    ) -> None:
+        """Enter one session's part of the batch."""
+        before = len(self.events), self._size()
+        old = live.state
+        write_tasks(self.writes, old, new, live.record)
+        for was, task in tasks_changed(old, new):
+            self._task(live, was, task, taken.get(task.id))
+        extra: dict[str, Any] = {}
+        if new.head > old.head and committed is not None and old.round is not None:
+            extra = self._commit(live, old, new, committed, traffic)
+        self._rounds(live, old, new, traffic)
+        for action in actions:
+            if isinstance(action, act.Emit):
+                self._emit(live, action, extra if action.type == "round.committed" else {})
+        if new.status in ENDED and old.status not in ENDED:
+            live.record.ended_at = time.time()
+            self._measured(live, new.head)
+        self._session(live, new, changed=(len(self.events), self._size()) != before)
+
+    def _size(self) -> int:
+        w = self.writes
+        return sum(map(len, (*w.inserts.values(), *w.replaces.values(), *w.updates.values())))
+
+    def _session(self, live: Live, new: Session, *, changed: bool) -> None:
+        row = session_row(new, live.record)
+        if changed or row != live.row:
+            version = live.record.v
+            live.record.v = version + 1
+            row["v"] = version + 1
+            self.writes.sessions.append((row, version))
+            live.row = row
+
+    # ---- rounds ----
+
+    def _rounds(self, live: Live, old: Session, new: Session, traffic: tuple[int, int]) -> None:
+        was, now = old.round, new.round
+        if was is not None and (now is None or now.first_task != was.first_task):
+            state = "committed" if new.head >= was.no else "failed"
+            self._round(live, new, {**live.round_row, "state": state, "closed_at": time.time()} | _moved(live, traffic))
+            live.round_row = {}
+        if now is None or (now is was and new.status == old.status):
+            return
+        if was is None or now.first_task != was.first_task:
+            live.opened_at, live.traffic, live.refused = time.time(), traffic, 0
+        times = {"opened_at": live.opened_at, "closed_at": None, **_deadline(live, new)}
+        self._round(live, new, round_row(new, now, live.record, times | _moved(live, traffic)))
+
+    def _round(self, live: Live, new: Session, row: dict[str, Any]) -> None:
+        if _lasting(row) == _lasting(live.round_row) and new.status == live.state.status:
+            return
+        rows = self.writes.replaces.setdefault(t.rounds, [])
+        rows[:] = [r for r in rows if (r["session"], r["no"]) != (new.id, row["no"])]
+        rows.append(row)
+        live.round_row = row
+
+    def _commit(
+        self, live: Live, old: Session, new: Session, committed: Committed, traffic: tuple[int, int]
+    ) -> dict[str, Any]:
+        """The model's rows; returns what the event says of it."""
+        assert old.round is not None  # noqa: S101  # only an open round is committed
+        base, made, no = committed.base, committed.made, old.round.no
+        shares = {i: live.taken[i] for i in old.round.frozen}
+        parent = live.bases.get(no - 1)
+        self.writes.insert(
+            t.models,
+            model_row(live, id_=base.id, no=no, parent=parent.id if parent else None, digest_=base.digest, made=made),
+        )
+        stored = [("model", made.model), *([("state", made.state)] if made.state else [])]
+        for kind, blob in stored:
+            self.blob(live.project, blob.sha256, blob.size, kind)
+            self.reference(live.project, blob.sha256, kind, base.id)
+        for task, taken in shares.items():
+            self._contribution(live, base.id, old.tasks[task], taken)
+        live.record.head_model = base.id
+        trained = live.trained.pop(no, Means())
+        if no > 0:
+            self._measured(live, no - 1)
+        sent, received = _moved(live, traffic).values()
+        return {
+            "model": base.stored.sha256.hex(),
+            "examples": sum(taken.arrival.num_examples for taken in shares.values()),
+            "metrics": trained.values(),
+            "refused": live.refused,
+            "sent": sent,
+            "received": received,
+            "seconds": round(time.time() - live.opened_at, 6),
+            **made.seconds,
+        }
+
+    def _contribution(self, live: Live, model: str, task: Task, taken: Taken) -> None:
+        self.writes.insert(
+            t.contributions,
+            {
+                "model": model,
+                "task": task.id,
+                "project": live.project,
+                "client_name": self.roster.name(task.client),
+                "update_sha256": taken.arrival.sha256,
+                "num_examples": taken.arrival.num_examples,
+                "weight": taken.terms.weight if taken.terms else 1.0,
+                "via": task.holder,
+            },
+        )
+
+    def blob(self, project: str, sha256: bytes, size: int, kind: str) -> None:
+        """A blob that is stored: the row may be there already, from an equal model."""
+        row = {
+            "project": project,
+            "sha256": sha256,
+            "bytes": size,
+            "kind": kind,
+            "state": "live",
+            "created_at": time.time(),
+        }
+        self._once(t.blobs, row)
+
+    def reference(self, project: str, sha256: bytes, kind: str, id_: str) -> None:
+        """What needs a blob."""
+        self._once(t.blob_refs, {"project": project, "sha256": sha256, "ref_kind": kind, "ref_id": id_})
+
+    def _once(self, table: Table, row: dict[str, Any]) -> None:
+        keys = [c.name for c in table.primary_key.columns]
+        rows = self.writes.replaces.setdefault(table, [])
+        if not any(all(r[k] == row[k] for k in keys) for r in rows):
+            rows.append(row)
+
+    # ---- tasks ----
+
+    def _task(self, live: Live, was: Task | None, task: Task, taken: Taken | None) -> None:
+        if task.end is not None and task.end.outcome in UNWANTED and (was is None or was.end is None):
+            self._rejection(live, task)
+        if taken is None or (was is not None and not was.open) or taken.arrival.result_id != task.result_id:
+            return
+        if task.state == "accepted":
+            self._accepted(live, task, taken)
+        elif task.end is not None and task.end.outcome == "recorded":
+            self._recorded(live, task, taken)
+
+    def _rejection(self, live: Live, task: Task) -> None:
+        assert task.end is not None  # noqa: S101  # the caller looked
+        live.refused += task.spoiled
+        self.writes.replace(
+            t.rejections,
+            {
+                "task": task.id,
+                "project": live.project,
+                "session": live.state.id,
+                "round": task.asked_round,
+                "client_name": self.roster.name(task.client),
+                "verdict": task.end.outcome,
+                "reason": task.end.reason,
+                "detail": task.end.detail,
+                "at": time.time(),
+            },
+        )
+
+    def _accepted(self, live: Live, task: Task, taken: Taken) -> None:
+        live.taken[task.id] = taken
+        live.settings_read.update(taken.arrival.settings_read)
+        self.writes.replace(t.results, self._result(live, task, taken))
+        if task.kind == "train" and task.round is not None:
+            measured = _own(taken)
+            live.trained.setdefault(task.round, Means()).add("train", measured)
+            self._metrics(live, task, task.round, "train", measured)
+        for kind, measured in taken.arrival.before.items():
+            live.measured.setdefault(task.base, Means()).add(kind, measured)
+            self._metrics(live, task, task.base, kind, measured)
+
+    def _recorded(self, live: Live, task: Task, taken: Taken) -> None:
+        live.settings_read.update(taken.arrival.settings_read)
+        live.measured.setdefault(task.base, Means()).add(task.kind, _own(taken))
+        self._metrics(live, task, task.base, task.kind, _own(taken))
+
+    def _metrics(self, live: Live, task: Task, no: int, kind: str, measured: Measured) -> None:
+        for name, value in measured.metrics.items():
+            self.writes.replace(
+                t.metrics,
+                {
+                    "task": task.id,
+                    "name": f"{kind}.{name}",
+                    "project": live.project,
+                    "session": live.state.id,
+                    "round": no,
+                    "client": task.client,
+                    "kind": kind,
+                    "value": value,
+                    "num_examples": measured.num_examples,
+                    "at": time.time(),
+                },
+            )
+
+    def _result(self, live: Live, task: Task, taken: Taken) -> dict[str, Any]:
+        a, terms = taken.arrival, taken.terms
+        return {
+            "task": task.id,
+            "project": live.project,
+            "session": live.state.id,
+            "result_id": a.result_id,
+            "round": task.round,
+            "holder": task.holder,
+            "sha256": a.sha256,
+            "bytes": a.span.size if a.span else 0,
+            "blobs": {name: [b.offset, b.size, b.sha256.hex()] for name, b in a.blobs.items()},
+            "num_examples": a.num_examples,
+            "metrics": dict(a.metrics),
+            "staleness": taken.staleness,
+            "weight": terms.weight if terms else 1.0,
+            "scale": terms.scale if terms else 1.0,
+            "sums": dict(terms.sums) if terms else {},
+            "norm": a.norm,
+            "max_abs": a.max_abs,
+            "place": self.place(a.span) if a.span else "",
+            "place_offset": a.span.offset if a.span else 0,
+            "partial": None,
+            "received_at": time.time(),
+        }
+
+    # ---- events ----
+
+    def _emit(self, live: Live, action: act.Emit, extra: Mapping[str, Any]) -> None:
+        body = {**action.body, **extra}
+        if "client" in body:
+            body["client"] = self.roster.name(body["client"])
+        self.publish(live.project, live.state.id, action.type, {"name": live.name, **body})
+
+    def client(self, seen: Seen) -> None:
+        """A client has come or gone."""
+        member = seen.member
+        rows = self.writes.replaces.setdefault(t.clients, [])
+        rows[:] = [row for row in rows if row["id"] != member.id]
+        rows.append(member.row())
+        self.publish(member.project, None, seen.event, {"client": member.name, "instance": member.instance})
+
+    def publish(self, project: str, session: str | None, type_: str, body: Mapping[str, Any]) -> None:
+        """An event; its sequence number is given when the transaction begins."""
+        self.events.append(Published(0, project, session, type_, body, time.time()))
+
+    def _measured(self, live: Live, no: int) -> None:
+        """The metrics of model `no` are complete: the next model is made of answers that had it."""
+        means = live.measured.pop(no, None)
+        if means is not None and means.sums:
+            body = {"name": live.name, "round": no, "clients": means.clients, "metrics": means.values()}
+            self.publish(live.project, live.state.id, "model.measured", body)
+
+
+def _own(taken: Taken) -> Measured:
+    return Measured(taken.arrival.num_examples, taken.arrival.metrics)
+
+
+def _lasting(row: Row) -> Row:
+    """Of a round's row what is worth a write of its own."""
+    return {k: v for k, v in row.items() if k not in ("deadline_at", "remaining_s", "sent_bytes", "received_bytes")}
+
+
+def _moved(live: Live, traffic: tuple[int, int]) -> dict[str, int]:
+    return {"sent_bytes": traffic[0] - live.traffic[0], "received_bytes": traffic[1] - live.traffic[1]}
+
+
+def _deadline(live: Live, new: Session) -> dict[str, float | None]:
+    r = new.round
+    if r is None or not r.armed:
+        return {"deadline_at": None, "remaining_s": None}
+    left = live.clock.left or new.rules.round.deadline
+    if new.status == "running":
+        return {"deadline_at": time.time() + left, "remaining_s": None}
+    return {"deadline_at": None, "remaining_s": left}
+
+
+def model_row(live: Live, *, id_: str, no: int, parent: str | None, digest_: bytes, made: Made) -> dict[str, Any]:
+    """The row of table `models` of one link of a session's trail."""
+    return {
+        "id": id_,
+        "project": live.project,
+        "session": live.state.id,
+        "round": no,
+        "parent": parent,
+        "sha256": made.model.sha256,
+        "bytes": made.model.size,
+        "digest": digest_,
+        "aggregator": live.record.aggregator if no else "(initial)",
+        "aggregator_version": live.record.aggregator_version if no else "",
+        "config_hash": trail_config(live, no),
+        "state_sha256": made.state.sha256 if made.state else None,
+        "state_scalars": dict(made.scalars),
+        "seconds": dict(made.seconds),
+        "committed_at": time.time(),
+    }
+
+
+def trail_config(live: Live, no: int) -> bytes:
+    """What of the aggregator goes into the digest of model `no`."""
+    if no == 0:
+        return config_hash("(initial)", "", {})
+    return config_hash(live.record.aggregator, live.record.aggregator_version, live.config)
+
+
+def trail_digest(live: Live, no: int, parent: bytes, model: bytes, shares: Iterable[Share]) -> bytes:
+    """The digest of model `no`."""
+    return digest(parent=parent, model=model, config=trail_config(live, no), shares=shares)
+
+
+def new_id() -> str:
+    """An id of a row."""
+    return uuid.uuid4().hex
+
+
+def event_row(event: Published) -> Row:
+    """The row of table `events`."""
+    return {
+        "seq": event.seq,
+        "project": event.project,
+        "session": event.session,
+        "type": event.type,
+        "body": dict(event.body),
+        "at": event.at,
+    }

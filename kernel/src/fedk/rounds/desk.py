@@ -1,0 +1,239 @@
+"""The desk: what people ask of sessions and models."""
+
+import asyncio
+import secrets
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from pydantic import ValidationError
+from sqlalchemy import insert, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from fedk.aggregation.model import Model
+from fedk.api.errors import ConfigError, Conflict, NotFound
+from fedk.blobs.reader import Span
+from fedk.blobs.store import Stored
+from fedk.rounds import events as ev
+from fedk.rounds.book import Book, model_row, new_id, trail_digest
+from fedk.rounds.feed import Feed
+from fedk.rounds.ledger import Record, session_row
+from fedk.rounds.live import Live
+from fedk.rounds.making import Made
+from fedk.rounds.offers import settings
+from fedk.rounds.roster import Roster
+from fedk.rounds.rules import Rules
+from fedk.rounds.runner import Runner
+from fedk.rounds.states import Session
+from fedk.rounds.waiting import waiting_for
+from fedk.state import tables as t
+
+
+class Desk:
+    """Creates and steers sessions. Every call returns when its rows are committed."""
+
+    def __init__(self, runner: Runner) -> None:
+        self._runner = runner
+
+    @property
+    def feed(self) -> Feed:
+        return self._runner.feed
+
+    @property
+    def roster(self) -> Roster:
+        return self._runner.roster
+
+    # ---- models ----
+
+    async def put_model(self, project: str, stored: Stored) -> str:
+        """A model that a person brings, already stored; returns its id. BlobError when its bytes are no model."""
+        span = await self._runner.blobs.span(project, stored.sha256)
+        await asyncio.to_thread(_check_model, span)
+        id_ = new_id()
+        book = Book(self._runner.roster, self._runner.spool.place)
+        book.blob(project, stored.sha256, stored.size, "model")
+        book.reference(project, stored.sha256, "model", id_)
+        book.writes.insert(
+            t.models,
+            {
+                "id": id_,
+                "project": project,
+                "session": None,
+                "round": None,
+                "parent": None,
+                "sha256": stored.sha256,
+                "bytes": stored.size,
+                "digest": stored.sha256,
+                "aggregator": "",
+                "aggregator_version": "",
+                "config_hash": b"",
+                "state_sha256": None,
+                "state_scalars": {},
+                "seconds": {},
+                "committed_at": time.time(),
+            },
+        )
+        async with self._runner.store.transaction() as tx:
+            await book.writes.execute(tx)
+        return id_
+
+    # ---- sessions ----
+
+    async def create(
+        self, project: str, *, name: str | None, stem: str = "session", rules: Rules, model: str | None
+    ) -> str:
+        """Start a session; returns its id. `model` is a model's id; without one a client is asked.
+
+        Without a name it is called `stem`-n. ConfigError, PluginError, NotFound or Conflict say what is wrong.
+        """
+        loaded = self._runner.opener.aggregators(rules)
+        settled = rules.settled(minimum=loaded.aggregator.minimum(), seed=secrets.randbits(63))
+        _enough_updates(settled, loaded.name, loaded.aggregator.minimum())
+        async with self._runner.store.reading() as db:
+            if project not in self.roster.projects:
+                raise NotFound(
+                    f'project "{project}" does not exist. Projects: {", ".join(sorted(self.roster.projects))}'
+                )
+            first = await _model(db, project, model) if model is not None else None
+            named = name or await _free_name(db, project, stem)
+            await _check_name(db, project, named)
+        record = Record(project, named, first.sha256 if first else None, loaded.name, loaded.version, time.time())
+        live = self._runner.fresh(Session(uuid.uuid4().hex[:12], settled), record)
+        live.aggregator, live.config = loaded.aggregator, loaded.aggregator.config.model_dump(mode="json")
+        live.aggregator_state = self._runner.opener.initial_state(live)
+        await self._enter(live, Stored(first.sha256, first.bytes) if first else None)
+        self._begin(live)
+        return live.state.id
+
+    async def _enter(self, live: Live, first: Stored | None) -> None:
+        book = Book(self._runner.roster, self._runner.spool.place)
+        if first is not None:
+            digest = trail_digest(live, 0, b"", first.sha256, [])
+            base = await self._runner.opener.base(live, 0, new_id(), first, digest)
+            live.bases[0], live.record.head_model = base, base.id
+            live.state = replace(live.state, head=0)
+            book.writes.insert(
+                t.models, model_row(live, id_=base.id, no=0, parent=None, digest_=digest, made=Made(first))
+            )
+            book.reference(live.project, first.sha256, "model", base.id)
+        live.row = session_row(live.state, live.record)
+        async with self._runner.store.transaction() as tx:
+            await tx.execute(insert(t.sessions).values(live.row))
+            await book.writes.execute(tx)
+
+    def _begin(self, live: Live) -> None:
+        self._runner.lives[live.state.id] = live
+        self._runner.announce(live)
+        self._runner.post(live.state.id, ev.Start())
+
+    async def pause(self, session: str) -> None:
+        """Ask nothing more and close no round; answers are still taken."""
+        live = self._live(session)
+        if live.state.status not in ("running", "paused"):
+            raise Conflict(f"session {live.name} is {live.state.status}: only a running session can be paused")
+        await self._runner.settle(session, ev.Pause())
+
+    async def resume(self, session: str, changes: Mapping[str, Any] | None = None) -> None:
+        """Let a paused or failed session go on, with changed rules where `changes` names some."""
+        live = self._live(session)
+        if live.state.status not in ("paused", "failed"):
+            raise Conflict(
+                f"session {live.name} is {live.state.status}: only a paused or failed session can be resumed"
+            )
+        if changes:
+            await self._change(live, changes)
+        if live.aggregator is None or (live.state.head >= 0 and live.state.head not in live.bases):
+            await self._runner.reopen(session)
+        await self._runner.settle(session, ev.Resume())
+
+    async def stop(self, session: str) -> None:
+        """End it for good: every open task and accepted update gets its verdict."""
+        live = self._live(session)
+        if live.state.status == "failed":
+            raise Conflict(f"session {live.name} has failed: it is over, and can be resumed")
+        await self._runner.settle(session, ev.Stop())
+
+    async def _change(self, live: Live, changes: Mapping[str, Any]) -> None:
+        document = live.state.rules.model_dump(mode="json", by_alias=True)
+        for key, value in changes.items():
+            _set(document, key, value)
+        try:
+            rules = Rules.model_validate(document)
+        except ValidationError as error:
+            mistakes = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+            raise ConfigError(f"session {live.name} cannot be changed so", mistakes) from error
+        if rules.aggregator.use != live.state.rules.aggregator.use:
+            raise Conflict(
+                f"session {live.name} keeps its aggregator {live.state.rules.aggregator.use}: start another one"
+            )
+        await self._runner.change_rules(live.state.id, rules)
+
+    def _live(self, session: str) -> Live:
+        live = self._runner.lives.get(session)
+        if live is None:
+            raise Conflict(f"session {session} has ended for good: start another one from its model")
+        return live
+
+    def waiting_for(self, session: str) -> list[dict[str, Any]]:
+        """What the session waits for; empty when it has ended."""
+        live = self._runner.lives.get(session)
+        return waiting_for(live, self._runner.roster) if live is not None else []
+
+    def unread_settings(self, session: str) -> list[str]:
+        """Settings that went to clients and that none of them has read so far."""
+        live = self._runner.lives.get(session)
+        return sorted(settings(live).keys() - live.settings_read) if live is not None and live.settings_read else []
+
+    def doing(self, client: str) -> list[dict[str, Any]]:
+        """Tasks that a client works on, over all sessions."""
+        return [
+            {"session": live.name, "kind": task.kind, "round": task.asked_round, "state": task.state, "task": task.id}
+            for live in self._runner.lives.values()
+            for task in live.state.outstanding()
+            if task.client == client
+        ]
+
+
+def _set(document: dict[str, Any], key: str, value: Any) -> None:
+    *tables, last = key.split(".")
+    for table in tables:
+        document = document.setdefault(table, {})
+        if not isinstance(document, dict):
+            raise ConfigError(f"{key} is not a rule: {table} is no table")
+    document[last] = value
+
+
+def _enough_updates(rules: Rules, aggregator: str, minimum: int) -> None:
+    """The three numbers that decide the fewest updates of a commit must not fall below what the formula needs."""
+    least, clients = rules.round.min_updates or 1, rules.clients.min or 1
+    quorum = -int(-rules.round.quorum * clients // 1)
+    if max(least, quorum) < minimum:
+        raise ConfigError(
+            f"{aggregator} needs {minimum} updates, and round.min_updates = {least} with round.quorum = "
+            f"{rules.round.quorum} of clients.min = {clients} allow {max(least, quorum)}. Raise one of the three"
+        )
+
+
+def _check_model(span: Span) -> None:
+    Model.open(span).reader.close()
+
+
+async def _model(db: AsyncConnection, project: str, model: str) -> Any:
+    wanted = (t.models.c.project == project, t.models.c.id == model)
+    row = (await db.execute(select(t.models).where(*wanted))).one_or_none()
+    if row is None:
+        raise NotFound(f"there is no model {model} here: fedk model list shows them")
+    return row
+
+
+async def _free_name(db: AsyncConnection, project: str, stem: str) -> str:
+    taken = set((await db.scalars(select(t.sessions.c.name).where(t.sessions.c.project == project))).all())
+    return next(name for n in range(1, len(taken) + 2) if (name := f"{stem}-{n}") not in taken)
+
+
+async def _check_name(db: AsyncConnection, project: str, name: str) -> None:
+    wanted = (t.sessions.c.project == project, t.sessions.c.name == name)
+    if (await db.scalar(select(t.sessions.c.id).where(*wanted))) is not None:
+        raise Conflict(f"there is a session {name} already: choose another name, or leave it out")

@@ -1,0 +1,194 @@
+"""The door: what the network brings to sessions."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fedk.aggregation.expected import Expected
+from fedk.aggregation.terms import Terms, terms
+from fedk.api.errors import FormulaError, NotFound, Refused
+from fedk.blobs.reader import Span
+from fedk.rounds import events as ev
+from fedk.rounds.answers import answer, of_task
+from fedk.rounds.clients import Arrival, Joined, Joining, Kept, Receipt, Reply, SendFrom, Verdict
+from fedk.rounds.feed import Published
+from fedk.rounds.inbox import Entry, Seen
+from fedk.rounds.live import Live, Taken
+from fedk.rounds.runner import Runner, session_of
+from fedk.rounds.states import ENDED, ROOT, Task
+from fedk.rounds.views import round_view, update_view
+
+DETAIL = 2_000
+"""Characters of a client's or formula's text that are kept."""
+
+FORMULA_ERRORS = 3
+"""Results in a row on which the formula fails before the session does."""
+
+log = logging.getLogger("fedk.rounds")
+
+
+@dataclass(frozen=True, slots=True)
+class OpenTask:
+    """What a result's intake needs to know of its task."""
+
+    session: str
+    project: str
+    round: int
+    kind: str
+    expected: Expected | None  # None: it carries no blobs
+
+
+class Door:
+    """What clients do, told to the sessions that it concerns."""
+
+    def __init__(self, runner: Runner) -> None:
+        self._runner = runner
+
+    async def join(self, joining: Joining) -> Joined:
+        """Take in a client. Refused when its project is unknown or its name is fought over."""
+        member = self._runner.roster.join(joining)
+        done = asyncio.get_running_loop().create_future()
+        self._runner.inbox.put(Seen(member, "client.joined", done))
+        await done
+        return Joined(member.id, tuple([await self._kept(member.id, kept) for kept in joining.outbox]))
+
+    async def _kept(self, client: str, kept: Kept) -> Reply:
+        known = await self.answer(client, kept.task, kept.result_id)
+        if known is not None:
+            return known
+        live = self._runner.live_of(kept.task)
+        got = self._runner.spool.got(live.state.id, kept.task, kept.result_id, project=live.project) if live else 0
+        return SendFrom(kept.task, kept.result_id, got)
+
+    def joined(self, client: str, outbox: Iterable[str] = ()) -> None:
+        """The client's stream is ready: sessions may ask it, and what it was asked is offered again."""
+        member = self._runner.roster[client]
+        for live in self._runner.lives.values():
+            if live.project == member.project and live.state.status not in ENDED:
+                self._runner.presence.here(live, member)
+                for task in live.state.outstanding():
+                    if task.client == client and task.id not in set(outbox):
+                        self._runner.offer(live, task)
+
+    def leave(self, client: str, instance: str, cause: str) -> None:
+        """The client's stream has ended: "goodbye", or "lost"."""
+        member = self._runner.roster.get(client)
+        if member is None or member.instance != instance or member.state != "connected":
+            return
+        member.state, member.last_seen = ("left" if cause == "goodbye" else "lost"), time.time()
+        self._runner.inbox.put(Seen(member, f"client.{member.state}"))
+        for live in self._runner.lives.values():
+            if live.project != member.project:
+                continue
+            if member.state == "left":
+                self._runner.presence.gone(live.state.id, client)
+            else:
+                self._runner.presence.lost(live, member)
+
+    def sent(self, task: str) -> None:
+        """The task is on its client's stream."""
+        self._runner.post(session_of(task), ev.Sent(task))
+
+    def failed(self, client: str, task: str, reason: str, detail: str) -> None:
+        """The client could not answer."""
+        if self._runner.task_of(client, task) is not None:
+            self._runner.post(session_of(task), ev.TaskFailed(task, reason[:32], detail[:DETAIL]))
+
+    def open_task(self, client: str, task: str) -> OpenTask | None:
+        """What intake needs; None when no answer of this client to this task is awaited."""
+        live, found = self._runner.live_of(task), self._runner.task_of(client, task)
+        if live is None or found is None or not found.open:
+            return None
+        base = live.bases.get(found.base)
+        expected = {"init": Expected(None), "train": base.expected if base is not None else None}.get(found.kind)
+        return OpenTask(live.state.id, live.project, live.state.accepting, found.kind, expected)
+
+    async def answer(self, client: str, task: str, result_id: str) -> Reply | None:
+        """What was said of a result, again; None while it is awaited."""
+        live, found = self._runner.live_of(task), self._runner.task_of(client, task)
+        if live is not None and found is not None:
+            return of_task(found, live.name, result_id)
+        async with self._runner.store.reading() as db:
+            return await answer(db, client, task, result_id)
+
+    async def take(self, arrival: Arrival) -> Reply:
+        """Accept a result whose bytes have passed intake: durable, and in the rows, when this returns."""
+        live, task = self._runner.live_of(arrival.task), self._runner.task_of(arrival.client, arrival.task)
+        if live is None or task is None or not task.open:
+            self._runner.forget(arrival.span)
+            return await self._said(arrival.client, arrival.task, arrival.result_id)
+        try:
+            taken = Taken(arrival, self._terms(live, task, arrival), live.state.staleness(task))
+        except FormulaError as error:
+            return await self._formula_error(live, arrival, error)
+        live.formula_errors = 0
+        reply = await self._post_and_wait(live.state.id, ev.Result(task.id, arrival.result_id, ROOT), taken)
+        if not isinstance(reply, Receipt):
+            self._runner.forget(arrival.span)
+        return reply or await self._said(arrival.client, arrival.task, arrival.result_id)
+
+    async def refuse(self, client: str, task: str, result_id: str, refused: Refused) -> Reply:
+        """Intake did not take a result."""
+        if self._runner.task_of(client, task) is not None:
+            event = ev.Refused(task, refused.reason, refused.detail[:DETAIL])
+            await self._post_and_wait(session_of(task), event, None)
+        return await self._said(client, task, result_id)
+
+    async def _said(self, client: str, task: str, result_id: str) -> Reply:
+        reply = await self.answer(client, task, result_id)
+        return reply or Verdict(task, result_id, "lost", reason="lost", detail="this server knows no such task")
+
+    async def _post_and_wait(self, session: str, event: ev.Event, note: Taken | None) -> Reply | None:
+        reply: asyncio.Future[Reply | None] = asyncio.get_running_loop().create_future()
+        self._runner.inbox.put(Entry(session, event, note, reply))
+        return await reply
+
+    async def _formula_error(self, live: Live, arrival: Arrival, error: FormulaError) -> Reply:
+        log.error(
+            "formula.error session=%s client=%s", live.name, self._runner.roster.name(arrival.client), exc_info=error
+        )
+        self._runner.forget(arrival.span)
+        live.formula_errors += 1
+        refused = Refused("formula-error", str(error))
+        reply = await self.refuse(arrival.client, arrival.task, arrival.result_id, refused)
+        if live.formula_errors >= FORMULA_ERRORS:
+            self._runner.post(
+                live.state.id, ev.Broken(f"the formula failed on {live.formula_errors} results in a row: {error}")
+            )
+        return reply
+
+    def progress(self, client: str, task: str, step: int, metrics: Mapping[str, float]) -> None:
+        """A live curve: to listeners only, never kept."""
+        self._say(client, task, "client.progress", {"step": step, "metrics": dict(metrics)})
+
+    def log(self, client: str, task: str, level: str, text: str) -> None:
+        """A line that a client's code wrote for this server."""
+        self._say(client, task, "client.log", {"level": level, "text": text})
+
+    def _say(self, client: str, task: str, type_: str, body: dict[str, Any]) -> None:
+        member, live = self._runner.roster.get(client), self._runner.live_of(task)
+        if member is not None:
+            session = live.state.id if live is not None and live.project == member.project else None
+            body = {"client": member.name, "task": task, **body}
+            self._runner.feed.publish([Published(0, member.project, session, type_, body, time.time())])
+
+    async def readable(self, client: str, sha256: bytes) -> Span:
+        """A blob that a task of this client's project brings. NotFound otherwise."""
+        member = self._runner.roster.get(client)
+        for live in self._runner.lives.values():
+            if member is None or live.project != member.project:
+                continue
+            for base in live.bases.values():
+                if any(i.sha256 == sha256 for i in base.inputs.values()):
+                    return await self._runner.blobs.span(live.project, sha256)
+        raise NotFound(f"no open task brings the blob {sha256.hex()}")
+
+    def _terms(self, live: Live, task: Task, arrival: Arrival) -> Terms | None:
+        if task.kind != "train" or live.aggregator is None:
+            return None
+        name = self._runner.roster.name(task.client)
+        view = round_view(live, live.state.accepting, self._runner.population(live))
+        return terms(live.aggregator, update_view(live, task, name, arrival), view)

@@ -1,0 +1,59 @@
+"""What has happened and is not yet in the rows. Drained whole: one batch is one transaction."""
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass
+
+from fedk.aggregation.state import AggregatorState
+from fedk.rounds.clients import Reply
+from fedk.rounds.events import Event
+from fedk.rounds.live import Base, Taken
+from fedk.rounds.making import Made
+from fedk.rounds.roster import Member
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """What belongs to a Folded event: the model, and the base that it becomes."""
+
+    made: Made
+    base: Base
+    state: AggregatorState
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One event of one session, with what its rows need and who waits for its commit."""
+
+    session: str
+    event: Event
+    note: Taken | Committed | None = None
+    reply: asyncio.Future[Reply | None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A client has come or gone; `done` is set when its row is committed."""
+
+    member: Member
+    event: str  # client.joined | client.lost | client.left
+    done: asyncio.Future[None] | None = None
+
+
+class Inbox:
+    """An unbounded queue: senders are bounded by what they hold (a stream reads on when its result is answered)."""
+
+    def __init__(self) -> None:
+        self._items: deque[Entry | Seen] = deque()
+        self._filled = asyncio.Event()
+
+    def put(self, item: Entry | Seen) -> None:
+        self._items.append(item)
+        self._filled.set()
+
+    async def batch(self) -> list[Entry | Seen]:
+        """Everything that is there, and at least one item."""
+        await self._filled.wait()
+        self._filled.clear()
+        batch, self._items = list(self._items), deque()
+        return batch

@@ -1,0 +1,106 @@
+"""A session in memory: the machine's state, and what performing its actions needs."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from fedk.aggregation.expected import Expected
+from fedk.aggregation.model import Model
+from fedk.aggregation.state import AggregatorState
+from fedk.aggregation.terms import Terms
+from fedk.api.aggregator import MeanAggregator
+from fedk.api.config import Config
+from fedk.blobs.store import Stored
+from fedk.rounds.clients import Arrival, Input, Measured, Work
+from fedk.rounds.clock import Clock
+from fedk.rounds.ledger import Record, Row
+from fedk.rounds.making import Making
+from fedk.rounds.states import Session
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """A committed model that tasks train on, open for reading."""
+
+    round: int
+    id: str  # of the model
+    stored: Stored
+    digest: bytes
+    model: Model
+    expected: Expected
+    inputs: Mapping[str, Input]  # the model, and what the aggregator sends along
+
+    def close(self) -> None:
+        self.model.reader.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """An accepted result: what arrived, and its terms in the fold."""
+
+    arrival: Arrival
+    terms: Terms | None  # None for an initial model
+    staleness: int
+
+
+@dataclass(slots=True)
+class Means:
+    """Running means of one model's metrics, weighted by num_examples."""
+
+    sums: dict[str, tuple[float, int]] = field(default_factory=dict)  # Σ n·value, Σ n
+    clients: int = 0
+    examples: int = 0
+
+    def add(self, kind: str, measured: Measured) -> None:
+        self.clients += 1
+        self.examples += measured.num_examples
+        for name, value in measured.metrics.items():
+            total, n = self.sums.get(f"{kind}.{name}", (0.0, 0))
+            self.sums[f"{kind}.{name}"] = total + measured.num_examples * value, n + measured.num_examples
+
+    def values(self) -> dict[str, float]:
+        """The means by name."""
+        return {name: total / n for name, (total, n) in sorted(self.sums.items()) if n}
+
+
+@dataclass(slots=True)
+class Live:
+    """One session that has not ended for good."""
+
+    state: Session
+    record: Record
+    clock: Clock
+    aggregator: MeanAggregator[Config] | None = None  # None: its plugin is missing, the session is paused
+    config: Mapping[str, Any] = field(default_factory=dict)
+    aggregator_state: AggregatorState = field(default_factory=AggregatorState)
+    bases: dict[int, Base] = field(default_factory=dict)
+    taken: dict[str, Taken] = field(default_factory=dict)  # by task, until its verdict
+    makings: dict[int, Making] = field(default_factory=dict)  # by round
+    works: dict[tuple[int, str, tuple[str, ...]], Work] = field(default_factory=dict)
+    trained: dict[int, Means] = field(default_factory=dict)  # by round: means of train metrics
+    measured: dict[int, Means] = field(default_factory=dict)  # by model: means of validate metrics
+    settings_read: set[str] = field(default_factory=set)
+    opened_at: float = 0.0  # of the open round, seconds since the epoch
+    traffic: tuple[int, int] = (0, 0)  # (sent, received) when the open round was opened
+    refused: int = 0  # results refused in the open round
+    formula_errors: int = 0  # in a row
+    row: Row = field(default_factory=dict)  # of the session as last written
+    round_row: Row = field(default_factory=dict)  # of the open round as last written
+
+    @property
+    def name(self) -> str:
+        return self.record.name
+
+    @property
+    def project(self) -> str:
+        return self.record.project
+
+    def close(self) -> None:
+        """Give back files and memory; rows and spool stay."""
+        self.clock.stop()
+        for making in self.makings.values():
+            making.close()
+        for base in self.bases.values():
+            base.close()
+        self.makings.clear()
+        self.bases.clear()

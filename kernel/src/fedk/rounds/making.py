@@ -1,0 +1,96 @@
+"""Making one model: folds accepted updates in a worker thread while others arrive, and finishes when the round closes."""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from fedk.aggregation.folding import Contribution, Folding
+from fedk.blobs.reader import Reader, Span
+from fedk.blobs.store import Blobs, Stored
+
+COPY = 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A model whose bytes are durable, and the aggregator's state that belongs to it."""
+
+    model: Stored
+    state: Stored | None = None
+    scalars: Mapping[str, float] = field(default_factory=dict)
+    seconds: Mapping[str, float] = field(default_factory=dict)  # fold, store
+
+
+class Making:
+    """One round's running aggregate. An accumulator is a cache of the spool: it may be dropped and folded again."""
+
+    def __init__(self, start: Callable[[], Folding]) -> None:
+        self._start = start
+        self._folding: Folding | None = None
+        self._waiting: deque[Contribution] = deque()
+        self._worker: asyncio.Task[None] | None = None
+        self._failure: Exception | None = None
+        self._fold_seconds = 0.0
+
+    def add(self, contribution: Contribution) -> None:
+        """Fold it as soon as the ones before it are folded."""
+        self._waiting.append(contribution)
+        if self._worker is None or self._worker.done():
+            self._worker = asyncio.create_task(self._work())
+
+    async def _work(self) -> None:
+        while self._waiting and self._failure is None:
+            batch, self._waiting = list(self._waiting), deque()
+            try:
+                await asyncio.to_thread(self._fold, batch)
+            except Exception as error:  # noqa: BLE001  # raised again where the model is wanted: finish()
+                self._failure = error
+
+    def _fold(self, batch: Iterable[Contribution]) -> None:
+        began = time.perf_counter()
+        if self._folding is None:
+            self._folding = self._start()
+        for contribution in batch:
+            self._folding.fold(contribution)
+        self._fold_seconds += time.perf_counter() - began
+
+    async def finish(self, wanted: Mapping[str, Contribution], project: str, blobs: Blobs) -> Made:
+        """The next model from exactly `wanted`, by key: what was folded ahead is used if it is that set."""
+        if self._worker is not None:
+            await self._worker
+        if self._failure is not None:
+            raise self._failure
+        return await asyncio.to_thread(self._finish, wanted, project, blobs)
+
+    def _finish(self, wanted: Mapping[str, Contribution], project: str, blobs: Blobs) -> Made:
+        folded = self._folding.keys if self._folding is not None else frozenset()
+        if not folded <= wanted.keys():
+            self.close()
+        missing = [
+            wanted[key] for key in sorted(wanted.keys() - (self._folding.keys if self._folding else frozenset()))
+        ]
+        self._fold(missing)
+        assert self._folding is not None  # noqa: S101  # _fold started it
+        began = time.perf_counter()
+        with blobs.part(project) as model, blobs.part(project) as state:
+            scalars = self._folding.finish(model.write, state.write)
+            stored = model.seal()
+            kept = state.seal() if self._folding.has_state else None
+        seconds = {"fold": round(self._fold_seconds, 6), "store": round(time.perf_counter() - began, 6)}
+        return Made(stored, kept, dict(scalars), seconds)
+
+    def close(self) -> None:
+        """Give the accumulator's memory back."""
+        if self._folding is not None:
+            self._folding.close()
+            self._folding = None
+
+
+def copy(span: Span, project: str, blobs: Blobs) -> Made:
+    """The initial model: a client's bytes as they are."""
+    with Reader(span) as reader, blobs.part(project) as part:
+        for at in range(0, reader.size, COPY):
+            part.write(reader.read(at, min(COPY, reader.size - at)))
+        return Made(part.seal())

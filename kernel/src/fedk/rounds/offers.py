@@ -1,0 +1,53 @@
+"""Offers: what a task says to its client."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from fedk.rounds.clients import Offer, Work
+from fedk.rounds.draw import seed
+from fedk.rounds.live import Live
+from fedk.rounds.roster import Member
+from fedk.rounds.states import Task
+
+
+def offer(live: Live, task: Task, member: Member) -> Offer:
+    """The task for `member`. What it shares with the round's other tasks is one object, encoded once."""
+    before = ("validate",) if task.kind == "train" and due(live, task.base) and member.can("validate") else ()
+    key = (task.base, task.kind, before)
+    work = live.works.get(key)
+    if work is None:
+        work = live.works[key] = _work(live, task, before)
+    drawn = seed(live.state.rules.seed or 0, "task", task.kind, task.asked_round, member.name)
+    return Offer(task.id, task.client, drawn, work)
+
+
+def due(live: Live, no: int) -> bool:
+    """Whether model `no` is to be validated."""
+    every = live.state.rules.validation.every
+    return every > 0 and no % every == 0
+
+
+def settings(live: Live) -> Mapping[str, Any]:
+    """What clients get with each task: the aggregator's, and the session's over them."""
+    own = live.aggregator.client_settings() if live.aggregator is not None else {}
+    return {**own, **live.state.rules.client_settings}
+
+
+def _work(live: Live, task: Task, before: tuple[str, ...]) -> Work:
+    base = live.bases.get(task.base)
+    training = live.aggregator if task.kind == "train" else None
+    return Work(
+        project=live.project,
+        session=live.state.id,
+        session_name=live.name,
+        kind=task.kind,
+        before=before,
+        round=task.asked_round,
+        step=task.step,
+        inputs=base.inputs if base is not None else {},
+        settings=json.dumps(settings(live), sort_keys=True),
+        wants=tuple(training.metrics) if training else (),
+        sets=training.sets if training else (),
+        remaining=lambda: live.clock.left if live.clock.running else live.state.rules.round.deadline,
+    )

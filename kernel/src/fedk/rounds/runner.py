@@ -1,0 +1,436 @@
+"""The runner: performs what the machine decides. One batch of events, one fsync, one transaction; then the actions."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Coroutine, Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from fedk.aggregation.folding import Contribution, Folding
+from fedk.api.errors import BlobError, ConfigError, FedkError, FormulaError, PluginError, StateError
+from fedk.blobs.reader import Reader, Span
+from fedk.blobs.spool import Spool
+from fedk.blobs.store import Blobs
+from fedk.rounds import actions as act
+from fedk.rounds import events as ev
+from fedk.rounds.answers import of_task
+from fedk.rounds.book import Book, event_row, trail_digest
+from fedk.rounds.clients import Clients, Reply, SendFrom
+from fedk.rounds.draw import draw
+from fedk.rounds.feed import Feed, Published
+from fedk.rounds.inbox import Committed, Entry, Inbox, Seen
+from fedk.rounds.journal import record
+from fedk.rounds.ledger import Record, read_session, read_sessions, session_row
+from fedk.rounds.live import Live, Taken
+from fedk.rounds.machine import advance
+from fedk.rounds.making import Made, Making, copy
+from fedk.rounds.offers import offer
+from fedk.rounds.opening import Aggregators, Opener
+from fedk.rounds.presence import Presence
+from fedk.rounds.roster import Roster
+from fedk.rounds.states import ENDED, Round, Session, Task
+from fedk.rounds.stopping import enough
+from fedk.rounds.trail import Share
+from fedk.rounds.views import round_view, update_view
+from fedk.state import tables as t
+from fedk.state.store import Store
+
+log = logging.getLogger("fedk.rounds")
+
+
+class Runner:
+    """Sessions and rounds of this server. The only one who writes their rows."""
+
+    def __init__(self, *, store: Store, blobs: Blobs, spool: Spool, aggregators: Aggregators) -> None:
+        self.store, self.blobs, self.spool = store, blobs, spool
+        self.opener = Opener(blobs, spool, aggregators)
+        self.roster, self.feed, self.inbox = Roster(), Feed(), Inbox()
+        self.presence = Presence(self.post)
+        self.lives: dict[str, Live] = {}
+        self._clients: Clients | None = None
+        self._seq = 0
+        self._loop: asyncio.Task[None] | None = None
+        self._folds: set[asyncio.Task[None]] = set()
+        self.broken: asyncio.Future[None] | None = None
+
+    # ---- life ----
+
+    async def start(self, clients: Clients) -> None:
+        """Read the rows, derive what is pending, and go on."""
+        self._clients = clients
+        self.broken = asyncio.get_running_loop().create_future()
+        async with self.store.reading() as db:
+            await self.roster.read(db)
+            self._seq = (await db.scalar(select(func.max(t.events.c.seq)))) or 0
+            found = await read_sessions(db)
+            for state, record in found:
+                await self._restore(db, state, record)
+        self._recover_spool()
+        for live in self.lives.values():
+            self._resume(live)
+        self._loop = asyncio.create_task(self._run())
+
+    def _recover_spool(self) -> None:
+        taken = [x.arrival.span for live in self.lives.values() for x in live.taken.values()]
+        tasks = {i for live in self.lives.values() for i, task in live.state.tasks.items() if task.state != "settled"}
+        self.spool.recover([span for span in taken if span is not None], open_tasks=tasks)
+
+    async def _restore(self, db: AsyncConnection, state: Session, record: Record) -> Live:
+        live = self.lives[state.id] = self.fresh(state, record)
+        live.row = session_row(state, record)
+        try:
+            self.opener.equip(live)
+            await self.opener.restore(db, live)
+        except (PluginError, ConfigError, BlobError) as error:
+            self.post(state.id, ev.Blocked(str(error)))
+        if state.round is not None:
+            await self._restore_round(db, live, state.round)
+        return live
+
+    def fresh(self, state: Session, record: Record) -> Live:
+        """A session in memory, without its aggregator and models."""
+        return self.opener.live(state, record, lambda token: self.post(state.id, ev.Timer(token)))
+
+    async def _restore_round(self, db: AsyncConnection, live: Live, r: Round) -> None:
+        wanted = (t.rounds.c.session == live.state.id, t.rounds.c.no == r.no)
+        row = (await db.execute(select(t.rounds).where(*wanted))).one()
+        live.opened_at, live.round_row = row.opened_at, dict(row._mapping)
+        live.traffic = (-row.sent_bytes, -row.received_bytes)
+        left = row.remaining_s if row.remaining_s is not None else (row.deadline_at or 0.0) - time.time()
+        rules = live.state.rules
+        # down time and clock jumps cannot expire a round
+        live.clock.keep(r.token, min(max(left, rules.clients.grace), rules.round.deadline))
+
+    def _resume(self, live: Live) -> None:
+        """Everybody who was present counts as just lost; every pending action is derived again."""
+        now, grace = time.time(), live.state.rules.clients.grace
+        for member in self.roster.of(live.project):
+            recent = member.state == "lost" and (member.was_connected or now - member.last_seen < grace)
+            if recent and member.admitted(live.state.rules):
+                self.post(live.state.id, ev.Present(member.id, member.can("validate")))
+                self.presence.lost(live, member)
+        self.post(live.state.id, ev.Recovered())
+
+    async def close(self) -> None:
+        """Write what has arrived, then let go of everything; open tasks stay open in the rows."""
+        self.presence.close()
+        for live in self.lives.values():
+            live.clock.stop()
+        if self._loop is not None:
+            self._loop.cancel()
+            await asyncio.gather(self._loop, return_exceptions=True)
+        await asyncio.gather(*self._folds, return_exceptions=True)
+        for live in self.lives.values():
+            live.close()
+        self.feed.close()
+
+    def post(self, session: str, event: ev.Event) -> None:
+        """Something has happened to a session."""
+        self.inbox.put(Entry(session, event))
+
+    async def settle(self, session: str, event: ev.Event) -> None:
+        """Post an event and wait until it is in the rows."""
+        done: asyncio.Future[Reply | None] = asyncio.get_running_loop().create_future()
+        self.inbox.put(Entry(session, event, reply=done))
+        await done
+
+    def announce(self, live: Live) -> None:
+        """Tell a session who is connected."""
+        for member in self.roster.of(live.project):
+            if member.state == "connected":
+                self.presence.here(live, member)
+
+    async def reopen(self, session: str) -> None:
+        """Read a session anew: what it needed may be back. PluginError or BlobError where it is not."""
+        await self._reload([session])
+        live = self.lives[session]
+        self.opener.equip(live)
+        if live.state.head >= 0 and live.state.head not in live.bases:
+            async with self.store.reading() as db:
+                await self.opener.restore(db, live)
+
+    def live_of(self, task: str) -> Live | None:
+        """The session in memory that a task belongs to."""
+        return self.lives.get(session_of(task))
+
+    def task_of(self, client: str, task: str) -> Task | None:
+        """A task in memory, if it is this client's."""
+        live = self.live_of(task)
+        found = live.state.tasks.get(task) if live is not None else None
+        return found if found is not None and found.client == client else None
+
+    def population(self, live: Live) -> int:
+        """Clients that the session may ask, present or not."""
+        return sum(m.admitted(live.state.rules) for m in self.roster.of(live.project))
+
+    # ---- the batch loop ----
+
+    async def _run(self) -> None:
+        while True:
+            batch = await self.inbox.batch()
+            try:
+                await self._batch(batch)
+            except (FedkError, SQLAlchemyError, OSError) as error:
+                await self._discard(batch, error)
+
+    async def _batch(self, batch: Sequence[Entry | Seen]) -> None:
+        grouped: dict[str, list[Entry]] = {}
+        book = Book(self.roster, self.spool.place)
+        for item in batch:
+            if isinstance(item, Entry):
+                grouped.setdefault(item.session, []).append(item)
+            else:
+                book.client(item)
+        if any(isinstance(e.note, Taken) for entries in grouped.values() for e in entries):
+            await self.spool.sync()
+        steps = [self._step(book, self.lives[s], entries) for s, entries in grouped.items() if s in self.lives]
+        events = [replace(e, seq=self._seq + n) for n, e in enumerate(book.events, 1)]
+        for event in events:
+            book.writes.insert(t.events, event_row(event))
+        if not book.writes.empty():
+            async with self.store.transaction() as tx:
+                await book.writes.execute(tx)
+        self._seq += len(events)
+        await self._after(batch, steps, events)
+
+    def _step(self, book: Book, live: Live, entries: Sequence[Entry]) -> tuple[Live, Session, list[act.Action]]:
+        new, actions = advance(live.state, [e.event for e in entries])
+        book.session(
+            live,
+            new,
+            actions,
+            taken={e.note.arrival.task: e.note for e in entries if isinstance(e.note, Taken)},
+            committed=next((e.note for e in entries if isinstance(e.note, Committed)), None),
+            traffic=self._network.traffic(live.state.id),
+        )
+        return live, new, actions
+
+    async def _after(
+        self,
+        batch: Sequence[Entry | Seen],
+        steps: Sequence[tuple[Live, Session, list[act.Action]]],
+        events: Sequence[Published],
+    ) -> None:
+        """The transaction is committed: adopt the states, answer who waits, perform the actions."""
+        for live, new, _ in steps:
+            self._adopt(live, new, batch)
+        waited = self._reply(batch)
+        for event in events:
+            record(event)
+        self.feed.publish(events)
+        for live, new, actions in steps:
+            for action in actions:
+                self._perform(live, action, waited)
+            self._tidy(live, new)
+
+    def _adopt(self, live: Live, new: Session, batch: Sequence[Entry | Seen]) -> None:
+        live.state = new
+        for item in batch:
+            if isinstance(item, Entry) and item.session == new.id and isinstance(item.note, Committed):
+                if item.note.base.round == new.head:
+                    live.bases[new.head] = item.note.base
+                    live.aggregator_state = item.note.state
+                else:
+                    item.note.base.close()
+
+    def _reply(self, batch: Sequence[Entry | Seen]) -> set[str]:
+        """Answer those who wait for this batch; returns the tasks whose word is said."""
+        said = set()
+        for item in batch:
+            if isinstance(item, Seen):
+                if item.done is not None and not item.done.done():
+                    item.done.set_result(None)
+            elif item.reply is not None and not item.reply.done():
+                task = item.event.task if isinstance(item.event, ev.Result | ev.Refused) else ""
+                live = self.lives.get(item.session)
+                found = live.state.tasks.get(task) if live is not None else None
+                result_id = item.event.result_id if isinstance(item.event, ev.Result) else ""
+                item.reply.set_result(of_task(found, live.name, result_id) if live and found else None)
+                said.add(task)
+        return said
+
+    async def _discard(self, batch: Sequence[Entry | Seen], error: Exception) -> None:
+        """A transaction failed: what is in memory may be wrong. Forget it, and read the rows again."""
+        log.error("batch.failed error=%s", error, exc_info=not isinstance(error, FedkError))
+        for item in batch:
+            future = item.reply if isinstance(item, Entry) else item.done
+            if future is not None and not future.done():
+                future.set_exception(StateError(f"not written: {error}"))
+        try:
+            await self._reload({item.session for item in batch if isinstance(item, Entry)})
+        except (FedkError, SQLAlchemyError, OSError) as again:
+            if self.broken is not None and not self.broken.done():
+                self.broken.set_exception(StateError(f"the sessions cannot be read again: {again}"))
+
+    async def _reload(self, sessions: Iterable[str]) -> None:
+        async with self.store.reading() as db:
+            self._seq = (await db.scalar(select(func.max(t.events.c.seq)))) or 0
+            for session in sessions:
+                old = self.lives.pop(session, None)
+                found = await read_session(db, session)
+                if old is None or found is None:
+                    continue
+                old.close()
+                live = await self._restore(db, *found)
+                self.announce(live)
+                self._resume(live)
+
+    # ---- actions ----
+
+    @property
+    def _network(self) -> Clients:
+        assert self._clients is not None  # noqa: S101  # start() sets it
+        return self._clients
+
+    def _perform(self, live: Live, action: act.Action, waited: set[str]) -> None:
+        task = live.state.tasks.get(getattr(action, "task", ""))
+        match action:
+            case act.Select():
+                self._select(live, action)
+            case act.Fold():
+                self._spawn(self._fold(live, action))
+            case act.Arm():
+                live.clock.arm(action.token, action.seconds)
+            case act.Disarm():
+                live.clock.disarm(action.token)
+            case act.Offer() if task is not None:
+                self.offer(live, task)
+            case act.Cancel() if task is not None:
+                self._network.cancel(task.client, task.id, action.reason)
+            case act.Redeliver() if task is not None:
+                self._network.reply(task.client, SendFrom(task.id, task.result_id, 0))
+            case act.Receipt() | act.Settle() if task is not None:
+                self._tell(live, task, said=task.id in waited)
+
+    def _tell(self, live: Live, task: Task, *, said: bool) -> None:
+        reply = of_task(task, live.name, task.result_id)
+        if reply is not None and task.result_id and not said:
+            self._network.reply(task.client, reply)
+        taken = live.taken.get(task.id)
+        if task.state == "accepted" and taken is not None and task.kind == "train" and task.round is not None:
+            self._making(live, task.round).add(self._contribution(live, task, taken))
+        elif task.state == "settled" and taken is not None:
+            del live.taken[task.id]
+            self.forget(taken.arrival.span)
+
+    def _select(self, live: Live, action: act.Select) -> None:
+        names = {self.roster.name(c): c for c in action.among}
+        chosen = draw(names, action.count, live.state.rules.seed or 0, action.token.round, action.token.attempt)
+        self.post(live.state.id, ev.Selected(action.token, tuple(names[n] for n in chosen)))
+
+    def offer(self, live: Live, task: Task) -> None:
+        """Send the task, if its client is connected; otherwise it is sent when the client is back."""
+        member = self.roster.get(task.client)
+        if member is not None and member.state == "connected":
+            self._network.offer(offer(live, task, member))
+
+    def forget(self, span: Span | None) -> None:
+        """Nobody needs these bytes of the spool."""
+        if span is not None:
+            self.spool.forget(span)
+
+    def _tidy(self, live: Live, new: Session) -> None:
+        """Close what no open task needs any more."""
+        if new.status in ENDED:
+            live.close()
+            self.presence.drop(new.id)
+            live.works.clear()
+            self.spool.drop(new.id)
+            if new.status != "failed":
+                self.lives.pop(new.id, None)
+            return
+        needed = {new.head} | {task.base for task in new.tasks.values() if task.state != "settled"}
+        for no in [no for no in live.bases if no not in needed]:
+            live.bases.pop(no).close()
+            live.works = {key: work for key, work in live.works.items() if key[0] != no}
+        for no in [no for no in live.makings if no <= new.head]:
+            live.makings.pop(no).close()
+
+    # ---- folding ----
+
+    def _making(self, live: Live, no: int) -> Making:
+        """The running aggregate of round `no`."""
+        making = live.makings.get(no)
+        if making is None:
+            making = live.makings[no] = Making(lambda: self._folding(live, no))
+        return making
+
+    def _folding(self, live: Live, no: int) -> Folding:
+        assert live.aggregator is not None  # noqa: S101  # a session without one is paused
+        view = round_view(live, no, self.population(live))
+        plain = live.state.rules.aggregator.plain
+        return Folding(live.aggregator, live.bases[no - 1].model, live.aggregator_state, view, plain)
+
+    def _contribution(self, live: Live, task: Task, taken: Taken) -> Contribution:
+        arrival, span = taken.arrival, taken.arrival.span
+        assert span is not None  # noqa: S101  # a train result has blobs
+        assert taken.terms is not None  # noqa: S101  # and terms
+        blobs = {n: Span(span.path, span.offset + b.offset, b.size) for n, b in arrival.blobs.items()}
+        update = update_view(live, task, self.roster.name(task.client), arrival)
+        return Contribution(update, taken.terms, blobs, live.bases[task.base].model)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._folds.add(task)
+        task.add_done_callback(self._folds.discard)
+
+    async def _fold(self, live: Live, action: act.Fold) -> None:
+        """Make the model; every outcome is an event of the session."""
+        session, no = live.state.id, action.token.round
+        try:
+            made = await self._made(live, action)
+            note = await self._committed(live, action, made)
+        except FormulaError as error:
+            log.exception("formula.error session=%s round=%d", live.name, no)
+            self.post(session, ev.FoldFailed(action.token, f"{live.record.aggregator}: {error}"))
+        except (FedkError, OSError) as error:
+            damaged = tuple(i for i in action.tasks if not self._whole(live, i))
+            if damaged or isinstance(error, FormulaError):
+                self.post(session, ev.FoldFailed(action.token, str(error), damaged))
+            else:
+                log.exception("fold.failed session=%s round=%d", live.name, no)
+                self.post(session, ev.Blocked(f"model {no} cannot be stored: {error}"))
+        else:
+            self.inbox.put(Entry(session, ev.Folded(action.token, enough(live, no)), note))
+
+    async def _made(self, live: Live, action: act.Fold) -> Made:
+        taken = {i: live.taken[i] for i in action.tasks}
+        if action.token.round == 0:
+            span = taken[action.tasks[0]].arrival.span
+            assert span is not None  # noqa: S101  # intake wants the model
+            return await asyncio.to_thread(copy, span, live.project, self.blobs)
+        wanted = [self._contribution(live, live.state.tasks[i], x) for i, x in taken.items()]
+        making = self._making(live, action.token.round)
+        return await making.finish({c.update.key: c for c in wanted}, live.project, self.blobs)
+
+    async def _committed(self, live: Live, action: act.Fold, made: Made) -> Committed:
+        no, parent = action.token.round, live.bases.get(action.token.round - 1)
+        shares = [
+            Share(self.roster.name(live.state.tasks[i].client), x.arrival.sha256, x.terms.weight if x.terms else 1.0)
+            for i, x in ((i, live.taken[i]) for i in action.tasks)
+        ]
+        digest = trail_digest(live, no, parent.digest if parent else b"", made.model.sha256, shares)
+        base = await self.opener.next(live, no, made, digest)
+        state = await self.opener.state(live, made.state.sha256 if made.state else None, made.scalars)
+        return Committed(made, base, state)
+
+    def _whole(self, live: Live, task: str) -> bool:
+        """Whether a result's bytes can still be read to the end."""
+        taken = live.taken.get(task)
+        if taken is None or taken.arrival.span is None:
+            return True
+        try:
+            Reader(taken.arrival.span).close()
+        except BlobError:
+            return False
+        return True
+
+
+def session_of(task: str) -> str:
+    """The id of the session that a task's id names."""
+    return task.rpartition("-")[0]

@@ -1,0 +1,39 @@
+"""What a session waits for: always known, always shown."""
+
+from typing import Any
+
+from fedk.rounds.live import Live
+from fedk.rounds.machine import fewest, quorum
+from fedk.rounds.roster import Roster
+from fedk.rounds.states import ENDED
+
+
+def waiting_for(live: Live, roster: Roster) -> list[dict[str, Any]]:
+    """What must happen next; empty for a session that has ended. `for` names the kind."""
+    s = live.state
+    if s.status in ENDED:
+        return []
+    if s.status == "paused":
+        return [{"for": "person" if s.paused_by == "person" else "repair", "why": s.why}]
+    r = s.round
+    if r is not None and r.state == "folding":
+        return [{"for": "fold", "round": r.no, "updates": len(r.frozen)}]
+    if r is not None and r.state == "open" and r.target == 0:
+        return [{"for": "clients", "present": len(s.present), "min": 1 if r.no == 0 else fewest(s)}]
+    if r is not None and r.selecting is not None:
+        return [{"for": "selection", "round": r.no}]
+    outstanding = s.outstanding()
+    if not outstanding:
+        return [{"for": "clients", "present": len(s.present), "min": fewest(s)}]
+    return [
+        {
+            "for": "results",
+            "round": s.head if s.closing else (r.no if r else s.head + 1),
+            "kind": outstanding[0].kind,
+            "clients": sorted(roster.name(task.client) for task in outstanding),
+            "updates": len(s.accepted()),
+            "target": r.target if r else len(outstanding),
+            "quorum": quorum(s) if r else 0,
+            "at_most": round(live.clock.left, 3) if live.clock.running else None,
+        }
+    ]
