@@ -305,6 +305,8 @@ Global___Measured: _TypeAlias = Measured  # noqa: Y015
 
 @_typing.final
 class Result(_message.Message):
+    """Kept by the client from before it is sent until its verdict."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     @_typing.final
@@ -643,7 +645,9 @@ class Hello(_message.Message):
     SOFTWARE_FIELD_NUMBER: _builtins.int
     WORKING_FIELD_NUMBER: _builtins.int
     project: _builtins.str
+    """"default" where nobody has chosen one"""
     name: _builtins.str
+    """[A-Za-z0-9][A-Za-z0-9._-]{0,99}, unique within the project"""
     instance: _builtins.str
     """random, new for each process; a newer one supersedes, the same one only reconnects"""
     tasks: _builtins.int
@@ -1071,7 +1075,7 @@ Global___Refusal: _TypeAlias = Refusal  # noqa: Y015
 
 @_typing.final
 class Verdict(_message.Message):
-    """The last word on a result, said again whenever the result is sent again: forget it."""
+    """The last word on a task and its result, said again whenever a result for it is sent again: forget it."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1083,6 +1087,7 @@ class Verdict(_message.Message):
     DETAIL_FIELD_NUMBER: _builtins.int
     task: _builtins.str
     result_id: _builtins.str
+    """of the result that was judged; empty: there was none"""
     outcome: Global___Outcome.ValueType
     model: _builtins.str
     """SESSION/ROUND, when COMMITTED"""
