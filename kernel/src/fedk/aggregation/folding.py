@@ -1,0 +1,181 @@
+"""Folding: accepted updates of one round into its accumulator, and the accumulator into the next model."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+
+from fedk.aggregation.accumulator import Accumulator, Write
+from fedk.aggregation.agreement import check_tensors
+from fedk.aggregation.formula import formula, name_of
+from fedk.aggregation.grid import PLAIN, Grid, Kind, Run
+from fedk.aggregation.model import Model
+from fedk.aggregation.noise import normal
+from fedk.aggregation.numbers import BLOCK
+from fedk.aggregation.scratch import SCRATCH
+from fedk.aggregation.state import AggregatorState, Tensors
+from fedk.aggregation.stepping import Stepping
+from fedk.aggregation.terms import Terms
+from fedk.api.aggregator import Config, MeanAggregator, Round, Update
+from fedk.api.errors import BlobError, FormulaError, Refused
+from fedk.blobs.reader import Span
+from fedk_protocol.codec import Layout
+
+
+@dataclass(frozen=True, slots=True)
+class Contribution:
+    """An accepted update: the formula's numbers, where its bytes are, and the model that it was trained on."""
+
+    update: Update
+    terms: Terms
+    blobs: Mapping[str, Span]  # by tensor set
+    base: Model
+
+
+class Folding:
+    """One round's. Blocking, for one thread at a time; memory is `nbytes`, however many updates are folded.
+
+    An error out of `fold` or `finish` leaves half a sum: only `close` is left to call, and another folding to begin.
+    """
+
+    def __init__(
+        self,
+        aggregator: MeanAggregator[Config],
+        base: Model,
+        state: AggregatorState,
+        round: Round,  # noqa: A002 — the field's word
+        *,
+        plain: Sequence[str] = PLAIN,
+        block: int = BLOCK,
+    ) -> None:
+        self.max_abs = 0.0  # of the next model's floats, once it is made
+        self.accumulator = Accumulator(Grid(base.layout, plain), aggregator.sets)
+        self._aggregator, self._base, self._state = aggregator, base, state
+        self._round, self._block = round, min(block, BLOCK)
+        self._tensors = Tensors(aggregator, self.accumulator.grid, state.tensors)
+        self._likely: dict[str, Layout] = dict.fromkeys(self.accumulator.totals, base.layout)
+        self._whole = True
+
+    @property
+    def keys(self) -> frozenset[str]:
+        """Updates folded."""
+        return frozenset(self.accumulator.keys)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of its sums."""
+        return self.accumulator.nbytes
+
+    @property
+    def state_size(self) -> int:
+        """Bytes that `finish` will give to `state_out`; 0 where the next state has no tensors."""
+        return self._tensors.layout.size if self._tensors.layout.tensors else 0
+
+    def fold(self, contribution: Contribution) -> None:
+        """Add an update. BlobError when its bytes are missing, shorter or not those of an update to this model."""
+        with ExitStack() as opened, self._whole_or_not():
+            models = {name: opened.enter_context(self._open(contribution, name)) for name in self._likely}
+            self.accumulator.begin(contribution.update.key, contribution.terms)
+            for name, model in models.items():
+                self._add(name, model, contribution.base)
+
+    def finish(self, model_out: Write, state_out: Write | None = None) -> Mapping[str, float]:
+        """The next model and state into the callbacks, piece by piece, and the next scalars back. Once."""
+        if self.state_size and state_out is None:
+            raise ValueError(f"{name_of(self._aggregator)} has state tensors: finish needs state_out")
+        with self._whole_or_not():
+            self._check_enough()
+            r = self._summed_up()
+            stepping = Stepping(
+                self._aggregator, self._base, self.accumulator, self._tensors, round=r, block=self._block
+            )
+            stepping.write(model_out, state_out if self.state_size and state_out else _nowhere)
+            self.max_abs = stepping.max_abs
+            scalars = self._next_scalars(r)
+        self._whole = False
+        return scalars
+
+    def close(self) -> None:
+        """Give the memory back."""
+        self._whole = False
+        self.accumulator = Accumulator(Grid(self._base.layout), ())
+
+    @contextmanager
+    def _whole_or_not(self) -> Iterator[None]:
+        if not self._whole:
+            raise RuntimeError("this folding is finished, closed or broken: begin another")
+        self._whole = False
+        yield
+        self._whole = True
+
+    # ---- adding ----
+
+    def _open(self, contribution: Contribution, name: str) -> Model:
+        if name not in contribution.blobs:
+            raise BlobError(f"the tensor set {name} of update {contribution.update.key} is missing")
+        model = Model.open(contribution.blobs[name], self._likely[name])
+        if model.layout is not self._likely[name]:
+            try:
+                self._check(model.layout, name)
+            except Refused as error:
+                model.close()
+                raise BlobError(
+                    f"update {contribution.update.key} is damaged where it is kept: {error.detail}"
+                ) from error
+            self._likely[name] = model.layout
+        return model
+
+    def _check(self, layout: Layout, name: str) -> None:
+        grid = self.accumulator.grid
+        check_tensors(layout, grid.base, optional=() if name == "model" else grid.not_stepped)
+
+    def _add(self, name: str, model: Model, base: Model) -> None:
+        joined = name == "model" and self._aggregator.of == "model"  # then all floats are treated alike
+        for run in self.accumulator.grid.line_up(model.layout, base.layout, joined=joined):
+            if name == "model" or run.kind is Kind.STEPPED:
+                self._add_run(name, run, model, base if self._subtracts(name, run) else None)
+
+    def _subtracts(self, name: str, run: Run) -> bool:
+        return self._aggregator.of == "delta" and name == "model" and run.kind is Kind.STEPPED
+
+    def _add_run(self, name: str, run: Run, model: Model, base: Model | None) -> None:
+        for start in range(0, run.count, self._block):
+            count, bytes_in = min(self._block, run.count - start), start * run.dtype.itemsize
+            block = model.block(run.dtype, run.offset + bytes_in, count, SCRATCH.raw)
+            other = None
+            if base is not None:
+                other = base.block(run.dtype, run.base_offset + bytes_in, count, SCRATCH.base_raw)
+            self.accumulator.add(name, run, start, block, other)
+
+    # ---- finishing ----
+
+    def _check_enough(self) -> None:
+        count, fewest = self.accumulator.count, max(1, self._aggregator.minimum())
+        if count < fewest:
+            raise FormulaError(f"{name_of(self._aggregator)} needs at least {fewest} updates, got {count}")
+        if not 0 < self.accumulator.weight < math.inf:
+            weight = self.accumulator.weight
+            raise FormulaError(f"{name_of(self._aggregator)}: the weights of {count} updates sum to {weight:g}")
+
+    def _summed_up(self) -> Round:
+        total = self.accumulator.summary()
+        return replace(
+            self._round,
+            count=len(total.keys),
+            weight=total.weight,
+            sums=total.scalars,
+            scalars=self._state.scalars,
+            normal=normal if self._aggregator.random else self._round.normal,
+        )
+
+    def _next_scalars(self, r: Round) -> dict[str, float]:
+        with formula(self._aggregator, "finish"):
+            scalars = {name: float(value) for name, value in self._aggregator.finish(r).items()}
+        for name, value in scalars.items():
+            if not math.isfinite(value):
+                raise FormulaError(f"{name_of(self._aggregator)}: finish gave {name} = {value}; it must be finite")
+        return scalars
+
+
+def _nowhere(data: bytes | memoryview) -> None:
+    pass

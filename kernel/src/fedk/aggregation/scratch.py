@@ -1,0 +1,21 @@
+"""Buffers for one block, one set a thread: the hot loops allocate nothing."""
+
+import threading
+
+import numpy as np
+
+from fedk.aggregation.numbers import BLOCK
+
+WIDEST = 8  # bytes of an element
+
+
+class Scratch(threading.local):
+    """Some 2 MiB. What stands in it is lost at the next call into this room by the same thread."""
+
+    def __init__(self) -> None:
+        self.values, self.base_values = np.empty(BLOCK), np.empty(BLOCK)
+        self.wide = np.empty(BLOCK, np.float32)
+        self.raw, self.base_raw = np.empty(BLOCK * WIDEST, np.uint8), np.empty(BLOCK * WIDEST, np.uint8)
+
+
+SCRATCH = Scratch()

@@ -1,0 +1,35 @@
+"""What a formula makes of an update, once, when it is accepted: the row keeps it, and a fold done again uses it."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from fedk.aggregation.formula import formula, name_of
+from fedk.api.aggregator import Config, MeanAggregator, Round, Update
+from fedk.api.errors import FormulaError
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """Numbers of one update."""
+
+    weight: float
+    scale: float = 1.0
+    sums: Mapping[str, float] = field(default_factory=dict)
+
+
+def terms(aggregator: MeanAggregator[Config], update: Update, round: Round) -> Terms:  # noqa: A002 — the field's word
+    """FormulaError when the formula raises, or gives what is not finite or a negative weight."""
+    about = f" for update {update.key} of client {update.client}"
+    with formula(aggregator, "weight, scale or sums", about):
+        weight = float(aggregator.weight(update, round))
+        scale = float(aggregator.scale(update, round))
+        sums = {name: float(value) for name, value in aggregator.sums(update, round).items()}
+    if weight < 0:
+        raise FormulaError(f"{name_of(aggregator)}: weight is {weight:g}{about}; it must not be negative")
+    if scale != 1.0 and aggregator.of == "model":
+        raise FormulaError(f"{name_of(aggregator)}: scale is {scale:g}{about}; it only makes sense of deltas")
+    for name, value in (("weight", weight), ("scale", scale), *sums.items()):
+        if not math.isfinite(value):
+            raise FormulaError(f"{name_of(aggregator)}: {name} is {value}{about}; it must be finite")
+    return Terms(weight, scale, sums)
