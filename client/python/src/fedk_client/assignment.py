@@ -1,0 +1,61 @@
+"""What the server asks, with its inputs here; and what user code answered."""
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from fedk_client.task import Validation
+from fedk_protocol.codec import Arrays
+from fedk_protocol.v1 import federation_pb2 as pb
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assignment:
+    """One task. `inputs` are blobs as they came; `deadline` is on this machine's monotonic clock."""
+
+    id: str = ""
+    session: str = ""
+    kind: str = "train"
+    before: tuple[str, ...] = ()
+    round: int = 1
+    seed: int = 0
+    settings: str = ""
+    wants: tuple[str, ...] = ()
+    sets: tuple[str, ...] = ()
+    deadline: float = math.inf
+    inputs: Mapping[str, bytes | memoryview] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def of(cls, task: pb.Task, inputs: Mapping[str, bytes | memoryview], deadline: float) -> "Assignment":
+        """A task of the wire, whose inputs have been fetched."""
+        return cls(
+            id=task.id,
+            session=task.session,
+            kind=task.kind,
+            before=tuple(task.before),
+            round=task.round,
+            seed=task.seed,
+            settings=task.settings,
+            wants=tuple(task.wants),
+            sets=tuple(task.sets),
+            deadline=deadline,
+            inputs=inputs,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """`blobs` may be views of the user's model: encode them before user code runs again."""
+
+    blobs: Mapping[str, Arrays] = field(default_factory=dict)
+    num_examples: int = 0
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    before: Mapping[str, Validation] = field(default_factory=dict)
+    settings_read: tuple[str, ...] = ()
+    state: Arrays = field(default_factory=dict)
+
+
+def deadline_of(task: pb.Task) -> float:
+    """When the round ends on this machine's clock, for a task that has just arrived."""
+    return time.monotonic() + task.remaining if task.remaining else math.inf

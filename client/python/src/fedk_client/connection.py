@@ -1,0 +1,153 @@
+"""Keeps a client joined: dials, converses, waits, dials again, until it is stopped or turned away."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+
+import grpc
+
+from fedk_client.backoff import draw, pause
+from fedk_client.conversation import Conversation, Deferred, Redirected, results
+from fedk_client.desk import Desk
+from fedk_client.dial import dial
+from fedk_client.errors import ClientError, TaskCancelled, TurnedAway
+from fedk_client.kept import Kept
+from fedk_client.loop import soon, submit
+from fedk_protocol.v1 import federation_pb2 as pb
+from fedk_protocol.v1.federation_pb2_grpc import FederationStub
+
+log = logging.getLogger("fedk_client")
+
+_FAREWELL = 2.0  # seconds that a server has to end the stream after a goodbye; it may be lost itself
+_LINE = 10_000  # characters of a log line that are sent
+_FINAL = {  # answers to Connect that another try would not change
+    grpc.StatusCode.UNIMPLEMENTED: "does not speak fedk.v1",
+    grpc.StatusCode.UNAUTHENTICATED: "wants to know who is calling",
+    grpc.StatusCode.PERMISSION_DENIED: "does not let this client in",
+    grpc.StatusCode.INVALID_ARGUMENT: "does not understand this client",
+}
+
+
+class Connection:
+    """Lives in the connections' thread; its public methods are for the thread of user code."""
+
+    def __init__(self, server: str, desk: Desk) -> None:
+        if ":" not in server:
+            raise ClientError(f'"{server}" wants HOST:PORT, for example 127.0.0.1:6090')
+        self._server, self._desk = server, desk
+        self._route: list[tuple[str, str]] = []  # addresses, with tickets, that a server has sent this client to
+        self._conversation: Conversation | None = None
+        self._stop, self._leaving = asyncio.Event(), False
+        self._life: Future[None] | None = None
+        self._told = False  # that the server is not there
+
+    def start(self, ended: Callable[[], None]) -> None:
+        """`ended` is called once, in the connections' thread, when this is over for good."""
+        self._life = submit(self._live())
+        self._life.add_done_callback(lambda _life: ended())
+
+    def stop(self) -> None:
+        """Say goodbye and end; raises what ended the connection before."""
+        if self._life is not None:
+            soon(self._stop.set)
+            self._life.result()
+
+    def answered(self, kept: Kept) -> None:
+        """The result is in the outbox: send it."""
+        soon(lambda: self._answer(kept))
+
+    def failed(self, task: str, reason: str, detail: str) -> None:
+        """The task has no result."""
+        soon(lambda: self._fail(pb.Failure(task=task, reason=reason, detail=detail)))
+
+    def progress(self, task: str, step: int, metrics: Mapping[str, float]) -> None:
+        if self._desk.agenda.is_cancelled(task):
+            raise TaskCancelled(f"the server does not want task {task} any more")
+        values = {name: float(value) for name, value in metrics.items()}
+        message = pb.ClientMessage(progress=pb.Progress(task=task, step=step, metrics=values))
+        soon(lambda: self._mention(message))
+
+    def log(self, task: str, text: str) -> None:
+        message = pb.ClientMessage(log=pb.Log(task=task, level="info", text=str(text)[:_LINE]))
+        soon(lambda: self._mention(message))
+
+    # ---- in the connections' thread ----
+
+    def _answer(self, kept: Kept) -> None:
+        if self._conversation:
+            self._conversation.answer(kept)
+
+    def _mention(self, message: pb.ClientMessage) -> None:
+        if self._conversation:
+            self._conversation.mention(message)
+
+    def _fail(self, failure: pb.Failure) -> None:
+        self._desk.failures[failure.task] = failure
+        if self._conversation:
+            self._conversation.say_failures()
+
+    async def _live(self) -> None:
+        attending = asyncio.create_task(self._attend())
+        stopping = asyncio.create_task(self._stop.wait())
+        await asyncio.wait({attending, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if not attending.done():
+            self._leave()
+            await asyncio.wait({attending}, timeout=_FAREWELL if self._conversation else 0)
+        for task in (attending, stopping):
+            task.cancel()
+        await asyncio.wait({attending, stopping})
+        if not attending.cancelled():
+            attending.result()  # what ended it, if that was not this
+
+    def _leave(self) -> None:
+        self._leaving = True
+        if self._conversation:
+            self._conversation.leave("stopped")
+
+    async def _attend(self) -> None:
+        while not self._leaving:
+            lost = await self._converse()
+            if lost and not self._leaving:
+                seconds = draw(self._desk.delays)
+                self._tell(lost, seconds)
+                await pause(seconds)
+
+    async def _converse(self) -> str:
+        """One stream; why it ended, or nothing where the next is to be begun at once."""
+        address, ticket = self._route[0] if self._route else (self._server, "")
+        async with dial(address) as channel:
+            conversation = self._conversation = Conversation(FederationStub(channel), self._desk, ticket=ticket)
+            try:
+                await conversation.hold()
+            except Redirected as redirected:
+                return self._redirect(redirected)
+            except Deferred as deferred:
+                return str(deferred)
+            except grpc.aio.AioRpcError as error:
+                if words := _FINAL.get(error.code()):
+                    raise TurnedAway(error.code().name.lower(), f"{address} {words}: {error.details()}") from error
+                self._route = self._route[1:]
+                return f"{address}: {_short(error)}"
+            finally:
+                self._conversation = None
+                self._told = self._told and not conversation.welcomed
+        self._route = []
+        return f"{address} ended the stream"
+
+    def _redirect(self, redirected: Redirected) -> str:
+        sent_on_before = bool(self._route)
+        self._route = [(address, redirected.ticket) for address in redirected.addresses]
+        return str(redirected) if sent_on_before else ""  # servers that send clients in circles are met at leisure
+
+    def _tell(self, lost: str, seconds: float) -> None:
+        kept = f", {results(len(self._desk.outbox))} kept" if self._desk.outbox else ""
+        what = f"server lost{kept}" if self._desk.has_joined else f"no server yet at {self._server}"
+        # once for each loss: an outage of an hour is one line
+        log.log(logging.DEBUG if self._told else logging.WARNING, "%s, next try in %.1f s (%s)", what, seconds, lost)
+        self._told = True
+
+
+def _short(error: grpc.aio.AioRpcError) -> str:
+    details = error.details() or error.code().name
+    return details.rpartition("last error: ")[2]

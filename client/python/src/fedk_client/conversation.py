@@ -1,0 +1,256 @@
+"""One stream, from Hello to its end: what the server says, and what this client does about it."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import grpc
+
+from fedk_client.agenda import Entry
+from fedk_client.assignment import Assignment
+from fedk_client.backoff import draw, pause
+from fedk_client.delivery import Delivery
+from fedk_client.desk import Desk
+from fedk_client.errors import Superseded, TurnedAway
+from fedk_client.kept import Kept
+from fedk_client.redelivery import Redelivery
+from fedk_client.stream import Stream
+from fedk_client.transfer import InputLost, Wire
+from fedk_protocol.codec import Safetensors
+from fedk_protocol.metadata import TICKET
+from fedk_protocol.reasons import Reason
+from fedk_protocol.v1 import federation_pb2 as pb
+
+if TYPE_CHECKING:
+    from fedk_protocol.v1.federation_pb2_grpc import FederationAsyncStub  # a type of the stubs alone
+
+log = logging.getLogger("fedk_client")
+
+
+class Redirected(Exception):
+    """Another server serves this client."""
+
+    def __init__(self, redirect: pb.Redirect) -> None:
+        super().__init__(f"sent on to {', '.join(redirect.addresses)}")
+        self.addresses, self.ticket = tuple(redirect.addresses), redirect.ticket
+
+
+class Deferred(Exception):
+    """The server will have this client, but not now."""
+
+
+class Conversation:
+    """Uses the desk, and leaves there what the next stream needs."""
+
+    def __init__(self, stub: "FederationAsyncStub", desk: Desk, *, ticket: str = "") -> None:
+        self._stub, self._desk = stub, desk
+        self._stream = Stream(stub, [(TICKET, ticket)] if ticket else [])
+        self._greeting = desk.greeting()
+        self._redelivery = Redelivery(self._greeting)
+        self._wire = Wire(stub, desk.welcome)
+        self._delivery = Delivery(desk, self._stream, self._wire, self._hear)
+        self._fetching: dict[str, asyncio.Task[None]] = {}  # by task
+        self.welcomed = False
+
+    async def hold(self) -> None:
+        """Until the stream ends. Raises grpc.RpcError, Redirected, Deferred, TurnedAway, Superseded."""
+        try:
+            self._stream.send(hello=self._greeting)
+            async for message in self._stream:
+                if kind := message.WhichOneof("kind"):
+                    await self._hear(kind, getattr(message, kind))
+        finally:
+            self._delivery.close()
+            for job in self._fetching.values():
+                job.cancel()
+            await self._stream.close()
+
+    def leave(self, reason: str) -> None:
+        """Say goodbye; the server ends the stream then."""
+        self._stream.send(goodbye=pb.Goodbye(reason=reason))
+        self._stream.finish()
+
+    def answer(self, kept: Kept) -> None:
+        """Send a result that was made while this stream is open."""
+        if self.welcomed:
+            self._delivery.send(kept)
+
+    def mention(self, message: pb.ClientMessage) -> None:
+        """Send a live word that may be dropped."""
+        if self.welcomed:
+            self._stream.mention(message)
+
+    def say_failures(self) -> None:
+        """Send the failures that wait for a stream."""
+        if self.welcomed:
+            for failure in self._desk.failures.values():
+                self._stream.send(failure=failure)
+            self._desk.failures.clear()
+
+    async def _hear(self, kind: str, message: Any) -> None:
+        hearers: dict[str, Callable[[Any], Awaitable[None]]] = {
+            "welcome": self._on_welcome,
+            "task": self._on_task,
+            "cancel": self._on_cancel,
+            "send_from": self._on_send_from,
+            "receipt": self._on_receipt,
+            "refusal": self._on_refusal,
+            "verdict": self._on_verdict,
+            "redirect": self._on_redirect,
+            "drain": self._on_drain,
+            "superseded": self._on_superseded,
+        }
+        await hearers[kind](message)
+
+    # ---- the connection ----
+
+    async def _on_welcome(self, welcome: pb.Welcome) -> None:
+        opening = self._opening()
+        self._desk.welcome, self.welcomed = welcome, True
+        self._wire = Wire(self._stub, welcome)
+        self._delivery = Delivery(self._desk, self._stream, self._wire, self._hear)
+        self._redelivery.begin(opening)
+        for kept in self._desk.outbox:
+            if kept.result_id not in self._redelivery.listed:  # made since the Hello
+                self._delivery.send(kept)
+        self.say_failures()
+        for entry in self._desk.agenda.entries():
+            self._fetch(entry)
+
+    def _opening(self) -> str:
+        if self._desk.has_joined:
+            if not self._redelivery.listed:
+                log.info("joined again")
+            return "joined again, "
+        hello, count = self._greeting, len(self._greeting.outbox)
+        todo = f"{results(count)} kept" if count else "nothing to do yet"
+        log.info("joined as %s (instance %s), %s", hello.name, hello.instance[:4], todo)
+        return ""
+
+    async def _on_redirect(self, redirect: pb.Redirect) -> None:
+        raise Redirected(redirect)
+
+    async def _on_drain(self, drain: pb.Drain) -> None:
+        log.info("the server is about to stop%s", f": {drain.reason}" if drain.reason else "")
+
+    async def _on_superseded(self, superseded: pb.Superseded) -> None:
+        name = self._greeting.name
+        newer = superseded.instance[:4]
+        raise Superseded(
+            f'a newer process joined as "{name}" (instance {newer}): this one stops. Two that are to run side by side '
+            "need two names"
+        )
+
+    # ---- tasks ----
+
+    async def _on_task(self, task: pb.Task) -> None:
+        desk = self._desk
+        if kept := desk.outbox.find(task.id):
+            self._delivery.send(kept)
+        elif task.id in desk.agenda:
+            log.debug("task %s came again, and is being worked on", task.id)
+        elif unsupported := _unsupported(task, desk.hello.capabilities):
+            self._fail(task.id, Reason.NOT_SUPPORTED, unsupported)
+        else:
+            self._fetch(desk.agenda.add(task))
+
+    async def _on_cancel(self, cancel: pb.Cancel) -> None:
+        desk = self._desk
+        if desk.agenda.cancel(cancel.task):
+            if job := self._fetching.pop(cancel.task, None):
+                job.cancel()
+            self._fail(cancel.task, Reason.CANCELLED, cancel.reason)
+        elif (kept := desk.outbox.find(cancel.task)) and self._delivery.withdraw(cancel.task):
+            await self._settle(kept.task, kept.result_id)
+            self._fail(cancel.task, Reason.CANCELLED, cancel.reason)
+
+    def _fetch(self, entry: Entry) -> None:
+        if not entry.ready:
+            self._fetching[entry.task.id] = asyncio.create_task(self._bring(entry))
+
+    async def _bring(self, entry: Entry) -> None:
+        task, desk = entry.task, self._desk
+        try:
+            inputs = await self._inputs(task)
+        except InputLost as error:
+            desk.agenda.finish(task.id)
+            self._fail(task.id, Reason.BAD_HASH, str(error))
+            return
+        entry.ready = True
+        desk.inputs.trim({blob.sha256 for each in desk.agenda.entries() for blob in each.task.inputs.values()})
+        desk.deliver(Assignment.of(task, inputs, entry.deadline))
+        self._fetching.pop(task.id, None)
+
+    async def _inputs(self, task: pb.Task) -> dict[str, bytes | memoryview]:
+        while True:
+            try:
+                return await self._desk.inputs.fetch(self._wire, task.inputs)
+            except grpc.aio.AioRpcError as error:
+                log.debug("inputs of task %s: %s", task.id, error.details())
+            await pause(draw(self._desk.delays))  # the stream lives, or its end cancels this
+
+    def _fail(self, task: str, reason: Reason, detail: str) -> None:
+        self._desk.failures[task] = pb.Failure(task=task, reason=reason, detail=detail)
+        self.say_failures()
+
+    # ---- results ----
+
+    async def _on_send_from(self, told: pb.SendFrom) -> None:
+        kept = self._desk.outbox.find(told.task)
+        if kept and kept.result_id == told.result_id:
+            self._redelivery.sent(kept.result_id)
+            self._delivery.send(kept, int(told.offset))
+
+    async def _on_receipt(self, receipt: pb.Receipt) -> None:
+        self._redelivery.answered(receipt.result_id, "receipt")
+
+    async def _on_refusal(self, refusal: pb.Refusal) -> None:
+        said = f"{refusal.reason}, {refusal.detail}" if refusal.detail else refusal.reason
+        if not refusal.task:
+            if refusal.retry:
+                raise Deferred(said)
+            raise TurnedAway(refusal.reason, refusal.detail)
+        if refusal.retry:
+            kept = self._desk.outbox.find(refusal.task)
+            if kept:
+                log.info("%s not taken now: %s; it is kept and sent again", label(kept), said)
+                self._delivery.send_later(kept)
+            return
+        if kept := await self._settle(refusal.task, refusal.result_id):
+            log.warning("%s refused: %s; this client stays, and may be asked again", label(kept), said)
+        self._redelivery.answered(refusal.result_id, refusal.reason)
+
+    async def _on_verdict(self, verdict: pb.Verdict) -> None:
+        committed = verdict.outcome == pb.OUTCOME_COMMITTED
+        kept = await self._settle(verdict.task, verdict.result_id, committed=committed)
+        word = verdict.reason or pb.Outcome.Name(verdict.outcome).removeprefix("OUTCOME_").lower()
+        self._redelivery.answered(verdict.result_id, word)
+        if kept and verdict.reason:
+            log.warning("%s not used: %s%s", label(kept), word, f", {verdict.detail}" if verdict.detail else "")
+
+    async def _settle(self, task: str, result_id: str, *, committed: bool = False) -> Kept | None:
+        # a disk may take its time: in a thread, and awaited, so that a later task sees the state that this promotes
+        return await asyncio.to_thread(partial(self._desk.outbox.settle, task, result_id, committed=committed))
+
+
+def label(kept: Kept) -> str:
+    """A result for a person: "digits-1 round 7"."""
+    return f"{kept.session} round {kept.round}" if kept.round else f"{kept.session} initial model"
+
+
+def results(count: int) -> str:
+    """1 result, 2 results."""
+    return f"{count} result{'s' if count != 1 else ''}"
+
+
+def _unsupported(task: pb.Task, capabilities: Any) -> str:
+    if task.kind not in capabilities:
+        return f'kind "{task.kind}": this app has {", ".join(capabilities)}'
+    for name, blob in task.inputs.items():
+        if blob.codec not in ("", Safetensors.name):
+            return f'codec "{blob.codec}" of {name}: this client reads {Safetensors.name}'
+        if blob.representation == pb.REPRESENTATION_DELTA:
+            return f"{name} as a delta: this client reads full blobs"
+    return ""

@@ -1,0 +1,73 @@
+"""Where kept results and tasks' states stand: in memory, or in a directory (`disk.py`)."""
+
+from collections.abc import Iterable
+from typing import Protocol
+
+from fedk_client.kept import Body, Kept
+
+
+class Shelf(Protocol):
+    """Bytes by result id, and one state for each session. Called from one thread at a time."""
+
+    def write(self, result_id: str, chunks: Iterable[bytes | memoryview]) -> Body:
+        """Take a result's body; it counts only once it is kept."""
+
+    def keep(self, kept: Kept, state: bytes) -> None:
+        """From here on the result, and the state that goes with it, outlive what this shelf outlives."""
+
+    def load(self) -> list[Kept]:
+        """What an earlier process left, by round."""
+
+    def promote(self, kept: Kept) -> None:
+        """The state that goes with this result is its session's now; again, or forfeited, changes nothing."""
+
+    def forfeit(self, kept: Kept) -> None:
+        """The state that goes with this result is not to be promoted any more."""
+
+    def drop(self, kept: Kept) -> None:
+        """Forget the result; again, or never kept, is no mistake."""
+
+    def state(self, session: str) -> bytes:
+        """What was promoted last; nothing is empty."""
+
+
+class Memory:
+    """Keeps as long as the process lives."""
+
+    def __init__(self) -> None:
+        self._pending: dict[str, bytes] = {}
+        self._states: dict[str, bytes] = {}
+
+    def write(self, result_id: str, chunks: Iterable[bytes | memoryview]) -> Body:
+        body = bytearray()
+        for chunk in chunks:
+            body += chunk
+        return Buffer(body)
+
+    def keep(self, kept: Kept, state: bytes) -> None:
+        self._pending[kept.result_id] = state
+
+    def load(self) -> list[Kept]:
+        return []
+
+    def promote(self, kept: Kept) -> None:
+        if kept.result_id in self._pending:
+            self._states[kept.session] = self._pending.pop(kept.result_id)
+
+    def forfeit(self, kept: Kept) -> None:
+        self._pending.pop(kept.result_id, None)
+
+    drop = forfeit  # the bytes go with the result that holds them
+
+    def state(self, session: str) -> bytes:
+        return self._states.get(session, b"")
+
+
+class Buffer:
+    """A body in memory."""
+
+    def __init__(self, data: bytes | bytearray) -> None:
+        self._data = memoryview(data)
+
+    def read(self, offset: int, size: int) -> memoryview:
+        return self._data[offset : offset + size]

@@ -1,0 +1,107 @@
+"""Large blobs: downloads by hash, which go on where they broke off, and uploads from the server's offset."""
+
+from collections.abc import AsyncIterator, Collection, Mapping
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+import grpc
+
+from fedk_client.kept import Kept
+from fedk_protocol.metadata import TICKET
+from fedk_protocol.v1 import federation_pb2 as pb
+
+if TYPE_CHECKING:
+    from fedk_protocol.v1.federation_pb2_grpc import FederationAsyncStub  # a type of the stubs alone
+
+CHUNK = 256 * 1024  # bytes, where Welcome names none
+
+
+class InputLost(Exception):
+    """An input of a task cannot be had: the server has it no more, or damaged."""
+
+
+class Wire:
+    """The calls that carry bytes, on one connection."""
+
+    def __init__(self, stub: "FederationAsyncStub", welcome: pb.Welcome) -> None:
+        self._stub, self._chunk = stub, int(welcome.limits.chunk) or CHUNK
+        self._metadata = ((TICKET, welcome.ticket),)
+
+    def download(self, hash_: bytes, offset: int) -> "grpc.aio.UnaryStreamCall[pb.BlobRequest, pb.Chunk]":
+        """The blob's bytes from `offset` on."""
+        return self._stub.Download(pb.BlobRequest(sha256=hash_, offset=offset), metadata=self._metadata)
+
+    async def upload(self, kept: Kept, offset: int) -> pb.UploadReply:
+        """The result from `offset` on; the reply may say where to go on from."""
+        return await self._stub.Upload(self._messages(kept, offset), metadata=self._metadata)
+
+    async def _messages(self, kept: Kept, offset: int) -> AsyncIterator[pb.UploadMessage]:
+        yield pb.UploadMessage(begin=pb.UploadBegin(result=kept.result, offset=offset))
+        for data in kept.chunks(offset, self._chunk):
+            yield pb.UploadMessage(data=data)
+        yield pb.UploadMessage(end=pb.UploadEnd())
+
+
+class Inputs:
+    """Blobs of the tasks at hand: a model is fetched once for all tasks in a row that bring it."""
+
+    def __init__(self) -> None:
+        self._arriving: dict[bytes, _Arriving] = {}
+
+    async def fetch(self, wire: Wire, blobs: Mapping[str, pb.Blob]) -> dict[str, bytes | memoryview]:
+        """All of a task's inputs. What has come stays here when the connection breaks.
+
+        Raises InputLost, and grpc.RpcError where another try may succeed.
+        """
+        return {name: await self._one(wire, name, blob) for name, blob in blobs.items()}
+
+    def trim(self, wanted: Collection[bytes]) -> None:
+        """Drop all blobs but these."""
+        self._arriving = {hash_: blob for hash_, blob in self._arriving.items() if hash_ in wanted}
+
+    async def _one(self, wire: Wire, name: str, blob: pb.Blob) -> bytes | memoryview:
+        if blob.HasField("inline"):
+            if len(blob.inline) != blob.size or sha256(blob.inline).digest() != blob.sha256:
+                raise InputLost(f"{name} {blob.sha256.hex()[:8]}… came damaged")
+            return blob.inline
+        arriving = self._arriving.setdefault(blob.sha256, _Arriving(int(blob.size)))
+        for _ in range(2):  # once more from the start, for bytes that were damaged on the way
+            if await arriving.complete(wire, blob.sha256):
+                return arriving.view
+        raise InputLost(f"{name} {blob.sha256.hex()[:8]}… came damaged, twice")
+
+
+class _Arriving:
+    """A blob as far as it is here."""
+
+    def __init__(self, size: int) -> None:
+        self._data, self._got, self._hash = bytearray(size), 0, sha256()
+
+    @property
+    def view(self) -> memoryview:
+        return memoryview(self._data).toreadonly()
+
+    async def complete(self, wire: Wire, hash_: bytes) -> bool:
+        """Whether all of it is here and has its hash; otherwise it is empty again."""
+        if self._got < len(self._data):
+            await self._receive(wire, hash_)
+        if self._got == len(self._data) and self._hash.digest() == hash_:
+            return True
+        self._got, self._hash = 0, sha256()
+        return False
+
+    async def _receive(self, wire: Wire, hash_: bytes) -> None:
+        try:
+            async for chunk in wire.download(hash_, self._got):
+                if self._got + len(chunk.data) > len(self._data):
+                    return  # longer than announced: not this blob
+                self._data[self._got : self._got + len(chunk.data)] = chunk.data
+                self._hash.update(chunk.data)
+                self._got += len(chunk.data)
+        except grpc.aio.AioRpcError as error:
+            if error.code() in _FINAL:
+                raise InputLost(f"{hash_.hex()[:8]}… is not to be had: {error.details()}") from error
+            raise
+
+
+_FINAL = {grpc.StatusCode.NOT_FOUND, grpc.StatusCode.DATA_LOSS, grpc.StatusCode.OUT_OF_RANGE}

@@ -1,0 +1,5 @@
+"""This distribution's version, as it is installed."""
+
+from importlib.metadata import version
+
+__version__ = version("fedk-client")
