@@ -75,8 +75,7 @@ class Spool:
         """The file of a large result, where it stands. Its `size` bytes are reserved now."""
         with self._lock:
             self._check()
-            directory = self.root / project / session
-            path = str(directory / f"{task}.{hashlib.sha256(result_id.encode()).hexdigest()[:32]}{UPLOAD}")
+            path = self._upload_path(project, session, task, result_id)
             file = self._files.get(path) or _File(project, session, None, 0)
             if file.live and size != file.size:
                 raise Refused("bad-hash", f"this result has {file.size:,} bytes here and {size:,} are announced now")
@@ -87,6 +86,13 @@ class Spool:
             self._files[path] = file
             self._reserve(file, size)
             return file.handle
+
+    def got(self, session: str, task: str, result_id: str, *, project: str = "default") -> int:
+        """Bytes of that upload which are here; 0 for none."""
+        try:
+            return Path(self._upload_path(project, session, task, result_id)).stat().st_size
+        except FileNotFoundError:
+            return 0
 
     async def sync(self) -> None:
         """All appended results and complete uploads survive a power cut when this returns: one call for a batch."""
@@ -165,6 +171,11 @@ class Spool:
         self._files[path] = _File(project, session, number, 0)
         self._segments[session, number] = path
         return path
+
+    def _upload_path(self, project: str, session: str, task: str, result_id: str) -> str:
+        """A result id comes from a client: hashed, it cannot name another directory."""
+        name = f"{task}.{hashlib.sha256(result_id.encode()).hexdigest()[:32]}{UPLOAD}"
+        return str(self.root / project / session / name)
 
     def _open(self, path: Path, size: int) -> Upload:
         self._make(path.parent)
