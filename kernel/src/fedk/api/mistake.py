@@ -81,7 +81,7 @@ def _place(loc: Iterable[int | str], data: Any) -> tuple[tuple[str, ...], Any]:
 
 def _allowed(found: Mapping[str, Any]) -> str:
     context: Mapping[str, Any] = found.get("ctx", {})
-    bounds = [f"{sign} {context[name]}" for name, sign in _BOUNDS.items() if name in context]
+    bounds = [f"{sign} {toml(context[name]).removesuffix('.0')}" for name, sign in _BOUNDS.items() if name in context]
     if found["type"] == "value_error":
         return str(context["error"])
     if found["type"] in ("literal_error", "enum"):
@@ -98,13 +98,12 @@ def _meaning(model: type[BaseModel], key: Sequence[str]) -> str:
 
 
 def _meant(model: type[BaseModel], key: tuple[str, ...], prefix: tuple[str, ...]) -> str:
-    """The nearest key of the same table, else the table that has this very key."""
+    """The table that has this very key, else the nearest key of the same table."""
     *above, name = key
-    here = did_you_mean(name, _fields(_table(model, above)), ".".join([*prefix, *above, "{}"]))
-    if here:
-        return here
-    elsewhere = [dotted for dotted in _leaves(model) if dotted[-1] == name]
-    return f" Did you mean {toml_key(*prefix, *elsewhere[0])}?" if elsewhere else ""
+    elsewhere = [leaf for leaf in _leaves(model) if leaf[-1] == name]
+    if elsewhere:
+        return f" Did you mean {toml_key(*prefix, *elsewhere[0])}?"
+    return did_you_mean(name, _fields(_table(model, above)), ".".join([*prefix, *above, "{}"]))
 
 
 def _table(model: type[BaseModel], key: Iterable[str]) -> type[BaseModel] | None:

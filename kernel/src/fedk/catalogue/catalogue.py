@@ -2,6 +2,7 @@
 
 import traceback
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from fedk.api.config import Config
@@ -102,12 +103,19 @@ class Catalogue:
         infos = [self._info(entry) for entry in self._entries]
         return infos + [_missing_info(kind, use, obstacle) for (kind, use), obstacle in self._missing.items()]
 
-    def show(self, name: str, kind: str | None = None) -> PluginInfo:
-        """One plugin; of two that have the name, the selected one."""
-        return self._info(self.find(name, kind))
+    def show(self, name: str, kind: str | None = None, *, load: bool = False) -> PluginInfo:
+        """One plugin, by "name" or "distribution:name"; with `load` it is imported first, so that its keys are there."""
+        for (asked, use), obstacle in self._missing.items():
+            if name == use and kind in (None, asked):
+                return _missing_info(asked, use, obstacle)
+        entry = self._find(name, kind)
+        if load and entry.kind:
+            with suppress(PluginError):  # its state shows it
+                self.load(entry.kind, entry.full_name)
+        return self._info(entry)
 
-    def find(self, name: str, kind: str | None = None) -> Entry:
-        """The entry of a "name" or "distribution:name". NotFound, Conflict: the text says what there is."""
+    def _find(self, name: str, kind: str | None = None) -> Entry:
+        """The entry of a name; of two that have it the selected one. NotFound, Conflict: the text says what there is."""
         among = [entry for entry in self._entries if kind in (None, entry.kind)]
         named = [entry for entry in among if name in (entry.name, entry.full_name)]
         if not named:
@@ -135,7 +143,8 @@ class Catalogue:
 
     def _fail(self, entry: Entry, error: BaseException, problem: str, where: str) -> PluginError:
         text = str(error) if isinstance(error, PluginError) else f"{type(error).__name__}: {error}"
-        obstacle = Obstacle("failed", f"{problem}: {text.rstrip('. ')}", _advice(entry, error))
+        state = "missing" if _is_gone(entry, error) else "failed"
+        obstacle = Obstacle(state, f"{problem}: {text.rstrip('. ')}", _advice(entry, error))
         self._failed[entry] = obstacle, "".join(traceback.format_exception(error))
         return PluginError(obstacle.sentence(f'{entry.kind} "{entry.name}" of {entry.owner}', where))
 
@@ -227,13 +236,17 @@ def _same(spelt: str, name: str) -> bool:
     return spelt.replace("_", "-") == name.replace("_", "-")
 
 
+def _is_gone(entry: Entry, error: BaseException) -> bool:
+    """Whether the plugin itself was not found: it was removed since the scan."""
+    return isinstance(error, ModuleNotFoundError) and error.name == entry.module.partition(".")[0]
+
+
 def _advice(entry: Entry, error: BaseException) -> str:
     distribution = entry.owner.distribution
+    if _is_gone(entry, error):
+        return f"Its files are gone:  pip install --force-reinstall {distribution}"
     if isinstance(error, ModuleNotFoundError):
-        module = entry.target.partition(":")[0].partition(".")[0]
-        if error.name == module:
-            return f"Its files are gone:  pip install --force-reinstall {distribution}"
-        return "Its package lacks something:  pip check  says what, or choose another."
+        return "Its package lacks something:  pip check  says what; or choose another."
     return f"Ask the authors of {distribution}, or choose another; --debug shows the traceback."
 
 

@@ -41,7 +41,7 @@ def load(entry: Entry) -> Plugin:
 
 def file_of(entry: Entry) -> str:
     """The file that loading would import; "" where there is none. Imports nothing."""
-    top, *inner = entry.target.partition(":")[0].strip().split(".")
+    top, *inner = entry.module.split(".")
     try:
         spec = find_spec(top)
         for part in inner:

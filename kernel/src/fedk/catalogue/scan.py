@@ -45,6 +45,11 @@ class Entry:
         return f"{self.owner.distribution}:{self.name}"
 
     @property
+    def module(self) -> str:
+        """The module that loading imports."""
+        return self.target.partition(":")[0].strip()
+
+    @property
     def malformed(self) -> str:
         """What is wrong with it as it is written; "" where nothing is."""
         if self.owner.broken:

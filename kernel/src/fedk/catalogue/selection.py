@@ -1,8 +1,7 @@
 """Which entry a name selects, or why it selects none."""
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 from importlib.metadata import version
 
 from packaging.specifiers import SpecifierSet
@@ -30,17 +29,14 @@ class Obstacle:
         return f"{subject} {self.problem}{f' ({where})' if where else ''}. {self.advice}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Policy:
     """What the configuration and this fedk allow, decided before anything is imported."""
 
     disabled: Collection[str] = ()
     allow: Collection[str] = ()
 
-    @cached_property
-    def fedk(self) -> Version:
-        """Without pre-release and local parts: a plugin for 0.2 works with a development version of it."""
-        return Version(Version(version("fedk")).base_version)
+    fedk: Version = field(default_factory=lambda: Version(version("fedk")))
 
     def obstacle(self, entry: Entry) -> Obstacle | None:
         """Why this entry is not to be imported."""
@@ -52,9 +48,10 @@ class Policy:
         if entry.malformed:
             advice = f"Ask the authors of {owner}, or choose another."
             return Obstacle("failed", f"cannot be loaded: {entry.malformed}", advice)
-        if not SpecifierSet(owner.requires).contains(self.fedk, prereleases=True):
+        this = self.fedk.base_version  # a plugin for 0.2 works with a development version of it
+        if not SpecifierSet(owner.requires).contains(this):
             advice = f"pip install -U {owner.distribution}  may bring a version that fits."
-            return Obstacle("incompatible", f"wants fedk{owner.requires}, this is {self.fedk}", advice)
+            return Obstacle("incompatible", f"wants fedk{owner.requires}, this is {this}", advice)
         return None
 
 

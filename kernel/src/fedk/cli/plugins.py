@@ -2,15 +2,15 @@
 
 import json
 import os
+import shutil
+import sys
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
 import click
 
 from fedk.api.columns import columns
-from fedk.api.errors import PluginError
 from fedk.catalogue import Catalogue, PluginInfo
 from fedk.catalogue.key import keys
 from fedk.cli.config import FILE
@@ -45,11 +45,7 @@ def list_(file: Path | None, as_json: bool) -> None:  # click's signature
 @_JSON
 def show(name: str, kind: str | None, file: Path | None, as_json: bool) -> None:  # click's signature
     """One plugin, by NAME or DISTRIBUTION:NAME, with its keys. Imports it."""
-    catalogue = _catalogue(file)
-    entry = catalogue.find(name, kind)
-    with suppress(PluginError):  # shown as its state
-        catalogue.load(entry.kind, entry.full_name)
-    info = catalogue.show(entry.full_name, entry.kind)
+    info = _catalogue(file).show(name, kind, load=True)
     if as_json:
         click.echo(json.dumps(asdict(info), ensure_ascii=False, indent=2))
     else:
@@ -71,15 +67,21 @@ def _catalogue(file: Path | None) -> Catalogue:
 def _listed(found: Sequence[PluginInfo]) -> Iterator[str]:
     header = ("kind", "name", "state", "distribution", "summary")
     rows = [(i.kind, i.name, i.state, f"{i.distribution} {i.version}".strip(), i.error or i.summary) for i in found]
-    yield from columns([header, *rows], gap=2)
+    yield from (_fitted(line) for line in columns([header, *rows], gap=2))
     ill = [info.name for info in found if info.state not in _WELL]
     attention = f", {len(ill)} need attention: fedk plugins show {' | '.join(ill)}" if ill else ""
     yield f"{len(found)} plugins{attention}"
 
 
+def _fitted(line: str) -> str:
+    """On a terminal a row is one line; a pipe gets it whole."""
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else len(line)
+    return line if len(line) <= width else f"{line[: width - 1]}…"
+
+
 def _shown(info: PluginInfo) -> Iterator[str]:
     facts = (f"{info.distribution} {info.version}".strip(), info.license, info.requires)
-    yield f"{info.kind} {info.name}   {info.state}   {', '.join(filter(None, facts))}"
+    yield f"{info.kind} {info.name}   {info.state}   {', '.join(filter(None, facts))}".rstrip()
     yield from (f"  {line}" for line in (info.summary, info.file) if line)
     if info.error:
         yield f"  why   {info.error}"
@@ -90,5 +92,5 @@ def _shown(info: PluginInfo) -> Iterator[str]:
     table = [(key.name, key.default, key.allowed, key.meaning) for key in keys(info.config_schema or {})]
     if table:
         yield from (f"  {line}" for line in columns([("key", "default", "allowed", "meaning"), *table], gap=2))
-    if info.kind in _USED:
+    if info.kind in _USED and info.state in _WELL:
         yield f'  use it:  [{info.kind}] use = "{info.name}"'

@@ -1,0 +1,30 @@
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from fedk.cli import main
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a command line left."""
+
+    code: object
+    out: str
+    err: str
+
+
+@pytest.fixture
+def fedk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
+    """Runs `fedk …` in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> Outcome:
+        with pytest.raises(SystemExit) as exit_:
+            main(arguments)
+        out, err = capsys.readouterr()
+        return Outcome(exit_.value.code, out, err)
+
+    return run

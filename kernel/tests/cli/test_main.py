@@ -1,0 +1,103 @@
+import subprocess
+import sys
+from importlib.metadata import version
+from typing import Any
+
+import click
+import pytest
+
+from fedk.api.errors import ConfigError, FedkError
+from fedk.cli import NOUNS, Nouns
+
+
+def answered(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    """`fedk config` raises it."""
+
+    def command(_: Nouns, __: click.Context, ___: str) -> click.Command:
+        def raises() -> None:
+            raise error
+
+        return click.Command("config", callback=raises)
+
+    monkeypatch.setattr(Nouns, "get_command", command)
+
+
+def test_the_version_is_that_of_the_distribution(fedk: Any) -> None:
+    assert fedk("--version").out == f"fedk {version('fedk')}\n"
+
+
+def test_the_help_names_every_noun_and_imports_none() -> None:
+    code = (
+        "import sys; from fedk.cli import fedk; fedk(['--help'], standalone_mode=False);"
+        "print(*(m for m in sys.modules if m.split('.')[0] in ('pydantic', 'stevedore', 'rich', 'sqlalchemy', 'grpc')"
+        " or m.startswith('fedk.cli.')), file=sys.stderr)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert all(f"  {noun} " in result.stdout for noun in NOUNS)
+    assert result.stderr.strip() == ""
+
+
+def test_without_arguments_the_help_is_shown_and_the_usage_is_wrong(fedk: Any) -> None:
+    outcome = fedk()
+    assert outcome.code == 2
+    assert "Commands:" in outcome.err
+
+
+def test_a_misspelt_noun_or_verb_names_the_nearest(fedk: Any) -> None:
+    outcome = fedk("confg")
+    assert outcome.code == 2
+    assert (
+        outcome.err
+        == "fedk: No such command 'confg'. Did you mean 'config'?\n      fedk --help  shows what there is.\n"
+    )
+    outcome = fedk("config", "chekc")
+    assert (outcome.code, "Did you mean 'check'?" in outcome.err) == (2, True)
+
+
+def test_a_misspelt_option_names_the_nearest_and_the_help(fedk: Any) -> None:
+    outcome = fedk("config", "check", "--confg", "x")
+    assert outcome.code == 2
+    assert "Did you mean '--config'?\n      fedk config check --help  shows what there is." in outcome.err
+
+
+def test_an_error_of_ours_is_one_paragraph_without_a_traceback(fedk: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    answered(monkeypatch, FedkError("the port is taken.\nStop its program"))
+    outcome = fedk("config")
+    assert (outcome.code, outcome.out) == (1, "")
+    assert outcome.err == "fedk: the port is taken.\n      Stop its program\n"
+
+
+def test_mistakes_of_a_configuration_are_a_table_and_exit_78(fedk: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    answered(monkeypatch, ConfigError("fedk.toml: 2 mistakes", ["line 1   a", "line 2   b"]))
+    outcome = fedk("config")
+    assert (outcome.code, outcome.err) == (78, "fedk.toml: 2 mistakes\n  line 1   a\n  line 2   b\n")
+
+
+def test_debug_anywhere_in_the_line_shows_the_traceback(fedk: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    answered(monkeypatch, FedkError("it failed"))
+    for arguments in (("--debug", "config"), ("config", "--debug")):
+        outcome = fedk(*arguments)
+        assert outcome.err.startswith("Traceback (most recent call last):")
+        assert outcome.err.endswith("fedk: it failed\n")
+
+
+def test_a_fault_of_fedk_is_said_to_be_one(fedk: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    answered(monkeypatch, KeyError("round"))
+    outcome = fedk("config")
+    assert outcome.code == 1
+    assert outcome.err == "fedk: KeyError: 'round'\n      This is a fault of fedk. Again with --debug it shows where.\n"
+
+
+def test_an_interrupted_command_exits_130(fedk: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    answered(monkeypatch, KeyboardInterrupt())
+    assert fedk("config").code == 130
+
+
+def test_a_reader_that_stops_reading_is_no_error() -> None:
+    code = "from fedk.cli import main; main(['config', 'example'])"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 1
