@@ -1,1 +1,20 @@
 """The federated-learning microkernel."""
+
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fedk.local.notebook import run as run
+
+__all__ = ["__version__", "run"]
+
+
+def __getattr__(name: str) -> Any:
+    """`fedk.run` is imported when it is asked for: it brings the whole server."""
+    if name == "run":
+        from fedk.local.notebook import run  # noqa: PLC0415  # as said above
+
+        return run
+    if name == "__version__":
+        return version("fedk")
+    raise AttributeError(f"module 'fedk' has no attribute '{name}'")

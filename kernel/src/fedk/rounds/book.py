@@ -14,7 +14,7 @@ from fedk.rounds.clients import Measured
 from fedk.rounds.feed import Published
 from fedk.rounds.inbox import Committed, Seen
 from fedk.rounds.ledger import Row, Writes, round_row, session_row, tasks_changed, write_tasks
-from fedk.rounds.live import Live, Means, Taken
+from fedk.rounds.live import Base, Live, Means, Taken
 from fedk.rounds.making import Made
 from fedk.rounds.roster import Roster
 from fedk.rounds.states import ENDED, Session, Task
@@ -110,10 +110,7 @@ class Book:
             t.models,
             model_row(live, id_=base.id, no=no, parent=parent.id if parent else None, digest_=base.digest, made=made),
         )
-        stored = [("model", made.model), *([("state", made.state)] if made.state else [])]
-        for kind, blob in stored:
-            self.blob(live.project, blob.sha256, blob.size, kind)
-            self.reference(live.project, blob.sha256, kind, base.id)
+        self.stored(live.project, base, made)
         for task, taken in shares.items():
             self._contribution(live, base.id, old.tasks[task], taken)
         live.record.head_model = base.id
@@ -146,6 +143,14 @@ class Book:
                 "via": task.holder,
             },
         )
+
+    def stored(self, project: str, base: Base, made: Made) -> None:
+        """The blobs of a model: its bytes, the aggregator's state, and what goes out with tasks."""
+        sent = [("sent", one.sha256, one.size) for name, one in base.inputs.items() if name != "model"]
+        state = [("state", made.state.sha256, made.state.size)] if made.state else []
+        for kind, sha256, size in (("model", made.model.sha256, made.model.size), *state, *sent):
+            self.blob(project, sha256, size, kind)
+            self.reference(project, sha256, kind, base.id)
 
     def blob(self, project: str, sha256: bytes, size: int, kind: str) -> None:
         """A blob that is stored: the row may be there already, from an equal model."""

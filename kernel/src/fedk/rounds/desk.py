@@ -14,8 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fedk.aggregation.model import Model
 from fedk.api.errors import ConfigError, Conflict, NotFound
+from fedk.blobs.part import Stored
 from fedk.blobs.reader import Span
-from fedk.blobs.store import Stored
 from fedk.rounds import events as ev
 from fedk.rounds.book import Book, model_row, new_id, trail_digest
 from fedk.rounds.feed import Feed
@@ -111,13 +111,14 @@ class Desk:
         book = Book(self._runner.roster, self._runner.spool.place)
         if first is not None:
             digest = trail_digest(live, 0, b"", first.sha256, [])
-            base = await self._runner.opener.base(live, 0, new_id(), first, digest)
+            state = live.aggregator_state
+            base = await self._runner.opener.base(live, 0, new_id(), first, digest, state=state)
             live.bases[0], live.record.head_model = base, base.id
             live.state = replace(live.state, head=0)
             book.writes.insert(
                 t.models, model_row(live, id_=base.id, no=0, parent=None, digest_=digest, made=Made(first))
             )
-            book.reference(live.project, first.sha256, "model", base.id)
+            book.stored(live.project, base, Made(first))
         live.row = session_row(live.state, live.record)
         async with self._runner.store.transaction() as tx:
             await tx.execute(insert(t.sessions).values(live.row))
@@ -168,7 +169,9 @@ class Desk:
             raise Conflict(
                 f"session {live.name} keeps its aggregator {live.state.rules.aggregator.use}: start another one"
             )
-        await self._runner.change_rules(live.state.id, rules)
+        loaded = self._runner.opener.aggregators(rules)
+        await self._runner.settle(live.state.id, ev.Changed(rules))
+        live.aggregator, live.config = loaded.aggregator, loaded.aggregator.config.model_dump(mode="json")
 
     def _live(self, session: str) -> Live:
         live = self._runner.lives.get(session)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from fedk.rounds.rules import Rules
 from fedk.rounds.states import Token
 
 
@@ -134,6 +135,13 @@ class Broken:
 
 
 @dataclass(frozen=True, slots=True)
+class Changed:
+    """A person has changed the rules of a session that does not run."""
+
+    rules: Rules
+
+
+@dataclass(frozen=True, slots=True)
 class Recovered:
     """The state was read from its rows after a restart: derive every pending action again."""
 
@@ -157,5 +165,6 @@ Event = (
     | Folded
     | FoldFailed
     | Broken
+    | Changed
     | Recovered
 )

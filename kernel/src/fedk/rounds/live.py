@@ -10,7 +10,7 @@ from fedk.aggregation.state import AggregatorState
 from fedk.aggregation.terms import Terms
 from fedk.api.aggregator import MeanAggregator
 from fedk.api.config import Config
-from fedk.blobs.store import Stored
+from fedk.blobs.part import Stored
 from fedk.rounds.clients import Arrival, Input, Measured, Work
 from fedk.rounds.clock import Clock
 from fedk.rounds.ledger import Record, Row

@@ -128,7 +128,7 @@ class _Step:
 
     def take(self, event: ev.Event) -> None:
         """Apply one event; judging comes after the whole batch."""
-        if self._s.status in ENDED and not isinstance(event, ev.Resume | ev.Present | ev.Gone):
+        if self._s.status in ENDED and not isinstance(event, ev.Resume | ev.Present | ev.Gone | ev.Changed):
             return
         getattr(self, f"_on_{type(event).__name__.lower()}")(event)
 
@@ -325,6 +325,10 @@ class _Step:
 
     def _on_broken(self, event: ev.Broken) -> None:
         self._end("failed", event.why, "session-failed")
+
+    def _on_changed(self, event: ev.Changed) -> None:
+        if self._s.status in ("paused", "failed"):
+            self._set(rules=event.rules)
 
     def _on_recovered(self, _: ev.Recovered) -> None:
         if self._s.closing == "selecting":

@@ -4,11 +4,13 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 
 from fedk.aggregation.folding import Contribution, Folding
+from fedk.blobs.part import Stored
 from fedk.blobs.reader import Reader, Span
-from fedk.blobs.store import Blobs, Stored
+from fedk.blobs.store import Blobs
 
 COPY = 2**20
 
@@ -20,6 +22,7 @@ class Made:
     model: Stored
     state: Stored | None = None
     scalars: Mapping[str, float] = field(default_factory=dict)
+    max_abs: float | None = None  # largest |element| of the model, where it was made here
     seconds: Mapping[str, float] = field(default_factory=dict)  # fold, store
 
 
@@ -65,21 +68,18 @@ class Making:
         return await asyncio.to_thread(self._finish, wanted, project, blobs)
 
     def _finish(self, wanted: Mapping[str, Contribution], project: str, blobs: Blobs) -> Made:
-        folded = self._folding.keys if self._folding is not None else frozenset()
-        if not folded <= wanted.keys():
+        if self._folding is not None and not self._folding.keys <= wanted.keys():
             self.close()
-        missing = [
-            wanted[key] for key in sorted(wanted.keys() - (self._folding.keys if self._folding else frozenset()))
-        ]
-        self._fold(missing)
+        folded = self._folding.keys if self._folding is not None else frozenset()
+        self._fold([wanted[key] for key in sorted(wanted.keys() - folded)])
         assert self._folding is not None  # noqa: S101  # _fold started it
         began = time.perf_counter()
-        with blobs.part(project) as model, blobs.part(project) as state:
-            scalars = self._folding.finish(model.write, state.write)
-            stored = model.seal()
-            kept = state.seal() if self._folding.has_state else None
+        with blobs.part(project) as model, ExitStack() as opened:
+            state = opened.enter_context(blobs.part(project)) if self._folding.state_size else None
+            scalars = self._folding.finish(model.write, state.write if state else None)
+            made = Made(model.seal(), state.seal() if state else None, dict(scalars), self._folding.max_abs)
         seconds = {"fold": round(self._fold_seconds, 6), "store": round(time.perf_counter() - began, 6)}
-        return Made(stored, kept, dict(scalars), seconds)
+        return replace(made, seconds=seconds)
 
     def close(self) -> None:
         """Give the accumulator's memory back."""

@@ -1,5 +1,6 @@
 """Opening a session: its aggregator, its models, and what its rows say of accepted results."""
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -7,21 +8,21 @@ from typing import Any, Protocol
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from fedk.aggregation.expected import expect
+from fedk.aggregation.expected import Expected, expect
 from fedk.aggregation.intake import Place
 from fedk.aggregation.model import Model
+from fedk.aggregation.sending import send
 from fedk.aggregation.state import AggregatorState
 from fedk.aggregation.terms import Terms
 from fedk.api.aggregator import MeanAggregator
 from fedk.api.config import Config
+from fedk.blobs.part import Stored
 from fedk.blobs.spool import Spool
-from fedk.blobs.store import Blobs, Stored
-from fedk.rounds.book import new_id
+from fedk.blobs.store import Blobs
 from fedk.rounds.clients import Arrival, Input, Measured
 from fedk.rounds.clock import Clock
 from fedk.rounds.ledger import Record
 from fedk.rounds.live import Base, Live, Means, Taken
-from fedk.rounds.making import Made
 from fedk.rounds.rules import Rules
 from fedk.rounds.states import Session, Token
 from fedk.state import tables as t
@@ -63,33 +64,56 @@ class Opener:
         loaded = self.aggregators(live.state.rules)
         live.aggregator, live.config = loaded.aggregator, loaded.aggregator.config.model_dump(mode="json")
 
-    async def base(self, live: Live, no: int, id_: str, stored: Stored, digest: bytes) -> Base:
-        """A committed model, open. BlobError where its bytes are missing or damaged."""
+    async def base(
+        self,
+        live: Live,
+        no: int,
+        id_: str,
+        stored: Stored,
+        digest: bytes,
+        *,
+        state: AggregatorState,
+        max_abs: float | None = None,
+    ) -> Base:
+        """A committed model, open, with what the aggregator sends along. BlobError: its bytes are missing or damaged."""
         assert live.aggregator is not None  # noqa: S101  # a session without one is paused
-        span = await self.blobs.span(live.project, stored.sha256)
-        model = Model.open(span)
+        model = Model.open(await self.blobs.span(live.project, stored.sha256))
         limits = live.state.rules.limits
-        expected = expect(
+        expected = await asyncio.to_thread(
+            expect,
             live.aggregator,
             model,
             max_abs=limits.max_abs,
             max_examples=limits.max_examples,
             max_norm=limits.max_norm,
             plain=live.state.rules.aggregator.plain,
+            base_max_abs=max_abs,
         )
-        inline = model.reader.read(0, stored.size) if stored.size <= INLINE_MAX else None
-        return Base(
-            no, id_, stored, digest, model, expected, {"model": Input(stored.sha256, stored.size, inline=inline)}
-        )
+        inputs = {"model": Input(stored.sha256, stored.size, inline=_inline(model, stored.size))}
+        for name, source in live.aggregator.sends.items():
+            inputs[name] = await asyncio.to_thread(self._sent, live, expected, source, state)
+        return Base(no, id_, stored, digest, model, expected, inputs)
+
+    def _sent(self, live: Live, expected: Expected, source: str, state: AggregatorState) -> Input:
+        assert live.aggregator is not None  # noqa: S101  # as above
+        assert expected.grid is not None  # noqa: S101  # there is a base
+        with self.blobs.part(live.project) as part:
+            send(live.aggregator, source, state.tensors, expected.grid, part.write)
+            stored = part.seal()
+        return Input(stored.sha256, stored.size)
 
     async def restore(self, db: AsyncConnection, live: Live) -> None:
         """Open the head's model, the state beside it, and every accepted result."""
         rounds = {live.state.head} | {task.base for task in live.state.tasks.values() if task.state != "settled"}
         for row in await _models(db, live, rounds - {-1}):
-            live.bases[row.round] = await self.base(live, row.round, row.id, Stored(row.sha256, row.bytes), row.digest)
+            state = (
+                await self.state(live, row.state_sha256, row.state_scalars) if row.round else self.initial_state(live)
+            )
+            stored = Stored(row.sha256, row.bytes)
+            live.bases[row.round] = await self.base(live, row.round, row.id, stored, row.digest, state=state)
             if row.round == live.state.head:
-                live.aggregator_state = await self.state(live, row.state_sha256, row.state_scalars)
-        if live.state.head < 1:
+                live.aggregator_state = state
+        if live.state.head < 0:
             live.aggregator_state = self.initial_state(live)
         for row in await _results(db, live):
             live.taken[row.task] = _taken(row, self.spool)
@@ -104,9 +128,9 @@ class Opener:
         tensors = Model.open(await self.blobs.span(live.project, sha256)) if sha256 else None
         return AggregatorState(tensors, dict(scalars))
 
-    async def next(self, live: Live, no: int, made: Made, digest: bytes) -> Base:
-        """The base that a model just made becomes."""
-        return await self.base(live, no, new_id(), made.model, digest)
+
+def _inline(model: Model, size: int) -> bytes | None:
+    return model.reader.read(0, size) if size <= INLINE_MAX else None
 
 
 async def _models(db: AsyncConnection, live: Live, rounds: Iterable[int]) -> Any:

@@ -109,16 +109,18 @@ class Aggregation(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
+    __pydantic_extra__: dict[str, dict[str, Any]] = Field(init=False)
+
     use: str = Field("fedavg", description="the aggregator's entry-point name, or distribution:name")
     plain: tuple[str, ...] = Field(
         ("*running_mean", "*running_var", "*num_batches_tracked"),
         description="tensors that are averaged only, by pattern",
     )
 
-    def settings(self, name: str) -> dict[str, Any]:
-        """The keys given for the driver `name`."""
-        found = (self.model_extra or {}).get(name, {})
-        return dict(found) if isinstance(found, dict) else {}
+    @property
+    def tables(self) -> dict[str, dict[str, Any]]:
+        """The drivers' own keys, by driver."""
+        return dict(self.__pydantic_extra__)
 
 
 class Rules(BaseModel):

@@ -1,6 +1,7 @@
 """The runner: performs what the machine decides. One batch of events, one fsync, one transaction; then the actions."""
 
 import asyncio
+import hashlib
 import logging
 import time
 from collections.abc import Coroutine, Iterable, Sequence
@@ -19,8 +20,8 @@ from fedk.blobs.store import Blobs
 from fedk.rounds import actions as act
 from fedk.rounds import events as ev
 from fedk.rounds.answers import of_task
-from fedk.rounds.book import Book, event_row, trail_digest
-from fedk.rounds.clients import Clients, Reply, SendFrom
+from fedk.rounds.book import Book, event_row, new_id, trail_digest
+from fedk.rounds.clients import Arrival, Clients, Reply, SendFrom
 from fedk.rounds.draw import draw
 from fedk.rounds.feed import Feed, Published
 from fedk.rounds.inbox import Committed, Entry, Inbox, Seen
@@ -28,7 +29,7 @@ from fedk.rounds.journal import record
 from fedk.rounds.ledger import Record, read_session, read_sessions, session_row
 from fedk.rounds.live import Live, Taken
 from fedk.rounds.machine import advance
-from fedk.rounds.making import Made, Making, copy
+from fedk.rounds.making import COPY, Made, Making, copy
 from fedk.rounds.offers import offer
 from fedk.rounds.opening import Aggregators, Opener
 from fedk.rounds.presence import Presence
@@ -364,7 +365,7 @@ class Runner:
         assert live.aggregator is not None  # noqa: S101  # a session without one is paused
         view = round_view(live, no, self.population(live))
         plain = live.state.rules.aggregator.plain
-        return Folding(live.aggregator, live.bases[no - 1].model, live.aggregator_state, view, plain)
+        return Folding(live.aggregator, live.bases[no - 1].model, live.aggregator_state, view, plain=plain)
 
     def _contribution(self, live: Live, task: Task, taken: Taken) -> Contribution:
         arrival, span = taken.arrival, taken.arrival.span
@@ -389,8 +390,8 @@ class Runner:
             log.exception("formula.error session=%s round=%d", live.name, no)
             self.post(session, ev.FoldFailed(action.token, f"{live.record.aggregator}: {error}"))
         except (FedkError, OSError) as error:
-            damaged = tuple(i for i in action.tasks if not self._whole(live, i))
-            if damaged or isinstance(error, FormulaError):
+            damaged = await asyncio.to_thread(self._damaged, live, action.tasks)
+            if damaged:
                 self.post(session, ev.FoldFailed(action.token, str(error), damaged))
             else:
                 log.exception("fold.failed session=%s round=%d", live.name, no)
@@ -415,20 +416,28 @@ class Runner:
             for i, x in ((i, live.taken[i]) for i in action.tasks)
         ]
         digest = trail_digest(live, no, parent.digest if parent else b"", made.model.sha256, shares)
-        base = await self.opener.next(live, no, made, digest)
-        state = await self.opener.state(live, made.state.sha256 if made.state else None, made.scalars)
+        state = self.opener.initial_state(live)
+        if no > 0:
+            state = await self.opener.state(live, made.state.sha256 if made.state else None, made.scalars)
+        base = await self.opener.base(live, no, new_id(), made.model, digest, state=state, max_abs=made.max_abs)
         return Committed(made, base, state)
 
-    def _whole(self, live: Live, task: str) -> bool:
-        """Whether a result's bytes can still be read to the end."""
-        taken = live.taken.get(task)
-        if taken is None or taken.arrival.span is None:
-            return True
-        try:
-            Reader(taken.arrival.span).close()
-        except BlobError:
-            return False
+    def _damaged(self, live: Live, tasks: Iterable[str]) -> tuple[str, ...]:
+        """The tasks whose results are no longer the bytes that arrived."""
+        return tuple(i for i in tasks if i in live.taken and not _whole(live.taken[i].arrival))
+
+
+def _whole(arrival: Arrival) -> bool:
+    if arrival.span is None:
         return True
+    found = hashlib.sha256()
+    try:
+        with Reader(arrival.span) as reader:
+            for at in range(0, reader.size, COPY):
+                found.update(reader.read(at, min(COPY, reader.size - at)))
+    except BlobError:
+        return False
+    return found.digest() == arrival.sha256
 
 
 def session_of(task: str) -> str:

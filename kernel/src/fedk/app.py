@@ -1,0 +1,135 @@
+"""The composition root: the only place that knows all rooms."""
+
+import logging
+import os
+import socket
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from fedk.admin.app import admin_app
+from fedk.admin.http import HttpServer
+from fedk.api.aggregator import MeanAggregator
+from fedk.api.errors import PluginError, StateError
+from fedk.blobs.spool import Spool
+from fedk.blobs.store import Blobs
+from fedk.catalogue import Catalogue
+from fedk.network.server import Network
+from fedk.rounds.desk import Desk
+from fedk.rounds.door import Door
+from fedk.rounds.opening import Loaded
+from fedk.rounds.rules import Rules
+from fedk.rounds.runner import Runner
+from fedk.settings import Configuration, Settings
+from fedk.state.store import Store
+
+log = logging.getLogger("fedk.server")
+
+LAST_ANSWERS = 10.0
+"""Seconds that answers under way are taken for after the first signal."""
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregators:
+    """The catalogue, as sessions ask it."""
+
+    catalogue: Catalogue
+
+    def __call__(self, rules: Rules) -> Loaded:
+        use = rules.aggregator.use
+        plugin = self.catalogue.load("aggregator", use, where="aggregator.use")
+        aggregator = self.catalogue.create("aggregator", use, rules.aggregator.tables, where="aggregator.use")
+        if not isinstance(aggregator, MeanAggregator):
+            raise PluginError(
+                f'aggregator "{use}" is a {type(aggregator).__name__}: not a shape that this version folds'
+            )
+        return Loaded(aggregator, plugin.name, plugin.version)
+
+
+class Server:
+    """One server in this process: its drivers, its rooms, its two listeners."""
+
+    def __init__(self, settings: Settings, catalogue: Catalogue) -> None:
+        self.settings, self.catalogue = settings, catalogue
+        self.data_dir = settings.server.data_dir.resolve()
+        self.listen = self.admin = ""
+        self._closing: list[Any] = []
+
+    async def start(self) -> None:
+        """Open what is durable, then listen. Whatever was opened is closed again when a later part fails."""
+        try:
+            await self._open()
+        except BaseException:
+            await self.close()
+            raise
+
+    async def _open(self) -> None:
+        s = self.settings
+        make_directory(self.data_dir)
+        database = self._driver("db", s.db)
+        self.store = await Store.open(database, self.data_dir, owner=f"{socket.gethostname()}:{os.getpid()}")
+        self._closing.append(self.store.close)
+        self.blobs = Blobs(self._driver("storage", s.storage), self.data_dir)
+        await self.blobs.start()
+        self._closing.append(self.blobs.close)
+        spool = Spool(self.data_dir / "spool", s.limits.spool_bytes)
+        self.runner = Runner(store=self.store, blobs=self.blobs, spool=spool, aggregators=Aggregators(self.catalogue))
+        self.desk = Desk(self.runner)
+        self.network = Network(Door(self.runner), spool, settings=s, balancer=self._driver("balancer", s.balancer))
+        self.http = HttpServer(
+            admin_app(store=self.store, blobs=self.blobs, catalogue=self.catalogue, desk=self.desk, settings=s)
+        )
+        await self.runner.start(self.network)
+        self._closing.append(self.runner.close)
+        self.admin = await self.http.open(s.server.admin)
+        self._closing.append(self.http.close)
+        self.listen = await self.network.start(s.server.listen)
+        self._closing.append(self.network.stop)
+        self.store.announce(f"http://{self.admin}")
+
+    def _driver(self, kind: str, choice: Any) -> Any:
+        return self.catalogue.create(kind, choice.use, choice.tables, where=f"{kind}.use")
+
+    async def close(self) -> None:
+        """Let go of everything, in the opposite order."""
+        if hasattr(self, "runner"):
+            self.desk.feed.close()  # or streams of events would outlive their last words
+        while self._closing:
+            await self._closing.pop()()
+
+    async def drain(self) -> None:
+        """No new task; answers under way are taken until their clients have none, or for LAST_ANSWERS."""
+        await self.network.drain(LAST_ANSWERS)
+
+    def banner(self) -> str:
+        """The first line: what listens where, on what."""
+        infos = self.catalogue.entries()
+        active = sum(info.state == "active" for info in infos)
+        failed = sum(info.state in ("failed", "missing", "incompatible") for info in infos)
+        s = self.settings
+        return (
+            f"fedk {version('fedk')} {s.server.role}, ready   clients {self.listen}   admin http://{self.admin}   "
+            f"data {s.server.data_dir} ({s.db.use}, {s.storage.use})   plugins {active} active, {failed} failed"
+        )
+
+
+def make_directory(path: Path) -> None:
+    """The data directory, writable. StateError says why it is not."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        probe = path / f".writable-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise StateError(
+            f"{path} (server.data_dir) cannot be written: {error.strerror}. "
+            "Give this user the directory, or choose another: FEDK_SERVER__DATA_DIR=DIR"
+        ) from error
+
+
+def configured(configuration: Configuration) -> tuple[Settings, Catalogue]:
+    """Settings and catalogue with every mistake of both told at once: ConfigError, exit 78."""
+    wanted = configuration.settings.plugins
+    catalogue = Catalogue.scan(disabled=wanted.disabled, allow=wanted.allow)
+    return configuration.checked(catalogue.check(configuration.drivers, idle=True)), catalogue
