@@ -30,7 +30,7 @@ def config() -> None:
 @FILE
 def check(file: Path | None) -> None:
     """Name every mistake; exit 78 if there is one."""
-    found, _ = _checked(file)
+    found, _ = checked(file)
     click.echo(f"{found.file or 'no fedk.toml here, all defaults'}: ok")
 
 
@@ -39,7 +39,7 @@ def check(file: Path | None) -> None:
 @click.option("--json", "as_json", is_flag=True, help="One JSON document: by key, its value and its source.")
 def show(file: Path | None, as_json: bool) -> None:  # click's signature
     """Every setting in force, and where it comes from. Secrets are masked."""
-    found, catalogue = _checked(file)
+    found, catalogue = checked(file)
     sections = _sections(found, catalogue)
     if as_json:
         flat = {(*table, name): value for table, values in sections.items() for name, value in values.items()}
@@ -56,7 +56,8 @@ def example() -> None:
     click.echo(text_of_example({kind: _configs(catalogue, kind) for kind in load().drivers}), nl=False)
 
 
-def _checked(file: Path | None) -> tuple[Configuration, Catalogue]:
+def checked(file: Path | None) -> tuple[Configuration, Catalogue]:
+    """Without a mistake, of its own or of a driver; ConfigError names all. Not the server's way: that imports all rooms."""
     found = load(file, os.environ)
     plugins = found.settings.plugins
     catalogue = Catalogue.scan(disabled=plugins.disabled, allow=plugins.allow)
