@@ -178,8 +178,6 @@ class Catalogue:
             return []
 
     def _info(self, entry: Entry) -> PluginInfo:
-        from fedk.catalogue.driver import file_of  # noqa: PLC0415  # as above
-
         plugin, config = self._plugins.get(entry), self._active.get(entry)
         obstacle, trace = self._trouble(entry)
         owner = entry.owner
@@ -189,7 +187,7 @@ class Catalogue:
             state=obstacle.state if obstacle else "active" if config is not None else "available",
             distribution=owner.distribution,
             version=owner.version,
-            file=file_of(entry),
+            file=entry.file,
             summary=owner.summary,
             license=owner.license,
             requires=f"fedk{owner.requires}" if owner.requires else "",

@@ -1,9 +1,7 @@
 """Loading one selected entry: by stevedore, checked against its contract, every way to fail told apart."""
 
 import inspect
-from importlib.machinery import PathFinder
 from importlib.metadata import EntryPoint
-from importlib.util import find_spec
 from pkgutil import resolve_name
 from time import perf_counter
 from typing import Any
@@ -37,20 +35,6 @@ def load(entry: Entry) -> Plugin:
     milliseconds = (perf_counter() - started) * 1000
     _check(entry, cls)
     return Plugin(entry.kind, entry.name, entry.owner.distribution, entry.owner.version, cls, round(milliseconds, 1))
-
-
-def file_of(entry: Entry) -> str:
-    """The file that loading would import; "" where there is none. Imports nothing."""
-    top, *inner = entry.module.split(".")
-    try:
-        spec = find_spec(top)
-        for part in inner:
-            if spec is None:
-                break
-            spec = PathFinder.find_spec(f"{spec.name}.{part}", spec.submodule_search_locations)
-    except (ImportError, ValueError, AttributeError):  # a finder's trouble: an inspection does without the file
-        return ""
-    return (spec.origin or "") if spec is not None else ""
 
 
 def _check(entry: Entry, cls: Any) -> None:

@@ -3,7 +3,9 @@
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from importlib.machinery import PathFinder
 from importlib.metadata import Distribution, EntryPoint, PackageMetadata, distributions
+from importlib.util import find_spec
 
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
@@ -48,6 +50,19 @@ class Entry:
     def module(self) -> str:
         """The module that loading imports."""
         return self.target.partition(":")[0].strip()
+
+    @property
+    def file(self) -> str:
+        """The file that loading would import; "" where there is none. Imports nothing."""
+        top, *inner = self.module.split(".")
+        try:
+            spec = find_spec(top)
+            for part in inner:
+                if spec is not None:
+                    spec = PathFinder.find_spec(f"{spec.name}.{part}", spec.submodule_search_locations)
+        except (ImportError, ValueError, AttributeError):  # a foreign finder's trouble: it does without the file
+            return ""
+        return (spec.origin or "") if spec is not None else ""
 
     @property
     def malformed(self) -> str:
