@@ -1,7 +1,7 @@
 """Mistakes in settings: what stands there, and what is allowed, in words of the person who wrote it."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -54,7 +54,13 @@ def mistake(key: Sequence[str], value: Any, text: str) -> Mistake:
 
 def mistakes(error: ValidationError, model: type[BaseModel], data: Any, prefix: Sequence[str] = ()) -> list[Mistake]:
     """All that `model` found wrong in `data`, which stands below the key `prefix`."""
-    return [_mistake(found, model, data, tuple(prefix)) for found in error.errors(include_url=False)]
+    found: dict[str, Mistake] = {}
+    for each in error.errors(include_url=False):
+        one = _mistake(each, model, data, tuple(prefix))
+        other = found.get(one.subject)  # of a union: one error for each of its types
+        text = f"{other.text} or {one.text.removeprefix('wants ')}" if other else one.text
+        found[one.subject] = replace(one, text=text)
+    return list(found.values())
 
 
 def _mistake(found: Mapping[str, Any], model: type[BaseModel], data: Any, prefix: tuple[str, ...]) -> Mistake:
