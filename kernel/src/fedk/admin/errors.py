@@ -1,0 +1,65 @@
+"""Errors as JSON: {"error": {"code", "message"}}. The message says thing, reason, choices and next step."""
+
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+from typing import Any
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from fedk.admin.body import BadBody
+from fedk.api.errors import BlobError, ConfigError, Conflict, FedkError, NotFound, PluginError, Refused, StateError
+
+_ANSWERS: Mapping[type[FedkError], tuple[int, str]] = {
+    NotFound: (404, "not-found"),
+    Conflict: (409, "conflict"),
+    ConfigError: (422, "bad-request"),
+    PluginError: (422, "plugin"),
+    Refused: (422, "refused"),
+    BlobError: (503, "blob"),
+    StateError: (503, "state"),
+}
+
+
+def _fedk(_: Request, error: Exception) -> Response:
+    status, code = next((_ANSWERS[cls] for cls in type(error).__mro__ if cls in _ANSWERS), (500, "failed"))
+    if isinstance(error, Refused):
+        return _answer(status, error.reason, str(error))
+    if isinstance(error, BadBody):
+        return _answer(
+            status,
+            code,
+            error.title,
+            mistakes=[{"key": one.key, "subject": one.subject, "text": one.text} for one in error.found],
+        )
+    if isinstance(error, ConfigError):
+        return _answer(
+            status, code, error.title, mistakes=[{"key": [], "subject": "", "text": text} for text in error.mistakes]
+        )
+    return _answer(status, code, str(error))
+
+
+def _http(request: Request, error: Exception) -> Response:
+    """What Starlette itself raises, or a path for want of anything more telling."""
+    status = getattr(error, "status_code", 500)
+    detail = getattr(error, "detail", "")
+    reason = HTTPStatus(status).phrase
+    text = detail if detail and detail != reason else f"{request.method} {request.url.path}: {reason.lower()}"
+    return _answer(status, reason.lower().replace(" ", "-"), text, headers=getattr(error, "headers", None))
+
+
+def _unexpected(_: Request, error: Exception) -> Response:
+    """Starlette raises it again once this is sent, so that the server logs the traceback."""
+    return _answer(500, "internal", f"{type(error).__name__}: a fault of the server. Its log has the traceback")
+
+
+def _answer(status: int, code: str, message: str, headers: Mapping[str, str] | None = None, **more: Any) -> Response:
+    return JSONResponse({"error": {"code": code, "message": message, **more}}, status, headers)
+
+
+HANDLERS: Mapping[Any, Callable[[Request, Exception], Response]] = {
+    FedkError: _fedk,
+    HTTPException: _http,
+    Exception: _unexpected,
+}

@@ -1,0 +1,79 @@
+"""/events: the event log as server-sent events; first what is written, then what comes."""
+
+import json
+from collections.abc import AsyncIterator
+from dataclasses import asdict
+
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+
+from fedk.admin.page import number
+from fedk.admin.queries import events, sessions
+from fedk.admin.services import Services, project, services
+from fedk.rounds.feed import Listener, Published
+
+_MOST = 2**62
+
+
+async def stream(request: Request) -> Response:
+    """`after`: an event's number, to go on behind it; `rounds`: so many of the session's last rounds, instead.
+    `live=false` ends behind the last event that is written; so it does where nothing runs.
+    """
+    here, tenant = services(request), project(request)
+    async with here.reading(tenant) as db:
+        session = request.query_params.get("session")
+        found = (await sessions.find(db, tenant, session)).id if session else None
+        newest = await sessions.newest_event(db)
+        last = request.headers.get("last-event-id", "")  # of a browser that connects again
+        default = int(last) if last.isascii() and last.isdigit() and len(last) < 19 else newest  # noqa: PLR2004  # 2⁶³
+        after = number(request, "after", default, least=0, most=_MOST)
+        rounds = number(request, "rounds", 0, least=0, most=_MOST)
+        if rounds and found is not None:
+            after = await events.before_rounds(db, found, rounds)
+    live = here.desk is not None and request.query_params.get("live") != "false"
+    body = _lived(here, tenant, found, after) if live else _replayed(here, tenant, found, after)
+    return StreamingResponse(
+        _texts(body), media_type="text/event-stream", headers={"cache-control": "no-store", "x-accel-buffering": "no"}
+    )
+
+
+async def _texts(body: AsyncIterator[Published]) -> AsyncIterator[str]:
+    yield ": events\n\n"  # so that the head goes out at once
+    async for event in body:
+        yield _text(event)
+
+
+def _text(event: Published) -> str:
+    number = f"id: {event.seq}\n" if event.seq else ""  # progress and log lines are not kept: nothing to go on from
+    return f"{number}event: {event.type}\ndata: {json.dumps(asdict(event), ensure_ascii=False)}\n\n"
+
+
+async def _replayed(here: Services, tenant: str, session: str | None, after: int) -> AsyncIterator[Published]:
+    while True:
+        async with here.store.reading() as db:
+            batch = await events.after(db, tenant, session, after)
+        for event in batch:
+            yield event
+        if len(batch) < events.BATCH:
+            return
+        after = batch[-1].seq
+
+
+async def _lived(here: Services, tenant: str, session: str | None, after: int) -> AsyncIterator[Published]:
+    with here.running().feed.listen() as listener:  # before the rows are read: nothing falls between
+        async for event in _replayed(here, tenant, session, after):
+            after = event.seq
+            yield event
+        async for event in _heard(listener, tenant, session):
+            if not event.seq or event.seq > after:
+                yield event
+
+
+async def _heard(listener: Listener, tenant: str, session: str | None) -> AsyncIterator[Published]:
+    async for event in listener:
+        if event.project == tenant and session in (None, event.session):
+            yield event
+
+
+routes = [Route("/events", stream)]

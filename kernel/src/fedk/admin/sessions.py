@@ -1,0 +1,128 @@
+"""/sessions: start, list, read, pause, resume, stop."""
+
+from json import JSONDecodeError
+from typing import Any
+
+from sqlalchemy import Row
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from fedk.admin import body
+from fedk.admin.body import Body
+from fedk.admin.page import number, page
+from fedk.admin.queries import metrics, models, rounds, sessions, trail
+from fedk.admin.services import Services, project, services
+from fedk.api.errors import ConfigError
+
+
+async def listed(request: Request) -> Response:
+    async with services(request).reading(project(request)) as db:
+        return JSONResponse({"sessions": await sessions.listed(db, project(request))})
+
+
+async def show(request: Request) -> Response:
+    return JSONResponse(await _detail(services(request), (await _found(request)).id))
+
+
+async def start(request: Request) -> Response:
+    """`?check=true` says what is wrong with the body, and starts nothing."""
+    here, asked = services(request), body.read(await _json(request), services(request).catalogue)
+    desk, tenant = here.running(), project(request)
+    model = await _model(here, tenant, asked)
+    if request.query_params.get("check") == "true":
+        return JSONResponse({"rules": asked.rules.model_dump(mode="json", by_alias=True)})
+    session = await desk.create(tenant, name=asked.name, stem=asked.stem, rules=asked.rules, model=model)
+    where = f"/api/v1/sessions/{session}"
+    return JSONResponse(await _detail(here, session), status_code=201, headers={"location": where})
+
+
+async def pause(request: Request) -> Response:
+    session = (await _found(request)).id
+    await services(request).running().pause(session)
+    return JSONResponse(await _detail(services(request), session))
+
+
+async def resume(request: Request) -> Response:
+    """The body may change rules: {"changes": {"round.quorum": 0.6}}."""
+    session = (await _found(request)).id
+    changes = body.table(await _json(request)).get("changes", {})
+    await services(request).running().resume(session, body.table(changes))
+    return JSONResponse(await _detail(services(request), session))
+
+
+async def stop(request: Request) -> Response:
+    session = (await _found(request)).id
+    await services(request).running().stop(session)
+    return JSONResponse(await _detail(services(request), session))
+
+
+async def rounds_of(request: Request) -> Response:
+    session, asked = (await _found(request)).id, page(request)
+    async with services(request).reading(project(request)) as db:
+        found = await rounds.listed(db, session, asked)
+    return JSONResponse({"rounds": found, "next": found[-1]["round"] if len(found) == asked.limit else None})
+
+
+async def trail_of(request: Request) -> Response:
+    session, asked = (await _found(request)).id, page(request)
+    async with services(request).reading(project(request)) as db:
+        found = await trail.links(db, session, asked)
+    return JSONResponse({"models": found, "next": found[-1]["round"] if len(found) == asked.limit else None})
+
+
+async def metrics_of(request: Request) -> Response:
+    """Means by round and name; with `?round=N` what each client reported of model N."""
+    session = (await _found(request)).id
+    round_ = number(request, "round", -1, least=0, most=2**31)
+    async with services(request).reading(project(request)) as db:
+        if round_ >= 0:
+            return JSONResponse({"metrics": await metrics.by_client(db, session, round_)})
+        means = await metrics.paged(db, session, page(request))
+    rows = [{"round": no, "name": name, **mean} for no, names in means.items() for name, mean in names.items()]
+    return JSONResponse({"metrics": rows})
+
+
+async def _found(request: Request) -> Row[Any]:
+    async with services(request).reading(project(request)) as db:
+        return await sessions.find(db, project(request), request.path_params["ref"])
+
+
+async def _detail(here: Services, session: str) -> dict[str, Any]:
+    """The session as its rows say, and what only the running server knows."""
+    async with here.store.reading() as db:
+        detail = await sessions.detail(db, session)
+    desk = here.desk
+    waiting, unread = (desk.waiting_for(session), desk.unread_settings(session)) if desk is not None else ([], [])
+    return {**detail, "waiting_for": waiting, "unread_settings": unread}
+
+
+async def _model(here: Services, tenant: str, asked: Body) -> str | None:
+    if asked.model is None:
+        return None
+    async with here.reading(tenant) as db:
+        return str((await models.find(db, tenant, asked.model)).id)
+
+
+async def _json(request: Request) -> Any:
+    """The body; nothing is an empty object."""
+    given = await request.body()
+    if not given:
+        return {}
+    try:
+        return await request.json()
+    except (JSONDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"the body is no JSON: {error}") from error
+
+
+routes = [
+    Route("/sessions", listed),
+    Route("/sessions", start, methods=["POST"]),
+    Route("/sessions/{ref}", show),
+    Route("/sessions/{ref}/rounds", rounds_of),
+    Route("/sessions/{ref}/trail", trail_of),
+    Route("/sessions/{ref}/metrics", metrics_of),
+    Route("/sessions/{ref}/pause", pause, methods=["POST"]),
+    Route("/sessions/{ref}/resume", resume, methods=["POST"]),
+    Route("/sessions/{ref}/stop", stop, methods=["POST"]),
+]
