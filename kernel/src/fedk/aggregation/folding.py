@@ -44,8 +44,8 @@ class Folding:
         base: Model,
         state: AggregatorState,
         round: Round,  # noqa: A002 — the field's word
-        *,
         plain: Sequence[str] = PLAIN,
+        *,
         block: int = BLOCK,
     ) -> None:
         self.max_abs = 0.0  # of the next model's floats, once it is made
@@ -67,9 +67,9 @@ class Folding:
         return self.accumulator.nbytes
 
     @property
-    def state_size(self) -> int:
-        """Bytes that `finish` will give to `state_out`; 0 where the next state has no tensors."""
-        return self._tensors.layout.size if self._tensors.layout.tensors else 0
+    def has_state(self) -> bool:
+        """Whether `finish` writes a blob of state tensors."""
+        return bool(self._tensors.layout.tensors)
 
     def fold(self, contribution: Contribution) -> None:
         """Add an update. BlobError when its bytes are missing, shorter or not those of an update to this model."""
@@ -81,7 +81,7 @@ class Folding:
 
     def finish(self, model_out: Write, state_out: Write | None = None) -> Mapping[str, float]:
         """The next model and state into the callbacks, piece by piece, and the next scalars back. Once."""
-        if self.state_size and state_out is None:
+        if self.has_state and state_out is None:
             raise ValueError(f"{name_of(self._aggregator)} has state tensors: finish needs state_out")
         with self._whole_or_not():
             self._check_enough()
@@ -89,7 +89,7 @@ class Folding:
             stepping = Stepping(
                 self._aggregator, self._base, self.accumulator, self._tensors, round=r, block=self._block
             )
-            stepping.write(model_out, state_out if self.state_size and state_out else _nowhere)
+            stepping.write(model_out, state_out if self.has_state and state_out else _nowhere)
             self.max_abs = stepping.max_abs
             scalars = self._next_scalars(r)
         self._whole = False

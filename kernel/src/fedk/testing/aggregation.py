@@ -1,0 +1,185 @@
+"""One aggregation without a server, through the code that a round uses: bytes, intake, terms, folding."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fedk.aggregation.contract import check_contract
+from fedk.aggregation.expected import Expected, check_numbers, expect
+from fedk.aggregation.folding import Contribution, Folding
+from fedk.aggregation.intake import Intake
+from fedk.aggregation.model import Model
+from fedk.aggregation.numbers import BLOCK
+from fedk.aggregation.state import AggregatorState, first_state
+from fedk.aggregation.terms import terms
+from fedk.api.aggregator import AnyAggregator, Config, MeanAggregator, Round, Update
+from fedk.api.errors import PluginError
+from fedk.blobs.reader import Span
+from fedk.catalogue.catalogue import Catalogue
+from fedk_protocol.codec import Safetensors
+
+Arrays = Mapping[str, ArrayLike]
+Chosen = str | type[AnyAggregator[Any]] | AnyAggregator[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What one client answers. `base` is the model that it trained on, where that is not the round's."""
+
+    tensors: Arrays
+    num_examples: int = 1
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    staleness: int = 0
+    sets: Mapping[str, Arrays] = field(default_factory=dict)
+    base: Arrays | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What the next round needs: the number of commits so far, and the aggregator's state."""
+
+    number: int
+    scalars: Mapping[str, float]
+    tensors: bytes
+
+
+def aggregate(  # noqa: PLR0917 — what a plugin's author types, in the order of a sentence
+    aggregator: Chosen,
+    base: Arrays,
+    updates: Sequence[Arrays | Answer],
+    weights: Sequence[int] | None = None,
+    config: Mapping[str, Any] | Config | None = None,
+    state: State | None = None,
+) -> tuple[dict[str, NDArray[Any]], State]:
+    """One round: the next model, and the state for the call after it.
+
+    `aggregator` is a name ("fedavg"), a class, or an object (`config` is its own then). `weights` are the answers'
+    `num_examples`. Lists take the base's dtype, arrays keep theirs. Raises what a round meets: Refused for an update
+    that intake does not take, FormulaError for a formula that fails.
+    """
+    answers = [update if isinstance(update, Answer) else Answer(update) for update in updates]
+    if weights is not None:
+        answers = [_weighted(answer, weight) for answer, weight in zip(answers, weights, strict=True)]
+    with Workshop(built(aggregator, config), base, state) as workshop:
+        return workshop.round(answers)
+
+
+def built(aggregator: Chosen, config: Mapping[str, Any] | Config | None = None) -> MeanAggregator[Any]:
+    """The driver, with its settings; its contract is checked."""
+    driver = aggregator
+    if isinstance(driver, str):
+        driver = Catalogue.scan().load("aggregator", driver).cls
+    if isinstance(driver, type):
+        settings = driver.config_type()(**config) if isinstance(config, Mapping) else config
+        driver = driver(settings)
+    elif config is not None:
+        raise TypeError("an aggregator that is already made has its config: give its class, or no config")
+    if not isinstance(driver, MeanAggregator):
+        raise PluginError(f"{driver!r} is no MeanAggregator, the shape that this version of fedk folds")
+    check_contract(driver)
+    return driver
+
+
+class Workshop:
+    """A base and a folder of blobs: rounds of one aggregator, also in parts as combiners do them."""
+
+    def __init__(self, aggregator: MeanAggregator[Any], base: Arrays, state: State | None = None) -> None:
+        self._folder = TemporaryDirectory(prefix="fedk-")
+        self._blobs = 0
+        self._models: list[Model] = []
+        self._aggregator = aggregator
+        self._base = {name: np.asarray(value) for name, value in base.items()}
+        self._number = state.number if state else 0
+        self._state = self._opened(state) if state else first_state(aggregator)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        for model in self._models:
+            model.close()
+        self._folder.cleanup()
+
+    def round(
+        self, answers: Sequence[Answer], *, groups: Iterable[Sequence[int]] = (), block: int = BLOCK
+    ) -> tuple[dict[str, NDArray[Any]], State]:
+        """The next model and state. `groups` of the answers' numbers are summed apart and merged, as combiners do."""
+        base = self._model(self._base)
+        expected = expect(self._aggregator, base)
+        view = Round(self._number + 1, len(answers), len(answers), self._state.scalars)
+        contributions = [self._taken(expected, view, number, answer) for number, answer in enumerate(answers)]
+        whole, *parts = (
+            self._folded(base, view, [contributions[number] for number in group], block)
+            for group in (list(groups) or [range(len(answers))])
+        )
+        for part in parts:
+            whole.accumulator.merge(part.accumulator)
+        return self._finished(whole)
+
+    def _folded(self, base: Model, view: Round, contributions: Iterable[Contribution], block: int) -> Folding:
+        folding = Folding(self._aggregator, base, self._state, view, block=block)
+        for contribution in contributions:
+            folding.fold(contribution)
+        return folding
+
+    def _finished(self, folding: Folding) -> tuple[dict[str, NDArray[Any]], State]:
+        model, state = bytearray(), bytearray()
+        scalars = folding.finish(model.extend, state.extend)
+        arrays = Safetensors().decode(bytes(model))
+        return {name: array.copy() for name, array in arrays.items()}, State(self._number + 1, scalars, bytes(state))
+
+    def _taken(self, expected: Expected, view: Round, number: int, answer: Answer) -> Contribution:
+        if answer.base is not None:
+            expected = expect(self._aggregator, self._model(self._arrays(answer.base)))
+        sets = sorted({"model": answer.tensors, **answer.sets}.items())
+        data = {name: Safetensors().dumps(self._arrays(arrays)) for name, arrays in sets}
+        intake = Intake(expected, {name: len(blob) for name, blob in data.items()})
+        for blob in data.values():
+            intake.feed(blob)
+        facts = intake.finish()
+        check_numbers(expected, answer.num_examples, answer.metrics)
+        update = Update(
+            key=f"{number:06}",
+            client=f"client-{number}",
+            num_examples=answer.num_examples,
+            metrics=answer.metrics,
+            staleness=answer.staleness,
+            norm=facts.norm,
+            max_abs=facts.max_abs,
+        )
+        spans = {name: self._kept(blob) for name, blob in data.items()}
+        assert expected.base is not None
+        return Contribution(update, terms(self._aggregator, update, view), spans, expected.base)
+
+    def _arrays(self, arrays: Arrays) -> dict[str, NDArray[Any]]:
+        return {name: self._array(name, value) for name, value in arrays.items()}
+
+    def _array(self, name: str, value: ArrayLike) -> NDArray[Any]:
+        wanted = self._base.get(name)
+        return np.asarray(value) if isinstance(value, np.ndarray) or wanted is None else np.asarray(value, wanted.dtype)
+
+    def _kept(self, data: bytes) -> Span:
+        self._blobs += 1
+        path = Path(self._folder.name, str(self._blobs))
+        path.write_bytes(data)
+        return Span(str(path), 0, len(data))
+
+    def _model(self, arrays: Mapping[str, NDArray[Any]]) -> Model:
+        return self._open(Safetensors().dumps(arrays))
+
+    def _open(self, data: bytes) -> Model:
+        self._models.append(Model.open(self._kept(data)))
+        return self._models[-1]
+
+    def _opened(self, state: State) -> AggregatorState:
+        return AggregatorState(self._open(state.tensors) if state.tensors else None, state.scalars)
+
+
+def _weighted(answer: Answer, num_examples: int) -> Answer:
+    return Answer(answer.tensors, num_examples, answer.metrics, answer.staleness, answer.sets, answer.base)

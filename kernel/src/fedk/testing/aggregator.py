@@ -1,0 +1,278 @@
+"""What every aggregator must do. Subclass `AggregatorSuite`, name the class, and run it with pytest.
+
+class TestFedAvg(AggregatorSuite):
+    aggregator = FedAvg
+    gives_mean = True
+
+No suite knows the formula: add a test with one step worked by hand (`fedk.testing.aggregate`).
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from random import Random
+from typing import Any, ClassVar
+
+import ml_dtypes
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from fedk.aggregation.grid import PLAIN
+from fedk.api.aggregator import Array, MeanAggregator, Round, Update
+from fedk.api.errors import FormulaError, Refused
+from fedk.testing.aggregation import Answer, State, Workshop, built
+from fedk_protocol.codec import DTYPES
+
+Model = dict[str, NDArray[Any]]
+
+CLIENTS = 7
+CLOSE = 1e-9  # relative: float64 rounding, after a step that may divide by small numbers
+BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
+FLOATS = tuple(dtype for dtype in DTYPES.values() if dtype.kind not in "iub")
+
+
+class AggregatorSuite:
+    """The contract of a MeanAggregator in `fedk.api.aggregator`, in numbers. Each test says what breaks without it."""
+
+    version: ClassVar[str] = "1.0"
+    aggregator: ClassVar[type[MeanAggregator[Any]] | str]
+    """The class, or the name that it is installed under."""
+    config: ClassVar[Mapping[str, Any]] = {}
+    """Its settings in these tests."""
+    gives_mean: ClassVar[bool] = False
+    """Whether one update alone is the next model (FedAvg), byte for byte."""
+
+    def answer(self, tensors: Model, number: int = 0, num_examples: int = 1) -> Answer:
+        """Override it where the aggregator wants metrics or sets that are not just anything within their bounds."""
+        driver = self.driver()
+        metrics = {name: min(max(1.0, low), high) for name, (low, high) in driver.metrics.items()}
+        floats = {name: value for name, value in tensors.items() if value.dtype.kind not in "iub"}
+        sets = {name: {n: np.full_like(v, 0.01 * (number + 1)) for n, v in floats.items()} for name in driver.sets}
+        return Answer(tensors, num_examples, metrics, sets=sets)
+
+    # ---- declared ----
+
+    def test_the_contract_is_kept(self) -> None:
+        self.driver()
+
+    def test_every_setting_says_what_it_means(self) -> None:
+        fields = type(self.driver()).config_type().model_fields
+        silent = [name for name, field in fields.items() if not field.description]
+        assert not silent, f"settings without a description: {', '.join(silent)}"
+
+    def test_fewer_updates_than_the_minimum_are_refused_by_number(self) -> None:
+        fewest = self.driver().minimum()
+        base = model(0)
+        with pytest.raises(FormulaError, match=f"needs at least {fewest} updates, got {fewest - 1}"):
+            self.round(base, [self.answer(moved(base, n), n) for n in range(fewest - 1)])
+
+    # ---- the formula ----
+
+    def test_one_update_alone_comes_back_byte_for_byte(self) -> None:
+        if not self.gives_mean:
+            pytest.skip("declares no `gives_mean`")
+        for dtype in FLOATS:
+            base = model(0, dtype)
+            update = moved(base, 1)
+            state = None
+            for _ in range(3):
+                after, state = self.round(base, self.enough([self.answer(update, num_examples=37)]), state)
+                assert_same_bytes(after, update)
+                base, update = after, moved(after, 2)
+
+    def test_the_order_of_the_updates_does_not_matter(self) -> None:
+        answers = self.answers(model(0))
+        after, _ = self.round(model(0), answers)
+        for seed in range(5):
+            turned, _ = self.round(model(0), Random(seed).sample(answers, len(answers)))  # noqa: S311 — a test's draw
+            assert_close(turned, after, "the same updates in another order gave another model")
+
+    def test_only_the_ratio_of_the_weights_matters(self) -> None:
+        base = model(0)
+        once, _ = self.round(base, self.answers(base))
+        thrice, _ = self.round(base, self.answers(base, times=3))
+        assert_close(thrice, once, "three times the examples everywhere gave another model")
+
+    def test_a_tree_of_combiners_gives_the_flat_model(self) -> None:
+        answers = self.answers(model(0))
+        flat, _ = self.round(model(0), answers)
+        for seed in range(5):
+            tree, _ = self.round(model(0), answers, groups=list(groups(Random(seed), len(answers))))  # noqa: S311 — a test's draw
+            assert_close(tree, flat, "sums of groups, merged, gave another model than all updates at once")
+
+    def test_blocks_of_any_size_give_the_same_model(self) -> None:
+        answers = self.answers(model(0))
+        whole, _ = self.round(model(0), answers)
+        for block in (1, 7, 64):
+            parts, _ = self.round(model(0), answers, block=block)
+            assert_close(parts, whole, f"blocks of {block} elements gave another model: `step` is not elementwise")
+
+    def test_step_leaves_its_blocks_alone(self) -> None:
+        driver = self.driver()
+        x, mean = np.linspace(-1, 1, 5), np.linspace(-1, 1.5, 5)
+        state = {name: np.full(5, fill) for name, fill in driver.initial().items()}
+        before = [array.copy() for array in (x, mean, *state.values())]
+        driver.step(x, mean, state, self.view(5))
+        for array, was in zip((x, mean, *state.values()), before, strict=True):
+            assert np.array_equal(array, was), "`step` wrote into a block that it was given; it may only read"
+
+    def test_a_step_done_again_gives_the_same(self) -> None:
+        if self.driver().random:
+            pytest.skip("declares itself `random`")
+        base, driver = model(0), self.driver()
+        with Workshop(driver, base) as workshop:
+            first, again = (workshop.round(self.answers(base)) for _ in range(2))
+        assert_same_bytes(first[0], again[0], "the same round, done again, gave another model: state outside `state`")
+        assert first[1] == again[1], "the same round, done again, gave another state: state outside `state`"
+
+    def test_the_state_goes_on_where_it_was(self) -> None:
+        base, state = model(0), None
+        for number in range(1, 4):
+            base, state = self.round(base, self.answers(base), state)
+            assert state.number == number, "the state counts commits"
+        assert set(state.scalars) >= set(self.driver().initial_scalars()), "`finish` dropped scalars of the state"
+
+    def test_what_is_not_finite_is_refused_at_intake(self) -> None:
+        if not self.driver().inspect:
+            pytest.skip("declares that intake must not `inspect`")
+        for bad in (np.nan, np.inf, -np.inf):
+            update = moved(model(0), 1)
+            update["w"].flat[3] = bad
+            with pytest.raises(Refused, match="non-finite: w has 1 "):
+                self.round(model(0), self.enough([self.answer(update)]))
+
+    def test_one_finite_1e30_is_refused_at_intake(self) -> None:
+        if not self.driver().inspect:
+            pytest.skip("declares that intake must not `inspect`")
+        update = moved(model(0), 1)
+        update["w"].flat[3] = 1e30
+        with pytest.raises(Refused, match="too-large: w reaches 1e\\+30"):
+            self.round(model(0), self.enough([self.answer(update)]))
+
+    # ---- dtypes ----
+
+    def test_names_order_shapes_and_dtypes_stay(self) -> None:
+        for dtype in FLOATS:
+            base = {**model(0, dtype), **counters()}
+            after, _ = self.round(base, [self.answer(moved(base, n), n, n + 1) for n in range(self.clients())])
+            assert list(after) == list(base), "names came back in another order"
+            assert [a.dtype for a in after.values()] == [a.dtype for a in base.values()], "a dtype changed"
+            assert [a.shape for a in after.values()] == [a.shape for a in base.values()], "a shape changed"
+
+    def test_float32_is_stepped_in_float64(self) -> None:
+        """Updates of 10⁻⁴ of the weights: differences of rounded numbers lose all but three digits."""
+        narrow = model(0, np.dtype(np.float32))
+        updates = [moved(narrow, n, by=1e-4) for n in range(self.clients())]
+        wide = [{name: value.astype(np.float64) for name, value in m.items()} for m in (narrow, *updates)]
+        after, _ = self.round(narrow, [self.answer(u, n) for n, u in enumerate(updates)])
+        exact, _ = self.round(wide[0], [self.answer(u, n) for n, u in enumerate(wide[1:])])
+        for name, value in after.items():
+            off = np.abs(value - exact[name])
+            assert np.all(off <= np.spacing(np.abs(value))), f"{name} is off by more than float32's own rounding"
+
+    def test_bfloat16_does_not_stand_still(self) -> None:
+        """Steps below half a unit in the last place add up in the float32 master."""
+        steps = {}
+        for dtype in (np.dtype(np.float32), BFLOAT16):
+            now, state = {"w": np.full(4, 64.0, dtype)}, None
+            for _ in range(15):
+                there = {"w": (now["w"].astype(np.float32) + 0.5).astype(dtype)}
+                now, state = self.round(now, [self.answer(there, n) for n in range(self.clients())], state)
+            steps[dtype] = now["w"].astype(np.float64)
+        off = np.abs(steps[BFLOAT16] - steps[np.dtype(np.float32)]).max()
+        assert off <= 0.5, f"after 15 rounds bfloat16 is {off:g} away from float32; one unit in its last place is 0.5"
+
+    def test_integers_and_booleans_that_all_agree_on_are_exact(self) -> None:
+        base = {**model(0), **counters()}
+        agreed = {"steps": np.array([2**62 + 1, -7, 0]), "mask": np.array([True, False])}
+        updates = [{**moved(base, n), **agreed} for n in range(self.clients())]
+        after, _ = self.round(base, [self.answer(update, n, n + 1) for n, update in enumerate(updates)])
+        for name, value in agreed.items():
+            assert np.array_equal(after[name], value), f"all clients agree on {name}, and it came back changed"
+
+    def test_plain_tensors_are_averaged_and_not_stepped(self) -> None:
+        """A server's step on a running variance of 0.04 makes it wander, below zero too."""
+        base = {**model(0), "bn.running_var": np.full(3, 0.04, np.float32)}
+        state = None
+        for _ in range(5):
+            updates = [{**moved(base, n), "bn.running_var": base["bn.running_var"]} for n in range(self.clients())]
+            base, state = self.round(base, [self.answer(update, n) for n, update in enumerate(updates)], state)
+        assert np.allclose(base["bn.running_var"], 0.04, rtol=1e-6), f"one of {', '.join(PLAIN)} was stepped"
+
+    def test_tensors_of_no_and_of_one_element(self) -> None:
+        base: Model = {"none": np.zeros((0, 3)), "scalar": np.array(1.0), "one": np.ones(1), "w": np.ones((2, 2))}
+        after, _ = self.round(base, [self.answer(moved(base, n), n) for n in range(self.clients())])
+        assert {name: a.shape for name, a in after.items()} == {name: a.shape for name, a in base.items()}
+        assert after["scalar"] == pytest.approx(after["one"][0], abs=10), "a scalar is a tensor as others are"
+
+    # ---- what the tests are made of ----
+
+    def driver(self) -> MeanAggregator[Any]:
+        return built(self.aggregator, self.config)
+
+    def clients(self) -> int:
+        return max(CLIENTS, self.driver().minimum())
+
+    def view(self, count: int) -> Round:
+        """A round's numbers as `step` meets them, with the sums of `count` equal answers."""
+        driver = self.driver()
+        metrics = {name: min(max(1.0, low), high) for name, (low, high) in driver.metrics.items()}
+        scalars = dict(driver.initial_scalars())
+        r, u = Round(1, count, count, scalars), Update("k", "c", 1, metrics, norm=1.0, max_abs=1.0)
+        sums = {name: value * count for name, value in driver.sums(u, r).items()}
+        sets = {name: np.full(5, 0.01) for name in driver.sets}
+        return Round(1, count, count, scalars, count, driver.weight(u, r) * count, sums, sets, zeros)
+
+    def answers(self, base: Model, *, times: int = 1) -> list[Answer]:
+        return [self.answer(moved(base, n), n, times * (10 + 3 * n)) for n in range(self.clients())]
+
+    def enough(self, answers: list[Answer]) -> list[Answer]:
+        """Those answers, the first repeated up to the minimum."""
+        return answers + [answers[0]] * (self.driver().minimum() - len(answers))
+
+    def round(
+        self, base: Model, answers: Sequence[Answer], state: State | None = None, **how: Any
+    ) -> tuple[Model, State]:
+        with Workshop(self.driver(), base, state) as workshop:
+            return workshop.round(answers, **how)
+
+
+def model(seed: int, dtype: "np.dtype[Any] | type[np.float64]" = np.float64) -> Model:
+    """Small, of several shapes, in no order that sorting would give."""
+    draw = np.random.default_rng(seed).standard_normal
+    shapes = {"w": (8, 5), "bias": (5,), "a": (3, 2, 4)}
+    return {name: draw(shape).astype(dtype) for name, shape in shapes.items()}
+
+
+def counters() -> Model:
+    return {"steps": np.array([5, -7, 0]), "mask": np.array([True, True]), "byte": np.array([250, 3], np.uint8)}
+
+
+def moved(base: Model, number: int, *, by: float = 0.1) -> Model:
+    """An update: floats moved by some `by`, the rest as it was."""
+    draw = np.random.default_rng([7, number]).standard_normal
+    return {
+        name: value.copy() if value.dtype.kind in "iub" else (value + by * draw(value.shape)).astype(value.dtype)
+        for name, value in base.items()
+    }
+
+
+def groups(random: Random, count: int) -> Iterator[list[int]]:
+    """0 … count - 1, shuffled and cut."""
+    numbers = random.sample(range(count), count)
+    cuts = sorted(random.sample(range(1, count), random.randint(1, count - 1)))
+    for begin, end in zip([0, *cuts], [*cuts, count], strict=True):
+        yield numbers[begin:end]
+
+
+def zeros(n: int) -> Array:
+    return np.zeros(n)
+
+
+def assert_close(after: Model, wanted: Model, message: str) -> None:
+    for name, value in wanted.items():
+        assert np.allclose(after[name], value, rtol=CLOSE, atol=CLOSE), f"{message} ({name})"
+
+
+def assert_same_bytes(after: Model, wanted: Model, message: str = "one update alone was changed") -> None:
+    for name, value in wanted.items():
+        assert after[name].tobytes() == value.tobytes(), f"{message} ({name}, {value.dtype})"
