@@ -60,7 +60,7 @@ class Reason(StrEnum):
     )  # fmt: skip
     BAD_HASH = (
         "bad-hash", Scope.REFUSED, "the bytes that arrived do not have the hash or the size announced",
-        "send again under a new result id; twice in a row: look for faulty memory or a changed file",
+        "none: the client is asked again; twice in a row: look for faulty memory or a file that changed",
     )  # fmt: skip
     FORMULA_ERROR = (
         "formula-error", Scope.REFUSED, "the aggregator's formula raised, or gave a value that is not finite",

@@ -42,8 +42,6 @@ class ScriptedClient:
         await self.cut()
         await self._channel.close()
 
-    # ---- the stream ----
-
     def hello(self, **fields: Any) -> pb.Hello:
         """The Hello that `open` and `join` send; `fields` replace or add."""
         said: dict[str, Any] = {
@@ -82,9 +80,9 @@ class ScriptedClient:
         assert self._call is not None, "open the stream first"
         await self._call.write(pb.ClientMessage(**message))
 
-    async def next(self, kind: str) -> Any:
-        """The server's next message of that kind ("task", "receipt", "verdict", "refusal", …)."""
-        return await self.inbox.next(kind)
+    async def next(self, *kinds: str) -> Any:
+        """The server's next message of these kinds ("task", "receipt", "verdict", "refusal", …)."""
+        return await self.inbox.next(*kinds)
 
     async def leave(self, reason: str = "done") -> None:
         """Say goodbye, and see the stream end."""
@@ -110,8 +108,6 @@ class ScriptedClient:
         except (grpc.RpcError, asyncio.CancelledError):
             pass  # the status says it
         inbox.end(f"{(await call.code()).name} {await call.details()}".strip())
-
-    # ---- work ----
 
     async def fetch(self, blob: pb.Blob, offset: int = 0) -> bytes:
         """A blob's bytes from `offset`, inline or downloaded."""
@@ -146,8 +142,8 @@ class ScriptedClient:
             await self.send(result=result)
         else:
             reply = await self.upload(result, data)
-            kind = reply.WhichOneof("kind") or ""
-            self.inbox.put(pb.ServerMessage(**{kind: getattr(reply, kind)}))
+            # the four fields of a reply, each under the name that it has on the stream
+            self.inbox.put(pb.ServerMessage(**{field.name: value for field, value in reply.ListFields()}))
         return result
 
     async def upload(

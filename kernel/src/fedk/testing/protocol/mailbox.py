@@ -38,16 +38,17 @@ class Mailbox(Generic[M]):
         self._news.set()
         self._news = asyncio.Event()
 
-    async def next(self, kind: str) -> Any:
-        """The next message of that kind ("task", "result", …), whatever else has come. Raises StreamEnded."""
+    async def next(self, *kinds: str) -> Any:
+        """The next message of these kinds ("task", "result", …), whatever else has come. Raises StreamEnded."""
+        wanted = " or ".join(kinds)
         try:
             async with asyncio.timeout(PATIENCE):
-                while (found := self._take(kind)) is None:
+                while (found := self._take(kinds)) is None:
                     if self._end is not None:
-                        raise StreamEnded(f"waiting for {kind}: the stream ended ({self._end}); {self._said()}")
+                        raise StreamEnded(f"waiting for {wanted}: the stream ended ({self._end}); {self._said()}")
                     await self._news.wait()
         except TimeoutError as error:
-            raise AssertionError(f"no {kind} within {PATIENCE:g} s; {self._said()}") from error
+            raise AssertionError(f"no {wanted} within {PATIENCE:g} s; {self._said()}") from error
         return found
 
     async def ended(self) -> str:
@@ -64,9 +65,10 @@ class Mailbox(Generic[M]):
         """The kinds of all messages so far, in order."""
         return [message.WhichOneof("kind") or "" for message in self.log]
 
-    def _take(self, kind: str) -> Any:
+    def _take(self, kinds: tuple[str, ...]) -> Any:
         for position, message in enumerate(self._waiting):
-            if message.WhichOneof("kind") == kind:
+            kind = message.WhichOneof("kind")
+            if kind in kinds:
                 del self._waiting[position]
                 return getattr(message, kind)
         return None

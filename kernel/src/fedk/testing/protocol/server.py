@@ -31,7 +31,11 @@ class Connection:
 
     async def send(self, **message: Any) -> None:
         """Send one message, for example `send(task=Task(id="t1", kind="train"))`."""
-        await self._context.write(pb.ServerMessage(**message))
+        await self.send_message(pb.ServerMessage(**message))
+
+    async def send_message(self, message: pb.ServerMessage) -> None:
+        """Send a message as it is, for what this version has no word for."""
+        await self._context.write(message)
 
     async def welcome(self, client: str = "client-1", **fields: Any) -> None:
         """Answer the Hello; `fields` are those of Welcome."""
@@ -51,9 +55,9 @@ class Connection:
         await self.send(refusal=pb.Refusal(reason=reason, detail=detail, retry=retry))
         self.end()
 
-    async def next(self, kind: str) -> Any:
-        """The client's next message of that kind ("result", "failure", "log", …)."""
-        return await self.inbox.next(kind)
+    async def next(self, *kinds: str) -> Any:
+        """The client's next message of these kinds ("result", "failure", "log", …)."""
+        return await self.inbox.next(*kinds)
 
     async def receipt(self, result: pb.Result) -> None:
         await self.send(receipt=pb.Receipt(task=result.task, result_id=result.result_id))
@@ -127,7 +131,7 @@ class ScriptedServer(FederationServicer):
         self.cut_download: int | None = None
         self.cut_upload: int | None = None
         self._connections: asyncio.Queue[Connection] = asyncio.Queue()
-        self._arrived: asyncio.Queue[Uploaded] = asyncio.Queue()
+        self._arrived: asyncio.Queue[Uploaded | AssertionError] = asyncio.Queue()
         self._server: grpc.aio.Server | None = None
 
     async def __aenter__(self) -> Self:
@@ -175,10 +179,11 @@ class ScriptedServer(FederationServicer):
         return connection
 
     async def uploaded(self) -> Uploaded:
-        """The next result that was uploaded whole."""
-        return await _soon(self._arrived, "result was uploaded")
-
-    # ---- the calls ----
+        """The next result that was uploaded whole. Raises AssertionError for one that is not what it claims to be."""
+        arrived = await _soon(self._arrived, "result was uploaded")
+        if isinstance(arrived, AssertionError):
+            raise arrived
+        return arrived
 
     async def Connect(self, request_iterator: Any, context: Any) -> None:  # type: ignore[override]  # noqa: N802 — the generated name; it writes to the context
         first = await anext(request_iterator, None)
@@ -216,7 +221,6 @@ class ScriptedServer(FederationServicer):
             return pb.UploadReply(send_from=pb.SendFrom(task=key[0], result_id=key[1], offset=len(upload.data)))
         if not upload.whole:
             await self._take(upload, request_iterator, context)
-            self._arrived.put_nowait(upload)
         receipt = pb.UploadReply(receipt=pb.Receipt(task=key[0], result_id=key[1]))
         return self.upload_replies.get(result.task, receipt)
 
@@ -234,8 +238,13 @@ class ScriptedServer(FederationServicer):
             upload.data += message.data
             if stop is not None and len(upload.data) >= stop:
                 await context.abort(grpc.StatusCode.UNAVAILABLE, "cut by the script")
-        _check(upload, late)
+        try:
+            _check(upload, late)
+        except AssertionError as error:
+            self._arrived.put_nowait(error)
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         upload.whole = True
+        self._arrived.put_nowait(upload)
 
     async def _check_ticket(self, context: _Context) -> None:
         if dict(context.invocation_metadata() or ()).get(TICKET) != self.ticket:
