@@ -144,7 +144,8 @@ class Layout:
 
 def shown(name: str) -> str:
     """A tensor's name for a line of text: whatever a stranger called it, one short printable word."""
-    plain = name if name.isprintable() and name and " " not in name else ascii(name)
+    start = name[: _SHOWN + 1]
+    plain = start if start.isprintable() and start and " " not in start else ascii(start)
     return plain if len(plain) <= _SHOWN else f"{plain[: _SHOWN - 3]}..."
 
 
@@ -163,7 +164,11 @@ def check_name(name: str) -> None:
 
 def is_text(text: str) -> bool:
     """Whether UTF-8 can say it: JSON's \\ud800 alone makes a str that nobody can write."""
-    return not any("\ud800" <= character <= "\udfff" for character in text)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def layout_of(tensors: Mapping[str, Shaped], metadata: Mapping[str, str] | None = None) -> Layout:
