@@ -163,3 +163,14 @@ def test_a_name_in_two_families_wants_its_kind(site: Any) -> None:
     with pytest.raises(Conflict, match="storage acme:local, db acme:local"):
         catalogue.show("local")
     assert catalogue.show("local", "db").kind == "db"
+
+
+def test_a_name_that_a_request_brings_is_refused_and_not_kept(site: Any) -> None:
+    catalogue = Catalogue.scan(path=[str(site.folder)])
+    with pytest.raises(PluginError):
+        catalogue.create("aggregator", "anything")
+    assert catalogue.entries() == []
+
+
+def test_a_codec_has_no_settings_and_needs_no_kernel_class() -> None:
+    assert Catalogue.scan().create("codec", "safetensors").name == "safetensors"

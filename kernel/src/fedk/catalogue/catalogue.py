@@ -64,10 +64,10 @@ class Catalogue:
 
         PluginError: it cannot be used. ConfigError: its table is wrong.
         """
-        self.ask(kind, use)
         config = self.settings(kind, use, tables or {}, where=where)
         plugin = self.load(kind, use)
         entry = next(entry for entry, loaded in self._plugins.items() if loaded is plugin)
+        self._selected.add(entry)
         try:
             driver = plugin.cls(config) if issubclass(plugin.cls, Driver) else plugin.cls()
         except (Exception, SystemExit) as error:  # foreign code
