@@ -5,8 +5,7 @@ from typing import Any
 import grpc
 import pytest
 
-from fedk.testing.protocol import Connection, ScriptedClient, ScriptedServer, StreamEnded
-from fedk.testing.protocol.client import kept
+from fedk.testing.protocol import Connection, ScriptedClient, ScriptedServer, StreamEnded, kept
 from fedk_protocol.v1 import federation_pb2 as pb
 
 LARGE = bytes(range(256)) * 4096  # 1 MiB
