@@ -181,6 +181,18 @@ class TestUploads:
         assert files(root) == []
         assert spool.used("default") == 0
 
+    def test_a_settled_task_takes_its_half_uploads_along(self, spool: Spool, root: Path) -> None:
+        half, whole = spool.upload("s1", "t1", "r1", 6), spool.upload("s1", "t1", "r2", 3)
+        half.write(b"abc")
+        whole.write(b"abc")
+        spool.expire("t1")
+        spool.expire("t2")
+        assert read(whole.span) == b"abc"
+        assert len(files(root)) == 1
+        assert spool.used("default") == 3
+        with pytest.raises(Refused, match="cancelled"):
+            half.write(b"def")
+
     async def test_sync_of_a_file_that_is_gone_fails_and_frees_it(self, spool: Spool) -> None:
         upload = spool.upload("s1", "t1", "r1", 3)
         upload.write(b"abc")
@@ -293,6 +305,8 @@ class TestRecover:
         assert after.used("default") == 6
         upload.close()
         assert len(files(root)) == 1
+        after.expire("open")
+        assert files(root) == []
 
     def test_without_a_list_of_tasks_all_half_uploads_stay(self, root: Path) -> None:
         upload = Spool(root, 100 * KIB).upload("s1", "t1", "r1", 6)

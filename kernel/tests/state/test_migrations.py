@@ -89,6 +89,15 @@ async def test_a_reader_waits_for_the_server_to_upgrade(database: Sqlite, data_d
         await Store.open_read_only(database, data_dir)
 
 
+async def test_a_database_that_no_server_has_used_is_empty(database: Sqlite, data_dir: Path) -> None:
+    engine = database.engine(data_dir)
+    async with engine.begin():
+        pass
+    await engine.dispose()
+    with pytest.raises(WrongRelease, match=r"database .*/fedk\.sqlite is empty: no server has used it yet"):
+        await Store.open_read_only(database, data_dir)
+
+
 async def test_an_upgrade_that_fails_leaves_nothing(database: Sqlite, data_dir: Path) -> None:
     engine = database.engine(data_dir)
     async with engine.begin() as connection:  # in the way of the first migration

@@ -46,6 +46,7 @@ class Spool:
         self._syncing = asyncio.Lock()
         self._files: dict[str, _File] = {}
         self._segments: dict[tuple[str, int], str] = {}  # that take further results
+        self._uploads: dict[str, dict[str, None]] = {}  # their files, by task
         self._used: Counter[str] = Counter()
         self._dirty: dict[str, None] = {}  # files in the order of writing, then directories
         self._dirty_directories: dict[str, None] = {}
@@ -84,6 +85,7 @@ class Spool:
                 file.handle.close()
             file.handle = self._open(Path(path), size)
             self._files[path] = file
+            self._uploads.setdefault(task, {})[path] = None
             self._reserve(file, size)
             return file.handle
 
@@ -145,6 +147,13 @@ class Spool:
             file.live.pop(span.offset, None)
             if not file.live:
                 self._remove(span.path)
+
+    def expire(self, task: str) -> None:
+        """The task is settled: delete its half uploads. Complete ones wait to be forgotten."""
+        with self._lock:
+            for path in list(self._uploads.get(task, ())):
+                if not self._files[path].live:
+                    self._remove(path)
 
     def drop(self, session: str, rounds_before: int | None = None) -> None:
         """All files of the session, or only its segments of earlier rounds."""
@@ -261,8 +270,16 @@ class Spool:
         Path(path).unlink(missing_ok=True)
         self._dirty.pop(path, None)
         self._used[file.project] -= file.size
-        if file.round is not None and self._segments.get((file.session, file.round)) == path:
+        if file.round is None:
+            self._remove_upload(path)
+        elif self._segments.get((file.session, file.round)) == path:
             del self._segments[file.session, file.round]
+
+    def _remove_upload(self, path: str) -> None:
+        task = _task(path)
+        del self._uploads[task][path]
+        if not self._uploads[task]:
+            del self._uploads[task]
 
     def _recover_segment(self, path: Path, live: dict[int, int]) -> None:
         if not live:
@@ -274,16 +291,21 @@ class Spool:
         self._adopt(path, int(path.name.partition("-")[0]), end, live)
 
     def _recover_upload(self, path: Path, live: dict[int, int], open_tasks: Collection[str] | None) -> None:
-        task = path.name.rsplit(".", 2)[0]
+        task = _task(str(path))
         if not live and open_tasks is not None and task not in open_tasks:
             path.unlink()
             return
+        self._uploads.setdefault(task, {})[str(path)] = None
         self._adopt(path, None, path.stat().st_size, live)
 
     def _adopt(self, path: Path, number: int | None, size: int, live: dict[int, int]) -> None:
         project, session = path.parts[-3:-1]
         self._files[str(path)] = file = _File(project, session, number, 0, live)
         self._reserve(file, size)
+
+
+def _task(path: str) -> str:
+    return Path(path).name.rsplit(".", 2)[0]
 
 
 def _before(number: int | None, limit: int | None) -> bool:

@@ -70,7 +70,7 @@ class Upload:
 
     def _admit(self, count: int) -> None:
         if self._file.closed:
-            raise Refused("cancelled", "this upload was opened again on another connection")
+            raise Refused("cancelled", "this upload was opened again on another connection, or its task is settled")
         if self.got + count > self.size:
             raise Refused("too-large", f"more bytes than the {self.size:,} that were announced")
 

@@ -61,12 +61,11 @@ class DirectoryLock:
             handle = os.open(data_dir / NAME, os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
             return  # no server has ever had it
-        try:
-            if _flock(handle, fcntl.LOCK_SH):
-                return
-            holder = _read(handle)
-        finally:
+        if _flock(handle, fcntl.LOCK_SH):
             os.close(handle)
+            return
+        holder = _read(handle)
+        os.close(handle)
         ask = f"ask it: --url {holder.admin}" if holder.admin else "ask it with --url, or wait until it has started"
         raise Locked(f"data_dir {data_dir} is in use by a server ({holder}): {ask}", admin=holder.admin)
 
@@ -98,6 +97,9 @@ def _flock(handle: int, kind: int) -> bool:
         fcntl.flock(handle, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    except OSError:  # a file system without locks
+        os.close(handle)
+        raise
     return True
 
 
