@@ -1,6 +1,5 @@
 """The federated-learning microkernel."""
 
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -16,5 +15,7 @@ def __getattr__(name: str) -> Any:
 
         return run
     if name == "__version__":
+        from importlib.metadata import version  # noqa: PLC0415  # 36 ms that most commands do without
+
         return version("fedk")
     raise AttributeError(f"module 'fedk' has no attribute '{name}'")

@@ -75,7 +75,7 @@ class Making:
         assert self._folding is not None  # noqa: S101  # _fold started it
         began = time.perf_counter()
         with blobs.part(project) as model, ExitStack() as opened:
-            state = opened.enter_context(blobs.part(project)) if self._folding.state_size else None
+            state = opened.enter_context(blobs.part(project)) if self._folding.has_state else None
             scalars = self._folding.finish(model.write, state.write if state else None)
             made = Made(model.seal(), state.seal() if state else None, dict(scalars), self._folding.max_abs)
         seconds = {"fold": round(self._fold_seconds, 6), "store": round(time.perf_counter() - began, 6)}

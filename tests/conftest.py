@@ -1,0 +1,124 @@
+"""Real processes on loopback: the command line as people use it, servers and clients that end with their test."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+BIN = Path(sys.executable).parent
+ENDING = 30
+"""Seconds that a process has to end after SIGTERM; a longer wait is a fault that the test shows."""
+
+
+class Fedk(Protocol):
+    """Runs a command to its end."""
+
+    def __call__(self, *words: str | Path, code: int | None = 0, env: dict[str, str] | None = None) -> "Output": ...
+
+
+class Output:
+    """What a command printed."""
+
+    def __init__(self, done: subprocess.CompletedProcess[str]) -> None:
+        self.code, self.out, self.err = done.returncode, done.stdout, done.stderr
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+def environment(more: dict[str, str] | None = None) -> dict[str, str]:
+    own = {key: value for key, value in os.environ.items() if not key.startswith("FEDK_")}
+    return own | {"PATH": f"{BIN}:{os.environ['PATH']}"} | (more or {})
+
+
+@pytest.fixture
+def fedk(tmp_path: Path) -> Fedk:
+    """`fedk …` or any other command of the environment (`fedk-client`, `python`), in the test's folder."""
+
+    def run(*words: str | Path, code: int | None = 0, env: dict[str, str] | None = None) -> Output:
+        command = [str(word) for word in words]
+        if command[0] not in ("fedk-client", "python"):
+            command.insert(0, "fedk")
+        done = subprocess.run(
+            command, cwd=tmp_path, env=environment(env), capture_output=True, text=True, timeout=300, check=False
+        )
+        if code is not None:
+            assert done.returncode == code, f"{command}\n{done.stdout}\n{done.stderr}"
+        return Output(done)
+
+    return run
+
+
+class Background:
+    """A process that goes on while the test does."""
+
+    def __init__(self, command: list[str], cwd: Path, log: Path, env: dict[str, str] | None = None) -> None:
+        self.log = log
+        with log.open("ab") as file:
+            self.process = subprocess.Popen(
+                command, cwd=cwd, env=environment(env), stdout=subprocess.PIPE, stderr=file, text=True
+            )
+
+    def line(self) -> str:
+        """The next line of its stdout; blocks until there is one."""
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        assert line, f"ended with {self.process.wait()}: {self.log.read_text()}"
+        return line
+
+    def kill(self) -> None:
+        """As a power cut does."""
+        self.process.kill()
+        self.process.wait()
+
+    def end(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Ask it to end; returns its exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        return self.process.wait(ENDING)
+
+
+class Served(Background):
+    """A server and where it listens."""
+
+    def ready(self) -> "Served":
+        words = self.line().split()
+        self.listen = words[words.index("clients") + 1]
+        self.admin = words[words.index("admin") + 1]
+        return self
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Background]]:
+    """Start any command in the background; what is left is killed at the end."""
+    with ExitStack() as ending:
+
+        def begin(*words: str | Path, log: str = "process.log", env: dict[str, str] | None = None) -> Background:
+            begun = Background([str(word) for word in words], tmp_path, tmp_path / log, env)
+            ending.callback(begun.kill)
+            return begun
+
+        yield begin
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Callable[..., Served]]:
+    """Start `fedk server` on free ports over the test's data directory, and wait for its first line."""
+    with ExitStack() as ending:
+
+        def begin(listen: str = "127.0.0.1:0", admin: str = "127.0.0.1:0", **env: str) -> Served:
+            variables = {"FEDK_SERVER__LISTEN": listen, "FEDK_SERVER__ADMIN": admin, **env}
+            served = Served(["fedk", "server"], tmp_path, tmp_path / "server.log", variables)
+            ending.callback(served.kill)
+            return served.ready()
+
+        yield begin

@@ -1,0 +1,52 @@
+"""The distributions fit together: one version, ranges that contain it, lists that are what the tree is."""
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).resolve().parent.parent
+PROJECTS = sorted(p for p in ROOT.glob("**/pyproject.toml") if p.parent != ROOT and ".venv" not in p.parts)
+PLUGINS = sorted(ROOT.glob("plugins/*/*/pyproject.toml"))
+
+
+def project(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = tomllib.loads(path.read_text())["project"]
+    return found
+
+
+def test_all_distributions_have_one_version() -> None:
+    assert len({project(path)["version"] for path in PROJECTS}) == 1
+
+
+@pytest.mark.parametrize("path", PROJECTS, ids=lambda p: p.parent.name)
+def test_ranges_between_distributions_contain_their_version(path: Path) -> None:
+    version = project(path)["version"]
+    wanted = [*project(path)["dependencies"], *sum(project(path).get("optional-dependencies", {}).values(), [])]
+    for requirement in map(Requirement, wanted):
+        if requirement.name.startswith("fedk") and requirement.specifier:
+            assert version in requirement.specifier, requirement
+
+
+def test_fedk_all_brings_every_plugin_of_the_tree() -> None:
+    extras = project(ROOT / "kernel/pyproject.toml")["optional-dependencies"]
+    named = {Requirement(r).name for r in extras["all"] + extras["standard"]}
+    assert {project(path)["name"] for path in PLUGINS} <= named
+
+
+@pytest.mark.parametrize("path", PLUGINS, ids=lambda p: p.parent.name)
+def test_a_plugin_folder_is_named_like_its_import_and_holds_the_same_things(path: Path) -> None:
+    folder = path.parent
+    assert project(path)["name"] == f"fedk-plugin-{folder.name.replace('_', '-')}"
+    assert (folder / "src" / f"fedk_plugin_{folder.name}" / "__init__.py").is_file()
+    assert (folder / "src" / f"fedk_plugin_{folder.name}" / "py.typed").is_file()
+    assert (folder / "README.md").is_file()
+    assert list((folder / "tests").glob("test_*.py"))
+
+
+def test_the_kernels_dependencies_each_have_a_reason() -> None:
+    lines = (ROOT / "kernel/pyproject.toml").read_text().split("dependencies = [")[1].split("]\n")[0]
+    for line in filter(None, map(str.strip, lines.splitlines())):
+        assert "#" in line, f"no reason: {line}"
