@@ -8,7 +8,7 @@ import pytest
 
 from fedk.api.errors import Refused, StateError
 from fedk.blobs.reader import Reader, Span
-from fedk.blobs.spool import Spool
+from fedk.blobs.spool import LARGE, Spool
 
 KIB = 1024
 
@@ -200,6 +200,29 @@ class TestUploads:
         with pytest.raises(StateError, match=r"cannot be made durable: No such file"):
             await upload.sync()
         assert spool.used("default") == 0
+
+
+class TestLargeFiles:
+    """Deleting 100 MB takes 30 ms: too long for the event loop, from which results are forgotten."""
+
+    @pytest.fixture
+    def spool(self, root: Path) -> Spool:
+        return Spool(root, limit=2 * LARGE)
+
+    def test_a_large_file_is_out_of_the_way_at_once_and_deleted_by_a_worker(self, spool: Spool, root: Path) -> None:
+        upload = spool.upload("s1", "t1", "r1", LARGE)
+        upload.write(bytes(LARGE))
+        spool.forget(upload.span)
+        assert spool.used("default") == 0
+        again = spool.upload("s1", "t1", "r1", LARGE)
+        assert again.got == 0
+        spool.close()
+        assert files(root) == [str(Path(again.span.path).relative_to(root))]
+
+    def test_what_a_killed_process_did_not_get_to_is_deleted_at_the_start(self, spool: Spool, root: Path) -> None:
+        (root / ".trash" / "left").write_bytes(b"abc")
+        spool.recover([])
+        assert files(root) == []
 
 
 class TestSync:

@@ -9,8 +9,10 @@ import errno
 import hashlib
 import itertools
 import os
+import secrets
 from collections import Counter
 from collections.abc import Collection, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +24,8 @@ from fedk.blobs.disk import Bytes
 from fedk.blobs.reader import Span
 from fedk.blobs.upload import Ledger, Upload
 
-SEGMENT, UPLOAD = ".segment", ".upload"
+SEGMENT, UPLOAD, TRASH = ".segment", ".upload", ".trash"
+LARGE = 4 * 2**20  # bytes of a file whose deletion, 0.3 ms a MB, is a worker's: the caller may be the event loop
 
 
 @dataclass(slots=True)
@@ -52,7 +55,9 @@ class Spool:
         self._dirty_directories: dict[str, None] = {}
         self._broken: StateError | None = None
         self._ledger = Ledger(self._complete, self._synced, self._removed, self._failure)
+        self._cleaner = ThreadPoolExecutor(1, "spool")
         self._make(self.root)
+        self._make(self.root / TRASH)
 
     def used(self, project: str) -> int:
         """Bytes that the project's results reserve."""
@@ -121,6 +126,8 @@ class Spool:
         for span in spans:
             needed.setdefault(self.place(span), {})[span.offset] = span.size
         with self._lock:
+            for path in self.root.glob(f"{TRASH}/*"):
+                path.unlink()
             for path in sorted(self.root.glob("*/*/*")):
                 live = needed.get("/".join(path.parts[-3:]), {})
                 if path.suffix == SEGMENT:
@@ -166,11 +173,12 @@ class Spool:
                     _remove_empty(directory)
 
     def close(self) -> None:
-        """Close what is open; files stay."""
+        """Close what is open and finish deleting; files stay."""
         with self._lock:
             for file in self._files.values():
                 if file.handle is not None:
                     file.handle.close()
+        self._cleaner.shutdown()
 
     def _begin(self, project: str, session: str, number: int) -> str:
         directory = self.root / project / session
@@ -267,13 +275,20 @@ class Spool:
             return
         if file.handle is not None:
             file.handle.close()
-        Path(path).unlink(missing_ok=True)
+        self._delete(Path(path), file.size)
         self._dirty.pop(path, None)
         self._used[file.project] -= file.size
         if file.round is None:
             self._remove_upload(path)
         elif self._segments.get((file.session, file.round)) == path:
             del self._segments[file.session, file.round]
+
+    def _delete(self, path: Path, size: int) -> None:
+        with suppress(FileNotFoundError):
+            if size < LARGE:
+                path.unlink()
+            else:  # renamed first: the name may be used again before the worker gets there
+                self._cleaner.submit(path.rename(self.root / TRASH / secrets.token_hex(8)).unlink)
 
     def _remove_upload(self, path: str) -> None:
         task = _task(path)
