@@ -83,10 +83,10 @@ class DirectoryLock:
 
 
 def _create(data_dir: Path) -> None:
-    """Each new directory's name is synced into its parent: a commit in a directory that is lost is lost."""
-    missing = [path for path in (data_dir, *data_dir.parents) if not path.exists()]
+    """A commit in a directory whose own name is lost is lost: sync the names of what is, or may be, new."""
+    missing = [path for path in data_dir.parents if not path.exists()]
     data_dir.mkdir(parents=True, exist_ok=True)
-    for path in missing:
+    for path in (data_dir, *missing):
         handle = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
         os.fsync(handle)
         os.close(handle)
