@@ -53,7 +53,7 @@ class Spool:
         self._used: Counter[str] = Counter()
         self._dirty: dict[str, None] = {}  # files in the order of writing, then directories
         self._dirty_directories: dict[str, None] = {}
-        self._broken: StateError | None = None
+        self._broken = ""  # why nothing can be promised any more
         self._ledger = Ledger(self._complete, self._synced, self._removed, self._failure)
         self._cleaner = ThreadPoolExecutor(1, "spool")
         self._make(self.root)
@@ -239,15 +239,15 @@ class Spool:
                     disk.sync(Path(path))
         except OSError as error:
             # For good: the kernel reports a lost write once, and a second fsync would say that all is well.
-            self._broken = StateError(
+            self._broken = (
                 f"{path} cannot be made durable: {error.strerror}. Look at the disk and restart the server: "
                 "clients send again what has no receipt"
             )
-            raise self._broken from error
+            raise StateError(self._broken) from error
 
     def _check(self) -> None:
-        if self._broken is not None:
-            raise self._broken
+        if self._broken:
+            raise StateError(self._broken)
 
     def _failure(self, path: str, error: OSError) -> Exception:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
