@@ -3,15 +3,15 @@
 import logging
 import os
 import socket
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 from fedk.admin.app import admin_app
 from fedk.admin.http import HttpServer
 from fedk.api.aggregator import MeanAggregator
-from fedk.api.errors import PluginError, StateError
+from fedk.api.errors import PluginError
 from fedk.blobs.spool import Spool
 from fedk.blobs.store import Blobs
 from fedk.catalogue import Catalogue
@@ -19,7 +19,7 @@ from fedk.network.server import Network
 from fedk.rounds.desk import Desk
 from fedk.rounds.door import Door
 from fedk.rounds.opening import Loaded
-from fedk.rounds.rules import Rules
+from fedk.rounds.rules import VERSION, Rules
 from fedk.rounds.runner import Runner
 from fedk.settings import Configuration, Settings
 from fedk.state.store import Store
@@ -54,7 +54,7 @@ class Server:
         self.settings, self.catalogue = settings, catalogue
         self.data_dir = settings.server.data_dir.resolve()
         self.listen = self.admin = ""
-        self._closing: list[Any] = []
+        self._closing: list[Callable[[], Awaitable[Any]]] = []
 
     async def start(self) -> None:
         """Open what is durable, then listen. Whatever was opened is closed again when a later part fails."""
@@ -66,14 +66,15 @@ class Server:
 
     async def _open(self) -> None:
         s = self.settings
-        make_directory(self.data_dir)
         database = self._driver("db", s.db)
-        self.store = await Store.open(database, self.data_dir, owner=f"{socket.gethostname()}:{os.getpid()}")
+        owner = f"{socket.gethostname()}:{os.getpid()}"
+        self.store = await Store.open(database, self.data_dir, owner=owner, rules_version=VERSION)
         self._closing.append(self.store.close)
         self.blobs = Blobs(self._driver("storage", s.storage), self.data_dir)
         await self.blobs.start()
         self._closing.append(self.blobs.close)
         spool = Spool(self.data_dir / "spool", s.limits.spool_bytes)
+        self._closing.append(_after(spool.close))
         self.runner = Runner(store=self.store, blobs=self.blobs, spool=spool, aggregators=Aggregators(self.catalogue))
         self.desk = Desk(self.runner)
         self.network = Network(Door(self.runner), spool, settings=s, balancer=self._driver("balancer", s.balancer))
@@ -114,18 +115,11 @@ class Server:
         )
 
 
-def make_directory(path: Path) -> None:
-    """The data directory, writable. StateError says why it is not."""
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        probe = path / f".writable-{os.getpid()}"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise StateError(
-            f"{path} (server.data_dir) cannot be written: {error.strerror}. "
-            "Give this user the directory, or choose another: FEDK_SERVER__DATA_DIR=DIR"
-        ) from error
+def _after(close: Callable[[], None]) -> Callable[[], Awaitable[None]]:
+    async def closing() -> None:
+        close()
+
+    return closing
 
 
 def configured(configuration: Configuration) -> tuple[Settings, Catalogue]:

@@ -8,7 +8,7 @@ from collections.abc import Coroutine, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import func, insert, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -41,6 +41,8 @@ from fedk.rounds.views import round_view, update_view
 from fedk.state import tables as t
 from fedk.state.store import Store
 
+PROJECT = "default"
+
 log = logging.getLogger("fedk.rounds")
 
 
@@ -65,6 +67,7 @@ class Runner:
         """Read the rows, derive what is pending, and go on."""
         self._clients = clients
         self.broken = asyncio.get_running_loop().create_future()
+        await self._first_project()
         async with self.store.reading() as db:
             await self.roster.read(db)
             self._seq = (await db.scalar(select(func.max(t.events.c.seq)))) or 0
@@ -75,6 +78,12 @@ class Runner:
         for live in self.lives.values():
             self._resume(live)
         self._loop = asyncio.create_task(self._run())
+
+    async def _first_project(self) -> None:
+        """A new database has one project: the one of who names none."""
+        async with self.store.transaction() as tx:
+            if not (await tx.scalar(select(func.count()).select_from(t.projects))):
+                await tx.execute(insert(t.projects).values(id=PROJECT, name=PROJECT, limits={}))
 
     def _recover_spool(self) -> None:
         taken = [x.arrival.span for live in self.lives.values() for x in live.taken.values()]
@@ -318,6 +327,8 @@ class Runner:
         elif task.state == "settled" and taken is not None:
             del live.taken[task.id]
             self.forget(taken.arrival.span)
+        if task.state == "settled":
+            self.spool.expire(task.id)
 
     def _select(self, live: Live, action: act.Select) -> None:
         names = {self.roster.name(c): c for c in action.among}
