@@ -14,6 +14,7 @@ from fedk_client.backoff import draw, pause
 from fedk_client.delivery import Delivery
 from fedk_client.desk import Desk
 from fedk_client.errors import Superseded, TurnedAway
+from fedk_client.jobs import Jobs
 from fedk_client.kept import Kept
 from fedk_client.redelivery import Redelivery
 from fedk_client.stream import Stream
@@ -50,8 +51,8 @@ class Conversation:
         self._greeting = desk.greeting()
         self._redelivery = Redelivery(self._greeting)
         self._wire = Wire(stub, desk.welcome)
-        self._delivery = Delivery(desk, self._stream, self._wire, self._hear)
-        self._fetching: dict[str, asyncio.Task[None]] = {}  # by task
+        self._jobs = Jobs(self._stream.cancel)
+        self._delivery = Delivery(desk, self._stream, self._wire, self._jobs, self._hear)
         self.welcomed = False
 
     async def hold(self) -> None:
@@ -61,10 +62,12 @@ class Conversation:
             async for message in self._stream:
                 if kind := message.WhichOneof("kind"):
                     await self._hear(kind, getattr(message, kind))
+        except asyncio.CancelledError:
+            if self._jobs.fault:
+                raise self._jobs.fault from None
+            raise
         finally:
-            self._delivery.close()
-            for job in self._fetching.values():
-                job.cancel()
+            self._jobs.close()
             await self._stream.close()
 
     def leave(self, reason: str) -> None:
@@ -110,7 +113,7 @@ class Conversation:
         opening = self._opening()
         self._desk.welcome, self.welcomed = welcome, True
         self._wire = Wire(self._stub, welcome)
-        self._delivery = Delivery(self._desk, self._stream, self._wire, self._hear)
+        self._delivery = Delivery(self._desk, self._stream, self._wire, self._jobs, self._hear)
         self._redelivery.begin(opening)
         for kept in self._desk.outbox:
             if kept.result_id not in self._redelivery.listed:  # made since the Hello
@@ -159,16 +162,15 @@ class Conversation:
     async def _on_cancel(self, cancel: pb.Cancel) -> None:
         desk = self._desk
         if desk.agenda.cancel(cancel.task):
-            if job := self._fetching.pop(cancel.task, None):
-                job.cancel()
+            self._jobs.stop(cancel.task)
             self._fail(cancel.task, Reason.CANCELLED, cancel.reason)
-        elif (kept := desk.outbox.find(cancel.task)) and self._delivery.withdraw(cancel.task):
+        elif (kept := desk.outbox.find(cancel.task)) and self._jobs.stop(cancel.task):  # not yet sent
             await self._settle(kept.task, kept.result_id)
             self._fail(cancel.task, Reason.CANCELLED, cancel.reason)
 
     def _fetch(self, entry: Entry) -> None:
         if not entry.ready:
-            self._fetching[entry.task.id] = asyncio.create_task(self._bring(entry))
+            self._jobs.start(entry.task.id, self._bring(entry))
 
     async def _bring(self, entry: Entry) -> None:
         task, desk = entry.task, self._desk
@@ -181,7 +183,6 @@ class Conversation:
         entry.ready = True
         desk.inputs.trim({blob.sha256 for each in desk.agenda.entries() for blob in each.task.inputs.values()})
         desk.deliver(Assignment.of(task, inputs, entry.deadline))
-        self._fetching.pop(task.id, None)
 
     async def _inputs(self, task: pb.Task) -> dict[str, bytes | memoryview]:
         while True:
@@ -201,7 +202,7 @@ class Conversation:
         kept = self._desk.outbox.find(told.task)
         if kept and kept.result_id == told.result_id:
             self._redelivery.sent(kept.result_id)
-            self._delivery.send(kept, int(told.offset))
+            self._delivery.send_from(kept, int(told.offset))
 
     async def _on_receipt(self, receipt: pb.Receipt) -> None:
         self._redelivery.answered(receipt.result_id, "receipt")

@@ -1,13 +1,13 @@
 """Sends kept results on one connection: inside a message, or by upload."""
 
-import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import grpc
 
 from fedk_client.backoff import draw, pause
 from fedk_client.desk import Desk
+from fedk_client.jobs import Jobs
 from fedk_client.kept import Kept
 from fedk_client.stream import Stream
 from fedk_client.transfer import Wire
@@ -18,45 +18,34 @@ class Delivery:
     """`hear` takes what an Upload's reply says, like a message of the stream."""
 
     def __init__(
-        self, desk: Desk, stream: Stream, wire: Wire, hear: Callable[[str, pb.UploadReply], Awaitable[None]]
+        self, desk: Desk, stream: Stream, wire: Wire, jobs: Jobs, hear: Callable[[str, Any], Awaitable[None]]
     ) -> None:
-        self._desk, self._stream, self._wire, self._hear = desk, stream, wire, hear
-        self._jobs: dict[str, asyncio.Task[None]] = {}  # by task: uploads, and waits before another try
+        self._desk, self._stream, self._wire, self._jobs, self._hear = desk, stream, wire, jobs, hear
 
-    def send(self, kept: Kept, offset: int = 0) -> None:
-        """From `offset` on; an upload that is under way goes on as it is."""
+    def send(self, kept: Kept) -> None:
+        """All of it; an upload that is under way goes on as it is."""
+        if kept.task not in self._jobs:
+            self.send_from(kept, 0)
+
+    def send_from(self, kept: Kept, offset: int) -> None:
+        """What the server has not; an upload that is under way ends."""
         if self._fits(kept):
             self._stream.send(result=kept.inline())
-        elif kept.task not in self._jobs:
-            self._start(kept.task, self._upload(kept, offset))
+        else:
+            self._jobs.start(kept.task, self._upload(kept, offset))
 
     def send_later(self, kept: Kept) -> None:
         """After the back-off: the server has no room now."""
-        self.withdraw(kept.task)
-        self._start(kept.task, self._again(kept))
-
-    def withdraw(self, task: str) -> bool:
-        """Stop sending; whether anything of it was still to be sent."""
-        job = self._jobs.pop(task, None)
-        return job is not None and job.cancel()
-
-    def close(self) -> None:
-        for task in list(self._jobs):
-            self.withdraw(task)
+        self._jobs.start(kept.task, self._again(kept))
 
     def _fits(self, kept: Kept) -> bool:
         # many small sets may make a large message together: half of the limit leaves room for all else
         message_max = int(self._desk.welcome.limits.message_max)
         return kept.largest <= self._desk.inline_max and (not message_max or kept.size <= message_max // 2)
 
-    def _start(self, task: str, work: Coroutine[Any, Any, None]) -> None:
-        job = self._jobs[task] = asyncio.create_task(work)
-        job.add_done_callback(lambda done: self._jobs.pop(task) if self._jobs.get(task) is done else None)
-
     async def _again(self, kept: Kept) -> None:
         await pause(draw(self._desk.delays))
-        del self._jobs[kept.task]
-        self.send(kept)
+        self.send_from(kept, 0)
 
     async def _upload(self, kept: Kept, offset: int) -> None:
         while (reply := await self._try(kept, offset)) is None or reply.WhichOneof("kind") == "send_from":
@@ -64,8 +53,7 @@ class Delivery:
             if reply is None or told == offset:
                 await pause(draw(self._desk.delays))
             offset = told
-        kind = reply.WhichOneof("kind")
-        if kind is not None:
+        if kind := reply.WhichOneof("kind"):
             await self._hear(kind, getattr(reply, kind))
 
     async def _try(self, kept: Kept, offset: int) -> pb.UploadReply | None:

@@ -17,7 +17,7 @@ def load(spec: str) -> ClientApp[Any, Any]:
     """`client.py:app` → the object `app` of client.py, which is imported as its folder's module. Raises LoadError."""
     file, colon, name = spec.rpartition(":")
     if not colon or not file or not name:
-        raise LoadError(f'"{spec}" wants FILE:APP, for example {spec.rstrip(":") or "client.py"}:app')
+        raise LoadError(f'"{spec}" wants FILE:APP, for example {file or name or "client.py"}:app')
     path = Path(file)
     if not path.is_file():
         raise LoadError(_no_file(path))

@@ -15,7 +15,7 @@ from fedk_client.connection import Connection
 from fedk_client.conversation import results
 from fedk_client.desk import Desk
 from fedk_client.disk import Disk
-from fedk_client.errors import TaskCancelled
+from fedk_client.errors import ClientError, TaskCancelled
 from fedk_client.failure import describe
 from fedk_client.journal import on_stderr
 from fedk_client.outbox import Outbox
@@ -126,7 +126,9 @@ class Running(Generic[M, D]):
         except TaskCancelled:
             self._fail(assignment, Reason.CANCELLED, "")
         except (Exception, SystemExit) as error:  # user code may raise anything; this client stays
-            log.exception("%s of %s round %d failed", assignment.kind, assignment.session, assignment.round)
+            trace = not isinstance(error, ClientError)  # whose sentence says all
+            what = (assignment.kind, assignment.session, assignment.round, describe(error, share=True))
+            log.error("%s of %s round %d failed: %s", *what, exc_info=trace)  # noqa: TRY400 — sometimes with it
             self._fail(assignment, Reason.RAISED, describe(error, share=self._share_errors))
         else:
             self._agenda.finish(assignment.id)

@@ -39,9 +39,13 @@ class Stream:
         async for message in self._call:
             yield message
 
+    def cancel(self) -> None:
+        """Break off: who iterates gets asyncio.CancelledError."""
+        self._call.cancel()
+
     async def close(self) -> None:
         self._writer.cancel()
-        self._call.cancel()
+        self.cancel()
         await asyncio.wait({self._writer})
 
     async def _write(self) -> None:

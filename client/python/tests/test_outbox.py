@@ -1,0 +1,163 @@
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from fedk_client.assignment import Answer, Assignment
+from fedk_client.disk import Disk
+from fedk_client.outbox import Outbox
+from fedk_client.shelf import Memory, Shelf
+from fedk_protocol.codec import Arrays, BadBlob, Safetensors
+
+
+def answer(value: float = 1.0, *, state: float | None = None) -> Answer:
+    held = {} if state is None else {"c": np.array([state])}
+    return Answer(blobs={"model": {"w": np.full(3, value)}, "control": {"w": np.zeros(3)}}, num_examples=5, state=held)
+
+
+def asked(task: str, number: int = 1, session: str = "s") -> Assignment:
+    return Assignment(id=task, session=session, round=number)
+
+
+def on_disk(path: Path) -> Disk:
+    return Disk(path, project="default", name="a")
+
+
+def values(state: Arrays) -> list[float]:
+    array: NDArray[np.float64] | None = state.get("c")
+    return [] if array is None else array.tolist()
+
+
+@pytest.fixture(params=["memory", "disk"])
+def shelf(request: pytest.FixtureRequest, tmp_path: Path) -> Shelf:
+    made: dict[str, Callable[[], Shelf]] = {"memory": Memory, "disk": lambda: on_disk(tmp_path)}
+    return made[request.param]()
+
+
+def test_a_result_is_kept_with_sizes_and_hashes_until_its_verdict(shelf: Shelf) -> None:
+    outbox = Outbox(shelf)
+    kept = outbox.keep(asked("t"), answer())
+    parts = [Safetensors().dumps(arrays) for _, arrays in sorted(answer().blobs.items())]
+    whole = b"".join(parts)
+    assert (kept.sha256, kept.size) == (sha256(whole).digest(), len(whole))
+    assert [kept.result.blobs[name].sha256 for name in ("control", "model")] == [
+        sha256(part).digest() for part in parts
+    ]
+    assert b"".join(kept.chunks(10, 64)) == whole[10:]
+    assert [kept.inline().blobs[name].inline for name in ("control", "model")] == parts
+    assert outbox.find("t") is kept
+    assert outbox.settle("t", kept.result_id, committed=True) is kept
+    assert outbox.find("t") is None
+    assert len(outbox) == 0
+
+
+def test_the_state_moves_only_when_its_update_is_committed(shelf: Shelf) -> None:
+    outbox = Outbox(shelf)
+    assert outbox.state("s", 1) == {}
+    kept = outbox.keep(asked("t1", 1), answer(state=1.0))
+    assert outbox.state("s", 2) == {}
+    outbox.settle("t1", kept.result_id, committed=False)
+    assert outbox.state("s", 2) == {}
+    kept = outbox.keep(asked("t2", 2), answer(state=2.0))
+    outbox.settle("t2", kept.result_id, committed=True)
+    assert values(outbox.state("s", 3)) == [2.0]
+    assert outbox.state("other session", 3) == {}
+
+
+def test_a_committed_update_without_a_state_leaves_none(shelf: Shelf) -> None:
+    outbox = Outbox(shelf)
+    for number, state in ((1, 1.0), (2, None)):
+        kept = outbox.keep(asked(f"t{number}", number), answer(state=state))
+        outbox.settle(kept.task, kept.result_id, committed=True)
+    assert outbox.state("s", 3) == {}
+
+
+def test_verdicts_in_another_order_do_not_turn_the_state_back(shelf: Shelf) -> None:
+    outbox = Outbox(shelf)
+    older, newer = (outbox.keep(asked(f"t{number}", number), answer(state=number)) for number in (1, 2))
+    outbox.settle(newer.task, newer.result_id, committed=True)
+    outbox.settle(older.task, older.result_id, committed=True)
+    assert values(outbox.state("s", 3)) == [2.0]
+
+
+def test_a_state_from_a_later_round_is_of_an_older_session_with_this_name(shelf: Shelf) -> None:
+    outbox = Outbox(shelf)
+    kept = outbox.keep(asked("t", 5), answer(state=1.0))
+    outbox.settle("t", kept.result_id, committed=True)
+    assert outbox.state("s", 1) == {}
+
+
+def test_a_verdict_on_another_result_of_the_task_changes_nothing(shelf: Shelf) -> None:
+    outbox = Outbox(shelf)
+    outbox.keep(asked("t"), answer(state=1.0))
+    assert outbox.settle("t", "some other result", committed=True) is None
+    assert outbox.settle("unknown", "x", committed=True) is None
+    assert len(outbox) == 1
+
+
+def test_what_the_model_becomes_later_does_not_reach_a_kept_result(shelf: Shelf) -> None:
+    array = np.zeros(3)
+    kept = Outbox(shelf).keep(asked("t"), Answer(blobs={"model": {"w": array}}))
+    array += 1
+    assert Safetensors().decode(bytes(kept.body.read(0, kept.size)))["w"].tolist() == [0, 0, 0]
+
+
+def test_arrays_that_the_format_lacks_are_refused_and_nothing_is_kept(shelf: Shelf) -> None:
+    outbox = Outbox(shelf)
+    with pytest.raises(BadBlob, match="w is object"):
+        outbox.keep(asked("t"), Answer(blobs={"model": {"w": np.array([None])}}))
+    assert len(outbox) == 0
+
+
+def test_a_result_without_bytes_is_kept_like_any_other(shelf: Shelf) -> None:
+    kept = Outbox(shelf).keep(asked("t"), Answer(num_examples=2, metrics={"accuracy": 0.5}))
+    assert (kept.size, kept.largest, kept.sha256) == (0, 0, sha256().digest())
+
+
+def test_a_new_process_finds_results_and_states_by_round(tmp_path: Path) -> None:
+    before = Outbox(on_disk(tmp_path))
+    for number in (3, 1, 2):
+        before.keep(asked(f"t{number}", number), answer(number, state=number))
+    found = Outbox(on_disk(tmp_path))
+    assert [(kept.task, kept.round, kept.session) for kept in found] == [("t1", 1, "s"), ("t2", 2, "s"), ("t3", 3, "s")]
+    one, again = before.find("t1"), found.find("t1")
+    assert one is not None
+    assert again is not None
+    assert one.inline() == again.inline()
+    found.settle("t1", again.result_id, committed=True)
+    assert values(Outbox(on_disk(tmp_path)).state("s", 2)) == [1.0]
+    assert len(Outbox(on_disk(tmp_path))) == 2
+
+
+def test_a_crash_between_the_promotion_and_the_dropping_is_harmless(tmp_path: Path) -> None:
+    shelf = on_disk(tmp_path)
+    kept = Outbox(shelf).keep(asked("t"), answer(state=1.0))
+    shelf.promote(kept)
+    outbox = Outbox(on_disk(tmp_path))
+    assert outbox.settle("t", kept.result_id, committed=True) is not None
+    assert values(outbox.state("s", 2)) == [1.0]
+
+
+def test_a_half_written_result_was_never_kept(tmp_path: Path) -> None:
+    shelf = on_disk(tmp_path)
+    shelf.write("half", [b"some bytes"])
+    assert len(Outbox(on_disk(tmp_path))) == 0
+    assert not list(tmp_path.rglob("half*"))
+
+
+def test_a_damaged_result_is_dropped_with_a_word(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    outbox = Outbox(on_disk(tmp_path))
+    damaged, whole = outbox.keep(asked("t1"), answer()), outbox.keep(asked("t2"), answer())
+    next(tmp_path.rglob(f"{damaged.result_id}.blobs")).write_bytes(b"short")
+    assert [kept.task for kept in Outbox(on_disk(tmp_path))] == [whole.task]
+    assert f"kept result {damaged.result_id} is damaged and dropped" in caplog.text
+
+
+def test_two_clients_may_share_a_state_directory(tmp_path: Path) -> None:
+    for name in ("a", "..", "a/b"):
+        Outbox(Disk(tmp_path, project="p/q", name=name)).keep(asked("t"), answer())
+        assert len(Outbox(Disk(tmp_path, project="p/q", name=name))) == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["p%2Fq="]
