@@ -1,0 +1,79 @@
+"""The service's calls as gRPC sees them. Messages stay bytes: each is counted as it is, and a bad one is refused here."""
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+import grpc
+from google.protobuf.message import DecodeError, Message
+
+from fedk.api.errors import StateError
+from fedk_protocol.v1 import federation_pb2 as pb
+
+SERVICE = pb.DESCRIPTOR.services_by_name["Federation"].full_name
+
+DETAILS = 1_000
+"""Characters of a status's text: HTTP/2 trailers are limited to a few kB, and escape what is not ASCII."""
+
+Context = grpc.aio.ServicerContext[bytes, bytes]
+Call = Callable[[Any, Any], Awaitable[Any]]
+M = TypeVar("M", bound=Message)
+
+log = logging.getLogger("fedk.network")
+
+
+class Ended(Exception):
+    """This call ends with a status that is not OK."""
+
+    def __init__(self, code: grpc.StatusCode, text: str) -> None:
+        super().__init__(f"{code.name} {text}")
+        self.code, self.text = code, text[:DETAILS]
+
+
+def violated(text: str) -> Ended:
+    """The client broke the specification."""
+    return Ended(grpc.StatusCode.INVALID_ARGUMENT, text)
+
+
+def unavailable(error: StateError) -> Ended:
+    """Nothing can be written down. The client keeps what it has and comes back."""
+    log.error("a call ends: %s", error)
+    return Ended(grpc.StatusCode.UNAVAILABLE, "the server cannot write down results now; its log says why")
+
+
+def parsed(kind: type[M], raw: bytes) -> M:
+    """The message in `raw`."""
+    try:
+        return kind.FromString(raw)
+    except DecodeError as error:
+        raise violated(f"{len(raw):,} bytes are no {kind.DESCRIPTOR.name}") from error
+
+
+async def next_of(context: Context) -> bytes | None:
+    """The next message of the client; None when it has said all, or is gone."""
+    raw: object = await context.read()
+    return raw if isinstance(raw, bytes) else None
+
+
+def handler(*, connect: Call, download: Call, upload: Call, locate: Call) -> grpc.GenericRpcHandler:
+    """The service, for a server."""
+    calls: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
+        "Connect": grpc.stream_stream_rpc_method_handler(_ending(connect)),
+        "Download": grpc.unary_stream_rpc_method_handler(_ending(download)),
+        "Upload": grpc.stream_unary_rpc_method_handler(_ending(upload)),
+        "Locate": grpc.unary_unary_rpc_method_handler(_ending(locate)),
+    }
+    return grpc.method_handlers_generic_handler(SERVICE, calls)
+
+
+def _ending(call: Call) -> Call:
+    async def guarded(request: Any, context: Any) -> Any:
+        try:
+            return await call(request, context)
+        except Ended as ended:
+            end = ended
+        except StateError as error:
+            end = unavailable(error)
+        return await context.abort(end.code, end.text)
+
+    return guarded

@@ -1,0 +1,180 @@
+"""A member: one connected client. What `rounds` asks of it goes on its stream, what it says goes to `rounds`."""
+
+import asyncio
+import math
+from collections.abc import Callable, Iterable
+from typing import Any, Literal
+
+import grpc
+
+from fedk.network.agenda import Agenda
+from fedk.network.calls import Context, Ended, parsed, violated
+from fedk.network.hello import ID, TEXT
+from fedk.network.messages import Answer, Tasks, said, settles
+from fedk.network.pace import Pace
+from fedk.network.reception import Reception
+from fedk.network.results import METRICS
+from fedk.network.stream import Message, Stream
+from fedk.network.traffic import Traffic
+from fedk.rounds.clients import Offer
+from fedk.rounds.door import Door
+from fedk.rounds.runner import session_of
+from fedk_protocol.v1 import federation_pb2 as pb
+
+LINE = 10_000
+"""Characters of a log line that are passed on."""
+
+LEVELS = frozenset({"debug", "info", "warning", "error"})
+
+
+class Member:
+    """`held` are the tasks that the client has brought with it; `changed` is called when it may have become idle."""
+
+    def __init__(
+        self,
+        client: str,
+        instance: str,
+        context: Context,
+        *,
+        capacity: int,
+        held: Iterable[str],
+        door: Door,
+        reception: Reception,
+        tasks: Tasks,
+        traffic: Traffic,
+        changed: Callable[[], None],
+    ) -> None:
+        self.client, self.instance = client, instance
+        self.cause: Literal["lost", "goodbye"] = "lost"
+        self.agenda = Agenda(capacity, held)
+        self._door, self._reception, self._tasks, self._traffic = door, reception, tasks, traffic
+        self._changed = changed
+        self._stream = Stream(context, self._next_task)
+        self._draining = False
+        self._slots = asyncio.Semaphore(capacity)  # results of one client that are answered at a time
+        self._answering: set[asyncio.Task[None]] = set()
+        self._chatter = Pace(rate=50, burst=200)  # far beyond a curve that a person follows
+
+    @property
+    def busy(self) -> bool:
+        """Whether it has an answer to give, or is being answered."""
+        return bool(self.agenda.active or self._answering)
+
+    async def serve(self) -> None:
+        """Until its stream ends. Raises Ended."""
+        await self._stream.run(self._listen())
+
+    # ---- to the client ----
+
+    def offer(self, offer: Offer) -> None:
+        """Queue a task; one that the client has already is not sent twice."""
+        if self.agenda.offer(offer):
+            self._stream.wake()
+        else:
+            self._door.sent(offer.task)
+
+    def cancel(self, task: str, reason: str) -> None:
+        """Take a task back."""
+        if self.agenda.withdraw(task):
+            self.say(cancel=pb.Cancel(task=task, reason=reason))
+
+    def reply(self, answer: Answer) -> None:
+        """Say what became of a result."""
+        data, session = said(answer), session_of(answer.task)
+        if session in self._traffic:  # what else a client may name is not a session
+            self._traffic.sent(session, len(data))
+        self._stream.say(data)
+        if settles(answer):
+            self.done(answer.task)
+
+    def done(self, task: str) -> None:
+        """The client is free of this task."""
+        self.agenda.done(task)
+        self._stream.wake()
+        self._changed()
+
+    def say(self, **message: Any) -> None:
+        """Queue one message: `say(welcome=…)`."""
+        self._stream.say(pb.ServerMessage(**message).SerializeToString())
+
+    def drain(self) -> None:
+        """Send no further task."""
+        self._draining = True
+        self.say(drain=pb.Drain(reason="the server is about to stop"))
+
+    def supersede(self, instance: str) -> None:
+        """A newer stream of this client has taken over."""
+        if instance == self.instance:
+            self._stream.end(Ended(grpc.StatusCode.ABORTED, "this client has a newer stream"))
+            return
+        self.say(superseded=pb.Superseded(instance=instance))
+        self._stream.end(Ended(grpc.StatusCode.ABORTED, "superseded: a newer process has this name"))
+
+    def dismiss(self) -> None:
+        """The server stops."""
+        self._stream.end(Ended(grpc.StatusCode.UNAVAILABLE, "the server has stopped"))
+
+    def _next_task(self) -> Message | None:
+        offer = None if self._draining else self.agenda.next()
+        if offer is None:
+            return None
+        data, task, session = self._tasks.message(offer), offer.task, offer.work.session
+
+        def written() -> None:
+            self._traffic.sent(session, len(data))
+            self._door.sent(task)
+
+        return Message(data, written)
+
+    # ---- from the client ----
+
+    async def _listen(self) -> None:
+        while self.cause == "lost" and (raw := await self._stream.read()) is not None:
+            await self._hear(parsed(pb.ClientMessage, raw), len(raw))
+        if self.cause == "goodbye" and self._answering:  # what it sent before it left still counts
+            await asyncio.wait(self._answering)
+
+    async def _hear(self, message: pb.ClientMessage, size: int) -> None:
+        match message.WhichOneof("kind"):
+            case "result":
+                await self._slots.acquire()
+                self._answer(message.result, size)
+            case "failure":
+                self._fail(message.failure)
+            case "progress" if self._chatter.allows():
+                self._progress(message.progress)
+            case "log" if self._chatter.allows():
+                self._log(message.log)
+            case "goodbye":
+                self.cause = "goodbye"
+            case "hello":
+                raise violated("Hello is said once, at the beginning")
+
+    def _answer(self, result: pb.Result, size: int) -> None:
+        answering = asyncio.create_task(self._take(result, size))
+        self._answering.add(answering)
+        answering.add_done_callback(self._answered)
+
+    async def _take(self, result: pb.Result, size: int) -> None:
+        self.reply(await self._reception.inline(self.client, result, size))
+
+    def _answered(self, answering: "asyncio.Task[None]") -> None:
+        self._answering.discard(answering)
+        self._slots.release()
+        self._stream.failed(answering)
+        self._changed()
+
+    def _fail(self, failure: pb.Failure) -> None:
+        if not ID.fullmatch(failure.task):
+            raise violated(f"failure: task {failure.task[:64]!r}: 1 to 64 printable characters without spaces")
+        self._door.failed(self.client, failure.task, failure.reason or "raised", failure.detail)
+        self.done(failure.task)
+
+    def _progress(self, progress: pb.Progress) -> None:
+        finite = {name: value for name, value in progress.metrics.items() if math.isfinite(value)}  # JSON has no NaN
+        if ID.fullmatch(progress.task) and len(finite) <= METRICS and all(len(name) <= TEXT for name in finite):
+            self._door.progress(self.client, progress.task, progress.step, finite)
+
+    def _log(self, line: pb.Log) -> None:
+        level = line.level if line.level in LEVELS else "info"
+        self._door.log(self.client, line.task[:64], level, line.text[:LINE])

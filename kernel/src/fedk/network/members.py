@@ -1,0 +1,140 @@
+"""The members: who is connected, and how a client becomes one."""
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping
+
+import grpc
+
+from fedk.api.errors import Refused
+from fedk.network.calls import Context, Ended, next_of, parsed, violated
+from fedk.network.hello import joining
+from fedk.network.member import Member
+from fedk.rounds.clients import Joined, Joining, SendFrom, Verdict
+from fedk.rounds.door import Door
+from fedk_protocol.reasons import Reason
+from fedk_protocol.v1 import federation_pb2 as pb
+from fedk_protocol.version import VERSION
+
+GREETING = 10.0
+"""Seconds in which a stream must say Hello: before, it belongs to nobody who could be told or blamed."""
+
+STATUSES: Mapping[str, grpc.StatusCode] = {
+    Reason.VERSION: grpc.StatusCode.FAILED_PRECONDITION,
+    Reason.UNKNOWN_PROJECT: grpc.StatusCode.FAILED_PRECONDITION,
+    Reason.DUPLICATE_NAME: grpc.StatusCode.ALREADY_EXISTS,
+    Reason.DRAINING: grpc.StatusCode.UNAVAILABLE,
+}
+"""How a stream ends after the Refusal that says the same, for clients that read nothing but statuses."""
+
+Enrol = Callable[[Joined, pb.Hello, Context], Member]
+Welcome = Callable[[Member], pb.Welcome]
+
+
+class Members:
+    """By the id that the root minted. A client has one stream: the newest."""
+
+    def __init__(self, door: Door, *, enrol: Enrol, welcome: Welcome) -> None:
+        self.draining = False
+        self._door, self._enrol, self._welcome = door, enrol, welcome
+        self._members: dict[str, Member] = {}
+        self._arriving: dict[tuple[str, str], Joining] = {}  # by project and name
+        self._changed = asyncio.Event()
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def __iter__(self) -> Iterator[Member]:
+        return iter(list(self._members.values()))
+
+    def get(self, client: str) -> Member | None:
+        return self._members.get(client)
+
+    def changed(self) -> None:
+        """Somebody may have become idle, or has left."""
+        self._changed.set()
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait until it holds; it is looked at after each `changed`."""
+        while not condition():
+            self._changed.clear()
+            await self._changed.wait()
+
+    async def connect(self, _requests: object, context: Context) -> None:
+        """The call: a stream from Hello to its end."""
+        hello = await _greeting(context)
+        arriving = joining(hello)
+        try:
+            self._check(hello)
+            joined = await self._join(arriving)
+        except Refused as refused:
+            refusal = pb.Refusal(reason=refused.reason, detail=refused.detail, retry=refused.reason == Reason.DRAINING)
+            await context.write(pb.ServerMessage(refusal=refusal).SerializeToString())
+            code = STATUSES.get(refused.reason, grpc.StatusCode.FAILED_PRECONDITION)
+            raise Ended(code, str(refused)) from refused
+        member = self._enrol(joined, hello, context)
+        try:
+            self._register(member, joined)
+            await self._cancel_settled(member, hello)
+            await member.serve()
+        finally:
+            self._leave(member)
+
+    def _check(self, hello: pb.Hello) -> None:
+        if hello.version.major != VERSION[0]:
+            theirs, ours = f"{hello.version.major}.{hello.version.minor}", ".".join(map(str, VERSION))
+            text = f"the client speaks fedk.v1 {theirs}, this server {ours}. Upgrade the older side"
+            raise Refused(Reason.VERSION, text)
+        if self.draining:
+            raise Refused(Reason.DRAINING, "the server is about to stop")
+
+    async def _join(self, arriving: Joining) -> Joined:
+        """While one stream of a name is written down a newer one may come: the newest wins."""
+        key = (arriving.project, arriving.name)
+        self._arriving[key] = arriving
+        try:
+            joined = await self._door.join(arriving)
+            if self._arriving.get(key, arriving) is not arriving:
+                raise Ended(grpc.StatusCode.ABORTED, "this client has a newer stream")
+        finally:
+            if self._arriving.get(key) is arriving:
+                del self._arriving[key]
+        return joined
+
+    def _register(self, member: Member, joined: Joined) -> None:
+        older = self._members.get(member.client)
+        if older is not None:
+            older.supersede(member.instance)
+        self._members[member.client] = member
+        member.say(welcome=self._welcome(member))
+        for reply in joined.replies:
+            member.reply(reply)
+        self._door.joined(member.client)
+
+    async def _cancel_settled(self, member: Member, hello: pb.Hello) -> None:
+        for task in hello.working:
+            if self._door.open_task(member.client, task) is None:
+                said = await self._door.answer(member.client, task, "")
+                member.cancel(task, said.reason if isinstance(said, Verdict) and said.reason else Reason.CANCELLED)
+
+    def _leave(self, member: Member) -> None:
+        if self._members.get(member.client) is member:
+            del self._members[member.client]
+            self._door.leave(member.client, member.instance, member.cause)
+        self.changed()
+
+
+def held(hello: pb.Hello, joined: Joined) -> set[str]:
+    """The tasks that a client brings with it: at work, or with a result that it is asked to send."""
+    return {*hello.working, *(reply.task for reply in joined.replies if isinstance(reply, SendFrom))}
+
+
+async def _greeting(context: Context) -> pb.Hello:
+    try:
+        async with asyncio.timeout(GREETING):
+            raw = await next_of(context)
+    except TimeoutError:
+        raise Ended(grpc.StatusCode.DEADLINE_EXCEEDED, f"no Hello within {GREETING:g} s") from None
+    message = parsed(pb.ClientMessage, raw or b"")
+    if not message.HasField("hello"):
+        raise violated("the first message must be Hello")
+    return message.hello

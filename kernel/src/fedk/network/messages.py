@@ -1,0 +1,122 @@
+"""What the server says, as bytes of the protocol."""
+
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from fedk.rounds.clients import Input, Offer, Receipt, Reply, SendFrom, Verdict, Work
+from fedk_protocol.v1 import federation_pb2 as pb
+
+_TASK = pb.ServerMessage.DESCRIPTOR.fields_by_name["task"].number
+_DATA = pb.Chunk.DESCRIPTOR.fields_by_name["data"].number
+_ROUNDS = 32
+"""Rounds and kinds whose common part is kept, at most 64 KiB and the settings each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Nothing is settled: the client sends the result again after its reconnect delay."""
+
+    task: str
+    result_id: str
+    reason: str
+    detail: str
+
+
+Answer = Reply | Refusal
+
+
+def settles(answer: Answer) -> bool:
+    """Whether the client is free for other work after it."""
+    return isinstance(answer, Receipt | Verdict)
+
+
+def said(answer: Answer) -> bytes:
+    """On the stream."""
+    kind, message = _spoken(answer)
+    return pb.ServerMessage(**{kind: message}).SerializeToString()
+
+
+def uploaded(answer: Answer) -> bytes:
+    """As the reply to an upload."""
+    kind, message = _spoken(answer)
+    return pb.UploadReply(**{kind: message}).SerializeToString()
+
+
+def _spoken(answer: Answer) -> tuple[str, Any]:
+    names = {"task": answer.task, "result_id": answer.result_id}
+    match answer:
+        case Receipt():
+            return "receipt", pb.Receipt(**names)
+        case SendFrom():
+            return "send_from", pb.SendFrom(**names, offset=answer.offset)
+        case Refusal():
+            return "refusal", pb.Refusal(**names, reason=answer.reason, detail=answer.detail, retry=True)
+        case Verdict():
+            outcome = pb.Outcome.Value(f"OUTCOME_{answer.outcome.upper()}")
+            words = {"model": answer.model, "reason": answer.reason, "detail": answer.detail}
+            return "verdict", pb.Verdict(**names, outcome=outcome, **words)
+
+
+def chunk(data: bytes) -> bytes:
+    """A Chunk of a download."""
+    return enclosed(_DATA, [data])
+
+
+class Tasks:
+    """Tasks as messages. What those of one round have in common, with its inline model, is encoded once."""
+
+    def __init__(self) -> None:
+        self._common: OrderedDict[int, tuple[Work, bytes]] = OrderedDict()  # by identity: the work is kept with it
+
+    def message(self, offer: Offer) -> bytes:
+        """The task for its client, with the time that remains now."""
+        own = pb.Task(id=offer.task, seed=offer.seed, remaining=offer.work.remaining())
+        return enclosed(_TASK, [own.SerializeToString(), self._encoded(offer.work)])
+
+    def _encoded(self, work: Work) -> bytes:
+        if id(work) not in self._common:
+            self._common[id(work)] = work, _common(work).SerializeToString()
+            if len(self._common) > _ROUNDS:
+                self._common.popitem(last=False)
+        return self._common[id(work)][1]
+
+
+def _common(work: Work) -> pb.Task:
+    return pb.Task(
+        session=work.session_name,
+        kind=work.kind,
+        before=work.before,
+        round=work.round,
+        step=work.step,
+        inputs={name: _blob(blob) for name, blob in work.inputs.items()},
+        settings=work.settings,
+        wants=work.wants,
+        sets=work.sets,
+    )
+
+
+def _blob(blob: Input) -> pb.Blob:
+    return pb.Blob(
+        sha256=blob.sha256,
+        size=blob.size,
+        codec=blob.codec,
+        representation=pb.REPRESENTATION_FULL,
+        inline=blob.inline,
+    )
+
+
+def enclosed(field: int, parts: Iterable[bytes]) -> bytes:
+    """A length-delimited protobuf field whose content is `parts` one after the other: a message's fields concatenate."""
+    parts = list(parts)
+    return b"".join([_varint(field << 3 | 2), _varint(sum(map(len, parts))), *parts])
+
+
+def _varint(number: int) -> bytes:
+    digits = bytearray()
+    while number > 127:  # noqa: PLR2004  # seven bits a byte
+        digits.append(number & 127 | 128)
+        number >>= 7
+    digits.append(number)
+    return bytes(digits)

@@ -1,0 +1,221 @@
+"""The reception: where results come in, inline on a stream or uploaded beside it, and each gets its answer."""
+
+import logging
+from dataclasses import dataclass
+from hashlib import sha256
+
+import grpc
+
+from fedk.aggregation.intake import Facts
+from fedk.api.errors import BlobError, Refused
+from fedk.blobs.reader import Span
+from fedk.blobs.spool import Spool
+from fedk.blobs.upload import Upload
+from fedk.network import results
+from fedk.network.allowance import Allowance
+from fedk.network.calls import Ended, violated
+from fedk.network.inflow import Inflow, Read
+from fedk.network.messages import Answer, Refusal
+from fedk.network.threads import Threads
+from fedk.network.traffic import Traffic
+from fedk.network.turns import Turn, Turns
+from fedk.rounds.clients import SendFrom
+from fedk.rounds.door import Door, OpenTask
+from fedk_protocol.reasons import Reason
+from fedk_protocol.v1 import federation_pb2 as pb
+
+SMALL = 64 * 2**10
+"""Bytes that are checked on the event loop (0.1 ms): handing them to a thread and back costs more."""
+
+_NOTHING = Facts(sha256().digest(), {}, 0.0, 0.0)  # what is known of a result without blobs
+_BASE_GONE = (BlobError, ValueError)  # ValueError: a closed file; the base is closed once its tasks are settled
+
+log = logging.getLogger("fedk.network")
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """A result whose answer is awaited, and `received` bytes of messages that brought it."""
+
+    client: str
+    result: pb.Result
+    task: OpenTask
+    received: int
+
+
+class Reception:
+    """Checks bytes, puts them into the spool, and lets `rounds` decide. Its calls may raise Ended and StateError."""
+
+    def __init__(
+        self, *, door: Door, spool: Spool, traffic: Traffic, threads: Threads, intake_bytes: int, result_max: int
+    ) -> None:
+        self._door, self._spool, self._traffic, self._threads = door, spool, traffic, threads
+        self._allowance, self._turns = Allowance(intake_bytes), Turns()
+        self._result_max = result_max
+        self._halves: dict[str, tuple[str, str, Upload]] = {}  # client, result id and file, by task
+
+    async def inline(self, client: str, result: pb.Result, received: int) -> Answer:
+        """Take a result that is all here."""
+        results.check_ids(result)
+        await self._allowance.take(received)
+        try:
+            if self._door.open_task(client, result.task) is None:  # nobody takes the turn of another client's task
+                return await self._known(client, result)
+            async with self._turns.take(result.task):
+                incoming = await self._begun(client, result, received)
+                return await self._inline(incoming) if isinstance(incoming, Incoming) else incoming
+        finally:
+            self._allowance.give(received)
+
+    async def upload(self, client: str, begin: pb.UploadBegin, received: int, read: Read) -> Answer:
+        """Take a result whose bytes are still to be read."""
+        result = begin.result
+        results.check_ids(result)
+        if not result.blobs or any(blob.HasField("inline") for blob in result.blobs.values()):
+            raise violated("an upload has blobs, and their bytes follow its begin")
+        if self._door.open_task(client, result.task) is None:
+            return await self._known(client, result)
+        async with self._turns.take(result.task) as turn:
+            incoming = await self._begun(client, result, received)
+            if not isinstance(incoming, Incoming):
+                return incoming
+            return await self._upload(incoming, begin.offset, read, turn)
+
+    def cut(self, task: str) -> None:
+        """The task is settled: an upload that is still being read is read in vain."""
+        self._turns.give_way(task)
+
+    async def _begun(self, client: str, result: pb.Result, received: int) -> Incoming | Answer:
+        task = self._door.open_task(client, result.task)  # again: it may have been settled before this one's turn
+        if task is None:
+            return await self._known(client, result)
+        if task.kind == "train" and task.expected is None:
+            return _later(result, "the model of this task is not at hand")
+        self._traffic.received(task.session, received)
+        return Incoming(client, result, task, received)
+
+    # ---- inline ----
+
+    async def _inline(self, incoming: Incoming) -> Answer:
+        try:
+            results.check(incoming.result, incoming.task)
+            facts, span = await self._stored(incoming)
+        except Refused as refused:
+            return await self._refuse(incoming, refused)
+        except _BASE_GONE as error:
+            return await self._without_base(incoming, error)
+        return await self._take(incoming, facts, span, incoming.received)
+
+    async def _stored(self, incoming: Incoming) -> tuple[Facts, Span | None]:
+        if not incoming.result.blobs and incoming.task.expected is None:
+            return _NOTHING, None
+        data = results.bytes_of(incoming.result)
+        if len(data) <= SMALL:
+            return self._store(incoming, data)
+        return await self._threads.run(self._store, incoming, data)
+
+    def _store(self, incoming: Incoming, data: bytes) -> tuple[Facts, Span]:
+        result, task = incoming.result, incoming.task
+        intake = results.intake(result, task)
+        intake.feed(data)
+        facts = intake.finish()
+        results.compare(result, facts, {})
+        return facts, self._spool.append(task.session, task.round, data, project=task.project)
+
+    # ---- uploads ----
+
+    async def _upload(self, incoming: Incoming, offset: int, read: Read, turn: Turn) -> Answer:
+        try:
+            results.check(incoming.result, incoming.task)
+            intake = results.intake(incoming.result, incoming.task)
+            upload = await self._opened(incoming)
+        except Refused as refused:
+            return await self._refuse(incoming, refused)
+        try:
+            if offset != upload.got:
+                return SendFrom(incoming.result.task, incoming.result.result_id, upload.got)
+            inflow = Inflow(intake, upload, allowance=self._allowance, threads=self._threads)
+            return await self._flow(incoming, inflow, upload, read, turn)
+        finally:
+            await self._threads.run(upload.close)
+
+    async def _opened(self, incoming: Incoming) -> Upload:
+        result, task = incoming.result, incoming.task
+        size = sum(results.sizes(result).values())
+        if size > self._result_max:
+            raise Refused(Reason.TOO_LARGE, f"{size:,} bytes, the largest result is {self._result_max:,}")
+        await self._forget_halves(result)
+        upload = await self._threads.run(
+            self._spool.upload, task.session, result.task, result.result_id, size, project=task.project
+        )
+        self._halves[result.task] = (incoming.client, result.result_id, upload)
+        return upload
+
+    async def _forget_halves(self, result: pb.Result) -> None:
+        """One half upload an open task, so that no client fills the spool."""
+        for task, half in list(self._halves.items()):
+            client, result_id, upload = half
+            if self._door.open_task(client, task) is None:
+                del self._halves[task]
+                self._spool.expire(task)
+            elif task == result.task and result_id != result.result_id:
+                del self._halves[task]
+                await self._threads.run(upload.discard)  # nobody writes it: this is the task's turn
+
+    async def _flow(self, incoming: Incoming, inflow: Inflow, upload: Upload, read: Read, turn: Turn) -> Answer:
+        try:
+            facts = await self._passed(incoming, inflow, read, turn)
+        except Refused as refused:
+            if refused.reason == Reason.CANCELLED:  # its file was closed: not the result is refused, this call is over
+                return await self._broken_off(incoming, Ended(grpc.StatusCode.ABORTED, refused.detail))
+            if refused.reason != Reason.SPOOL_FULL:
+                self._halves.pop(incoming.result.task, None)
+                await self._threads.run(upload.discard)
+            return await self._refuse(incoming, refused)
+        except Ended as ended:
+            return await self._broken_off(incoming, ended)
+        except _BASE_GONE as error:
+            return await self._without_base(incoming, error)
+        await upload.sync()  # here, or a batch of small results would wait for it
+        self._halves.pop(incoming.result.task, None)
+        return await self._take(incoming, facts, upload.span, incoming.received + inflow.received)
+
+    async def _passed(self, incoming: Incoming, inflow: Inflow, read: Read, turn: Turn) -> Facts:
+        try:
+            facts, late = await inflow.run(read, turn)
+        finally:
+            self._traffic.received(incoming.task.session, inflow.received)
+        results.compare(incoming.result, facts, late)
+        return facts
+
+    # ---- answers ----
+
+    async def _take(self, incoming: Incoming, facts: Facts, span: Span | None, received: int) -> Answer:
+        return await self._door.take(results.arrival(incoming.client, incoming.result, facts, span, received))
+
+    async def _known(self, client: str, result: pb.Result) -> Answer:
+        """The task takes no answer, or no more: what was said of it, again."""
+        answer = await self._door.answer(client, result.task, result.result_id)
+        return answer or _later(result, "its session takes no results at the moment")
+
+    async def _refuse(self, incoming: Incoming, refused: Refused) -> Answer:
+        result = incoming.result
+        if refused.reason == Reason.SPOOL_FULL:
+            return Refusal(result.task, result.result_id, refused.reason, refused.detail)
+        return await self._door.refuse(incoming.client, result.task, result.result_id, refused)
+
+    async def _broken_off(self, incoming: Incoming, ended: Ended) -> Answer:
+        if self._door.open_task(incoming.client, incoming.result.task) is not None:
+            raise ended
+        return await self._known(incoming.client, incoming.result)
+
+    async def _without_base(self, incoming: Incoming, error: Exception) -> Answer:
+        client, result = incoming.client, incoming.result
+        if self._door.open_task(client, result.task) is None:
+            return await self._known(client, result)
+        log.error("task %s: the model that it was given cannot be read: %s", result.task, error)
+        return _later(result, "the server cannot read the model of this task now")
+
+
+def _later(result: pb.Result, detail: str) -> Refusal:
+    return Refusal(result.task, result.result_id, Reason.DRAINING, detail)

@@ -1,0 +1,145 @@
+"""What a result says of itself, checked before and against its bytes. Raises Refused, which settles it, or Ended."""
+
+import math
+import re
+from collections.abc import Collection, Iterable, Mapping
+
+from fedk.aggregation.expected import Expected, check_numbers
+from fedk.aggregation.intake import Facts, Intake
+from fedk.api.errors import Refused
+from fedk.blobs.reader import Span
+from fedk.network.calls import violated
+from fedk.network.hello import ID, TEXT
+from fedk.rounds.clients import Arrival, Measured
+from fedk.rounds.door import OpenTask
+from fedk_protocol.codec import Safetensors
+from fedk_protocol.layout import shown
+from fedk_protocol.reasons import Reason
+from fedk_protocol.v1 import federation_pb2 as pb
+
+BLOBS, METRICS, KINDS, SETTINGS = 64, 256, 16, 1_000
+"""How many of each a result may carry."""
+
+_HEADER = 2**20  # bytes by which a blob may be longer than the model that it came from: metadata of its header
+_MOST = 2**53  # examples: beyond it JSON and float64 round
+_KIND = re.compile(r"[a-z][a-z0-9_-]{0,31}")  # no dot: it stands between kind and metric
+_REPRESENTATIONS = (pb.REPRESENTATION_UNSPECIFIED, pb.REPRESENTATION_FULL)
+
+
+def check_ids(result: pb.Result) -> None:
+    """Before anything is said of it."""
+    for field, value in (("task", result.task), ("result_id", result.result_id)):
+        if not ID.fullmatch(value):
+            raise violated(f"result: {field} {value[:64]!r}: 1 to 64 printable characters without spaces")
+
+
+def check(result: pb.Result, task: OpenTask) -> None:
+    """All but the bytes."""
+    _check_count("blobs", result.blobs, BLOBS, Reason.BAD_NAMES)
+    _check_count("settings_read", result.settings_read, SETTINGS, Reason.TOO_LARGE)
+    for name, blob in result.blobs.items():
+        _check_blob(name, blob, task)
+    _check_words(result.settings_read)
+    _check_metrics(result.metrics)
+    if task.kind != "init":
+        check_numbers(task.expected or Expected(None), result.num_examples, result.metrics)
+    _check_before(result.before, task.kind)
+
+
+def sizes(result: pb.Result) -> dict[str, int]:
+    """Bytes by blob, as announced."""
+    return {name: blob.size for name, blob in result.blobs.items()}
+
+
+def intake(result: pb.Result, task: OpenTask) -> Intake:
+    """For the bytes."""
+    if task.expected is None:
+        raise Refused(Reason.BAD_NAMES, f'a result of kind "{task.kind}" carries no blobs')
+    return Intake(task.expected, sizes(result))
+
+
+def bytes_of(result: pb.Result) -> bytes:
+    """The blobs' bytes, inline in the result, in the order of their names."""
+    for name, blob in result.blobs.items():
+        if len(blob.inline) != blob.size:
+            text = f"{shown(name)}: {len(blob.inline):,} bytes came of the {blob.size:,} announced"
+            raise Refused(Reason.BAD_HASH, text)
+    parts = [blob.inline for _, blob in sorted(result.blobs.items())]
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def compare(result: pb.Result, facts: Facts, late: Mapping[str, bytes]) -> None:
+    """The hashes that were announced, in the result or `late`, with those of the bytes."""
+    for name, place in facts.blobs.items():
+        announced = result.blobs[name].sha256 or late.get(name, b"")
+        if announced != place.sha256:
+            said = announced.hex()[:8] or "nothing"
+            raise Refused(
+                Reason.BAD_HASH, f"{shown(name)}: the bytes have hash {place.sha256.hex()[:8]}…, announced was {said}"
+            )
+
+
+def arrival(client: str, result: pb.Result, facts: Facts, span: Span | None, received: int) -> Arrival:
+    """The result as it has passed."""
+    return Arrival(
+        task=result.task,
+        client=client,
+        result_id=result.result_id,
+        num_examples=result.num_examples,
+        metrics=dict(result.metrics),
+        sha256=facts.sha256,
+        span=span,
+        blobs=facts.blobs,
+        norm=facts.norm,
+        max_abs=facts.max_abs,
+        before={kind: Measured(m.num_examples, dict(m.metrics)) for kind, m in result.before.items()},
+        settings_read=tuple(result.settings_read),
+        received=received,
+    )
+
+
+def _check_blob(name: str, blob: pb.Blob, task: OpenTask) -> None:
+    if blob.codec not in ("", Safetensors.name):
+        raise Refused(Reason.NOT_SUPPORTED, f"{shown(name)}: codec {shown(blob.codec)}, this server reads safetensors")
+    if blob.representation not in _REPRESENTATIONS:
+        raise Refused(Reason.NOT_SUPPORTED, f"{shown(name)}: this server takes full blobs, no deltas")
+    base = task.expected.base if task.expected is not None else None
+    if base is not None and blob.size > base.layout.size + _HEADER:
+        text = f"{shown(name)} has {blob.size:,} bytes, the model of the task has {base.layout.size:,}"
+        raise Refused(Reason.TOO_LARGE, text)
+
+
+def _check_metrics(metrics: Mapping[str, float]) -> None:
+    _check_count("metrics", metrics, METRICS, Reason.BAD_METRIC)
+    for name, value in metrics.items():
+        if not _is_word(name):
+            raise Refused(Reason.BAD_METRIC, f"{shown(name)}: a metric's name has 1 to {TEXT} printable characters")
+        if not math.isfinite(value):
+            raise Refused(Reason.BAD_METRIC, f"{shown(name)} is {value}, a metric is a finite number")
+
+
+def _check_before(before: Mapping[str, pb.Measured], own: str) -> None:
+    _check_count("before", before, KINDS, Reason.BAD_METRIC)
+    for kind, measured in before.items():
+        if kind == own or not _KIND.fullmatch(kind):
+            raise Refused(Reason.BAD_METRIC, f"before: {shown(kind)} is no kind that a task can ask for first")
+        if not 0 < measured.num_examples <= _MOST:
+            raise Refused(Reason.NO_EXAMPLES, f"{kind}: num_examples is {measured.num_examples:,}")
+        _check_metrics(measured.metrics)
+
+
+def _check_words(words: Iterable[str]) -> None:
+    for word in words:
+        if not _is_word(word):
+            raise Refused(
+                Reason.TOO_LARGE, f"settings_read: {shown(word)}: a name has 1 to {TEXT} printable characters"
+            )
+
+
+def _is_word(name: str) -> bool:
+    return 0 < len(name) <= TEXT and name.isprintable()
+
+
+def _check_count(field: str, items: Collection[object], most: int, reason: str) -> None:
+    if len(items) > most:
+        raise Refused(reason, f"{field}: {len(items):,} entries, at most {most:,}")

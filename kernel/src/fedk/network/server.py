@@ -1,0 +1,223 @@
+"""The network: the gRPC service, and how `rounds` reaches who is connected to it."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from importlib.metadata import version
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc  # type: ignore[import-untyped]  # published without types
+
+from fedk.api.balancer import Balancer
+from fedk.blobs.spool import Spool
+from fedk.network.calls import SERVICE, Context, Ended, handler, next_of, parsed, violated
+from fedk.network.download import Downloads
+from fedk.network.listener import Keepalive, listen, server
+from fedk.network.member import Member
+from fedk.network.members import Members, held
+from fedk.network.messages import Tasks, settles, uploaded
+from fedk.network.placement import Placement
+from fedk.network.reception import Reception
+from fedk.network.threads import Threads
+from fedk.network.tickets import BadTicket, Tickets
+from fedk.network.traffic import Traffic
+from fedk.rounds.clients import Joined, Offer, Reply
+from fedk.rounds.door import Door
+from fedk.rounds.runner import session_of
+from fedk.settings import Settings
+from fedk_protocol.metadata import TICKET
+from fedk_protocol.v1 import federation_pb2 as pb
+from fedk_protocol.version import VERSION
+
+INLINE_MAX, CHUNK = 64 * 2**10, 512 * 2**10
+"""Bytes of the largest blob inside a message, and of a chunk; at most half of `limits.message_bytes`."""
+
+RECONNECT, RECONNECTS_A_SECOND = (0.2, 2.0), 500
+"""Seconds of back-off, at least and at most; the cap grows so that no more clients come back in a second."""
+
+FAREWELL = 6.0
+"""Seconds that streams have to end by themselves: longer than each has for its last words."""
+
+Status = health_pb2.HealthCheckResponse
+
+
+class Network:
+    """Implements `fedk.rounds.clients.Clients`. Begins with `start`, ends with `drain` and `stop`."""
+
+    def __init__(
+        self,
+        door: Door,
+        spool: Spool,
+        *,
+        settings: Settings,
+        balancer: Balancer[Any],
+        keepalive: Keepalive = Keepalive(),  # noqa: B008  # frozen
+    ) -> None:
+        limits, own = settings.limits, settings.server
+        self._door, self._keepalive = door, keepalive
+        self._traffic, self._tasks, self._tickets = Traffic(), Tasks(), Tickets(own.name)
+        half = limits.message_bytes // 2
+        self._limits = pb.Limits(
+            inline_max=min(INLINE_MAX, half),
+            message_max=limits.message_bytes,
+            chunk=min(CHUNK, half),
+            result_max=limits.spool_bytes,
+        )
+        self._members = Members(door, enrol=self._enrol, welcome=self._welcome)
+        self._threads = threads = Threads()
+        self._reception = Reception(
+            door=door,
+            spool=spool,
+            traffic=self._traffic,
+            threads=threads,
+            intake_bytes=limits.intake_bytes,
+            result_max=limits.spool_bytes,
+        )
+        self._downloads = Downloads(door=door, traffic=self._traffic, threads=threads, chunk_size=self._limits.chunk)
+        self._placement = Placement(
+            own.name, own.advertise, balancer, clients=lambda: len(self._members), state=self._state
+        )
+        self._health = health.aio.HealthServicer()
+        self._transfers = 0
+        self._server: grpc.aio.Server | None = None
+
+    # ---- life ----
+
+    async def start(self, address: str) -> str:
+        """Listen; answers HOST:PORT as it became. ConfigError names what is in the way."""
+        self._server = server(message_bytes=self._limits.message_max, keepalive=self._keepalive)
+        calls = handler(
+            connect=self._members.connect, download=self._download, upload=self._upload, locate=self._locate
+        )
+        self._server.add_generic_rpc_handlers((calls,))
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        bound = await listen(self._server, address)
+        self._placement.listens(bound)
+        await self._health.set(SERVICE, Status.SERVING)
+        await self._server.start()
+        return bound
+
+    async def drain(self, grace: float) -> None:
+        """Send no task any more; wait until every answer under way has come, at most `grace` seconds."""
+        self._members.draining = True
+        await self._health.set(SERVICE, Status.NOT_SERVING)
+        await self._health.set("", Status.NOT_SERVING)
+        for member in self._members:
+            member.drain()
+        with suppress(TimeoutError):  # a client may train for hours: it keeps its result and comes back
+            async with asyncio.timeout(grace):
+                await self._members.until(self._quiet)
+
+    async def stop(self) -> None:
+        """End every stream, and stop listening."""
+        self._members.draining = True
+        for member in self._members:
+            member.dismiss()
+        if self._server is not None:
+            await self._server.stop(FAREWELL)
+        self._threads.close()
+
+    def _quiet(self) -> bool:
+        return not self._transfers and not any(member.busy for member in self._members)
+
+    def _state(self) -> str:
+        return "draining" if self._members.draining else "live"
+
+    # ---- what rounds calls ----
+
+    def offer(self, offer: Offer) -> None:
+        """Queue the task; `Door.sent` is called when it is written to the client's stream."""
+        if (member := self._members.get(offer.client)) is not None:
+            member.offer(offer)
+
+    def cancel(self, client: str, task: str, reason: str) -> None:
+        """Take the task back, queued or sent; what it is uploading is not read any more."""
+        if (member := self._members.get(client)) is not None:
+            member.cancel(task, reason)
+        self._reception.cut(task)
+
+    def reply(self, client: str, reply: Reply) -> None:
+        """Say it on the client's stream."""
+        if (member := self._members.get(client)) is not None:
+            member.reply(reply)
+
+    def traffic(self, session: str) -> tuple[int, int]:
+        """Bytes (sent to, received from) the clients of a session, by this process."""
+        return self._traffic.of(session)
+
+    # ---- the calls ----
+
+    def _enrol(self, joined: Joined, hello: pb.Hello, context: Context) -> Member:
+        return Member(
+            joined.client,
+            hello.instance,
+            context,
+            capacity=hello.tasks or 1,
+            held=held(hello, joined),
+            door=self._door,
+            reception=self._reception,
+            tasks=self._tasks,
+            traffic=self._traffic,
+            changed=self._members.changed,
+        )
+
+    def _welcome(self, member: Member) -> pb.Welcome:
+        base, cap = RECONNECT
+        return pb.Welcome(
+            version=pb.Version(major=VERSION[0], minor=VERSION[1]),
+            client=member.client,
+            ticket=self._tickets.mint(member.client, member.instance),
+            limits=self._limits,
+            reconnect_base=base,
+            reconnect_cap=max(cap, len(self._members) / RECONNECTS_A_SECOND),
+            server=f"fedk {version('fedk')}",
+        )
+
+    async def _download(self, raw: bytes, context: Context) -> None:
+        client, request = self._caller(context), parsed(pb.BlobRequest, raw)
+        member = self._members.get(client)
+        offer = member.agenda.bringing(request.sha256) if member is not None else None
+        with self._transfer():
+            await self._downloads.send(client, request, context, session=offer.work.session if offer else "")
+
+    async def _upload(self, _requests: object, context: Context) -> bytes:
+        client = self._caller(context)
+
+        first = await next_of(context) or b""
+        message = parsed(pb.UploadMessage, first)
+        if not message.HasField("begin"):
+            raise violated("an upload is begin, then data, then end")
+        with self._transfer():
+            answer = await self._reception.upload(client, message.begin, len(first), partial(next_of, context))
+        reply, session = uploaded(answer), session_of(answer.task)
+        if session in self._traffic:
+            self._traffic.sent(session, len(reply))
+        if settles(answer) and (member := self._members.get(client)) is not None:
+            member.done(answer.task)
+        return reply
+
+    async def _locate(self, raw: bytes, _context: Context) -> bytes:
+        return self._placement.locate(parsed(pb.LocateRequest, raw)).SerializeToString()
+
+    def _caller(self, context: Context) -> str:
+        """The client whose ticket a call carries."""
+        metadata = dict(context.invocation_metadata() or ())
+        try:
+            ticket = self._tickets.read(str(metadata.get(TICKET, "")))
+        except BadTicket as error:
+            raise Ended(grpc.StatusCode.UNAUTHENTICATED, f"{TICKET}: {error}") from error
+        member = self._members.get(ticket.client)
+        if ticket.expired if member is None else ticket.instance != member.instance:
+            raise Ended(grpc.StatusCode.UNAUTHENTICATED, f"{TICKET}: not the ticket of this client's stream")
+        return ticket.client
+
+    @contextmanager
+    def _transfer(self) -> Iterator[None]:
+        self._transfers += 1
+        try:
+            yield
+        finally:
+            self._transfers -= 1
+            self._members.changed()
