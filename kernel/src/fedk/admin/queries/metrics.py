@@ -34,6 +34,19 @@ async def paged(db: AsyncConnection, session: str, page: Page) -> Means:
     return await means(db, session, page.after + 1, page.after + page.limit)
 
 
+async def newest(db: AsyncConnection, session: str) -> dict[str, Any] | None:
+    """Means of the newest model that was measured, else of the newest that was trained."""
+    m = t.metrics.c
+    last = select(func.max(m.round)).where(m.session == session)
+    no = await db.scalar(last.where(m.kind != "train"))
+    if not no:
+        no = await db.scalar(last)
+    if no is None:
+        return None
+    found = (await means(db, session, no, no))[no]
+    return {"round": no, "values": {name: mean["value"] for name, mean in found.items()}}
+
+
 async def by_client(db: AsyncConnection, session: str, no: int) -> list[dict[str, Any]]:
     """Every value that clients reported of model `no`."""
     m = t.metrics.c

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import Row, Select, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from fedk.admin.queries import reference, rounds
+from fedk.admin.queries import metrics, reference, rounds
 from fedk.state import tables as t
 
 EMPTY = "Begin one: fedk session start FILE"
@@ -33,6 +33,7 @@ async def detail(db: AsyncConnection, session: str) -> Document:
         "rules": row.rules,
         "rules_version": row.rules_version,
         "current": await rounds.newest(db, row),
+        "metrics": await metrics.newest(db, session),
         "seq": await newest_event(db),
     }
 

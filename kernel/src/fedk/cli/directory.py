@@ -1,0 +1,46 @@
+"""A data directory without its server: REST's application over rows and blobs that are only read."""
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from starlette.applications import Starlette
+
+from fedk.admin import admin_app
+from fedk.api.errors import FedkError
+from fedk.blobs.store import Blobs
+from fedk.catalogue import Catalogue
+from fedk.rounds.rules import VERSION
+from fedk.settings import Configuration, Settings, load
+from fedk.state.store import Store
+
+
+@asynccontextmanager
+async def opened(data_dir: Path) -> AsyncIterator[Starlette]:
+    """FedkError while a server has it: the message says where to ask."""
+    found, settings = _settings(data_dir)
+    catalogue = Catalogue.scan(disabled=settings.plugins.disabled, allow=settings.plugins.allow)
+    database = catalogue.create("db", settings.db.use, settings.db.tables, where=found.source("db", "use"))
+    store = await Store.open_read_only(database, data_dir, rules_version=VERSION)
+    try:
+        storage = settings.storage
+        driver = catalogue.create("storage", storage.use, storage.tables, where=found.source("storage", "use"))
+        blobs = Blobs(driver, data_dir)
+        await blobs.start()
+        try:
+            yield admin_app(store=store, blobs=blobs, catalogue=catalogue, desk=None, settings=settings)
+        finally:
+            await blobs.close()
+    finally:
+        await store.close()
+
+
+def _settings(data_dir: Path) -> tuple[Configuration, Settings]:
+    """Those of fedk.toml for its own directory; any other was made by `fedk run`, with the embedded defaults."""
+    if not data_dir.is_dir():
+        raise FedkError(f"no directory {data_dir} (in {Path.cwd()}): give the data_dir of a server or of fedk run")
+    found = load(None, os.environ)
+    if data_dir.resolve() == found.settings.server.data_dir.resolve():
+        return found, found.checked()
+    return found, Settings.model_validate({"server": {"data_dir": data_dir}})
