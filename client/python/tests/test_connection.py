@@ -217,9 +217,10 @@ async def test_a_server_that_dies_gets_the_kept_result_again_when_it_is_back(
     await client.receipt(result)
     await client.verdict(result, COMMITTED, model="s/7")
     await settled(client, running)
-    joined, lost, again = lines.all
+    joined, trained, lost, again = lines.all
     assert joined.startswith("joined as a (instance ")
     assert joined.endswith("), nothing to do yet")
+    assert trained.startswith("s round 7 train, 4 examples, loss 0.500, 0.0")
     assert lost.startswith("server lost, 1 result kept, next try in ")
     assert again == "joined again, result redelivered, receipt"
 

@@ -1,3 +1,4 @@
+import functools
 import random
 from collections.abc import Mapping
 from typing import Any
@@ -92,6 +93,13 @@ def test_the_same_task_twice_gives_the_same_bytes_whatever_was_asked_before() ->
     asked = [ask(seed=9), ask(seed=9, before=("validate",)), ask(seed=10)]
     same, again, other = (worker(app).perform(each).blobs["model"]["w"].tolist() for each in asked)
     assert same == again != other
+
+
+def test_a_cached_model_does_not_change_what_train_draws() -> None:
+    app = ClientApp(model=functools.cache(lambda: {"w": np.random.rand(2)}))
+    app.train(lambda net, _task: Update({"w": net["w"] + np.random.rand()}, num_examples=1))
+    first, second = (worker(app).perform(ask(seed=9)).blobs["model"]["w"].tolist() for _ in range(2))
+    assert first == second
 
 
 def test_the_aggregators_tensors_and_the_committed_state_are_there() -> None:

@@ -3,6 +3,7 @@
 import logging
 import queue
 import threading
+import time
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Generic, Self, TypeVar
 from fedk_client.agenda import Agenda
 from fedk_client.assignment import Answer, Assignment
 from fedk_client.connection import Connection
-from fedk_client.conversation import results
+from fedk_client.conversation import label, results
 from fedk_client.desk import Desk
 from fedk_client.disk import Disk
 from fedk_client.errors import ClientError, TaskCancelled
@@ -121,8 +122,10 @@ class Running(Generic[M, D]):
                 self._answer(assignment)
 
     def _answer(self, assignment: Assignment) -> None:
+        begin = time.perf_counter()
         try:
-            kept = self._outbox.keep(assignment, self._perform(assignment))
+            answer = self._perform(assignment)
+            kept = self._outbox.keep(assignment, answer)
         except TaskCancelled:
             self._fail(assignment, Reason.CANCELLED, "")
         except (Exception, SystemExit) as error:  # user code may raise anything; this client stays
@@ -133,6 +136,7 @@ class Running(Generic[M, D]):
         else:
             self._agenda.finish(assignment.id)
             self._connection.answered(kept)
+            log.info("%s %s", label(kept), answer.summary(assignment.kind, time.perf_counter() - begin))
 
     def _perform(self, assignment: Assignment) -> Answer:
         answer = self._worker.perform(assignment)

@@ -75,9 +75,11 @@ class Worker(Generic[M, D]):
         )
 
     def _call(self, kind: str, given: "_Given") -> object:
-        with seeded(given.assignment.seed):
+        seed, task = given.assignment.seed, self._task(kind, given)
+        with seeded(seed):
             net = self._app.with_weights(given.weights)
-            return self._app.function(kind)(net, self._task(kind, given))
+        with seeded(seed):  # anew: a model that is cached draws nothing but the first time
+            return self._app.function(kind)(net, task)
 
     def _task(self, kind: str, given: "_Given") -> Task[D]:
         assignment = given.assignment
