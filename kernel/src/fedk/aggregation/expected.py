@@ -49,6 +49,11 @@ class Expected:
             return self.max_abs
         return _FINITE if self.base is None else min(_FINITE, _GROWTH * max(1.0, self.base_max_abs))
 
+    @property
+    def largest_norm(self) -> float:
+        """The largest norm of an update that is taken: `max_norm`, or any that is finite."""
+        return _FINITE if self.max_norm is None else self.max_norm
+
 
 def expect(  # one keyword for each limit of a session
     aggregator: AnyAggregator[Config],

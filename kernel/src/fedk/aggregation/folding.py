@@ -5,6 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from fedk.aggregation.accumulator import Accumulator, Write
 from fedk.aggregation.agreement import check_tensors
 from fedk.aggregation.formula import formula, name_of
@@ -105,7 +107,8 @@ class Folding:
         if not self._whole:
             raise RuntimeError("this folding is finished, closed or broken: begin another")
         self._whole = False
-        yield
+        with np.errstate(over="ignore", invalid="ignore"):  # what overflows is found in the next model
+            yield
         self._whole = True
 
     # ---- adding ----

@@ -70,8 +70,8 @@ class Stepping:
     # ---- tensors that are stepped ----
 
     def _step_run(self, run: Run, model: Write, state: Write) -> None:
-        names = self._tensors.names(run)
-        waiting = dict(zip(names[1:], self._rooms(run, len(names) - 1), strict=True))
+        later = self._tensors.names(run)[1:]
+        waiting = dict(zip(later, self._rooms(run, len(later)), strict=True))
         for start, count in self._blocks(run):
             value, states = self._step(run, start, count)
             self._put(model, run, start, value)
@@ -156,8 +156,7 @@ class Stepping:
 
     def _narrow(self, values: Numbers, run: Run) -> Numbers:
         out = self._out[: values.size * run.dtype.itemsize].view(run.dtype)
-        with np.errstate(over="ignore", invalid="ignore"):  # what overflows is found right after
-            np.copyto(out, values, casting="unsafe")
+        np.copyto(out, values, casting="unsafe")
         return out
 
     def _put(self, model: Write, run: Run, start: int, block: Numbers) -> None:
