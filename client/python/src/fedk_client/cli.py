@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 import click
 
+from fedk_client import leash
 from fedk_client.dryrun import DryRun
 from fedk_client.errors import ClientError
 from fedk_client.failure import describe
@@ -70,6 +71,7 @@ def fedk_client() -> None:
 @click.option("--state", type=click.Path(file_okay=False, path_type=Path), help="Keeps results through a restart.")
 @click.option("--project", default="default", show_default=True)
 @click.option("--share-errors", is_flag=True, help="Send the text of exceptions too; it may quote data.")
+@click.option("--end-with-stdin", is_flag=True, help="End when standard input does: with whoever started this.")
 def run(
     *,
     app: str,
@@ -81,8 +83,11 @@ def run(
     state: Path | None,
     project: str,
     share_errors: bool,
+    end_with_stdin: bool,
 ) -> None:
     """Work for a server until a signal. APP is FILE:APP."""
+    if end_with_stdin:
+        leash.end_with_stdin()
     load(app).run(
         server,
         name=name,
