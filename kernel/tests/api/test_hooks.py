@@ -2,6 +2,8 @@ import inspect
 from collections.abc import Callable
 from typing import Any, get_type_hints
 
+import click
+import grpc.aio
 import pluggy
 import pytest
 
@@ -35,7 +37,7 @@ class Counts:
 @pytest.mark.parametrize("function", specifications(), ids=lambda function: function.__name__)
 def test_every_specification_has_a_sentence_and_typed_arguments(function: Callable[..., Any]) -> None:
     assert (function.__doc__ or "").rstrip().endswith(".")
-    hints = get_type_hints(function)
+    hints = get_type_hints(function, localns={"click": click, "grpc": grpc})
     assert hints.keys() == {*inspect.signature(function).parameters, "return"} - {"self"}
 
 

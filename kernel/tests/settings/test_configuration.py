@@ -68,12 +68,13 @@ def test_every_section_and_key_of_the_file_can_be_written() -> None:
         accumulators = "2 GB"
         message_bytes = "4 MiB"
         [plugins]
-        hooks = []
+        hooks = ["event-log"]
         disabled = ["a"]
         allow = []
         strict = false
-        lock = ""
+        lock = "fedk.lock"
         budget = 3
+        gate_seconds = "2s"
         [hooks.event-log]
         path = "y"
         [log]
@@ -84,7 +85,8 @@ def test_every_section_and_key_of_the_file_can_be_written() -> None:
     settings = load().checked()
     assert settings.server.data_dir == Path("/var/lib/fedk")
     assert settings.db.tables == {"sqlite": {"path": "x"}}
-    assert settings.hooks == {"event-log": {"path": "y"}}
+    assert (settings.plugins.hooks, settings.hooks) == (("event-log",), {"event-log": {"path": "y"}})
+    assert (settings.plugins.lock, settings.plugins.gate_seconds) == ("fedk.lock", 2.0)
     assert (settings.limits.spool_bytes, settings.limits.accumulators) == (10**6, 2 * 10**9)
     assert settings.server.exposed == ["listen", "admin"]
 
@@ -219,9 +221,8 @@ def test_both_listeners_on_one_port_is_a_mistake() -> None:
 
 @pytest.mark.parametrize(
     "line",
-    ['server.role = "combiner"', 'server.parent = ["a:1"]', 'updates.durable = "storage"', 'plugins.lock = "x"',
-     'plugins.hooks = ["x"]'],
-)  # fmt: skip
+    ['server.role = "combiner"', 'server.parent = ["a:1"]', 'updates.durable = "storage"'],
+)
 def test_what_this_version_does_not_do_is_refused_and_not_ignored(line: str) -> None:
     written(line)
     assert "is not in this version" in screen(load())[1]

@@ -1,23 +1,59 @@
-"""Hooks: functions of a plugin that are notified (observers) or may veto (gates). A driver is chosen, a hook is notified.
+"""Hooks: functions that are notified (observers), may veto (gates) or add to the server (extensions).
 
-A plugin marks its functions with `@hookimpl` and names its module or object in the group `fedk.hooks`. A function may
-leave out arguments that it does not need; a specification grows by further arguments only. It may be `async`.
+A driver is chosen, a hook is notified. A plugin marks its functions with `@hookimpl` and names its class, module or
+object in the group `fedk.hooks`; a class that derives from `HookPlugin` has settings. A function may leave out arguments
+that it does not need; a specification grows by further arguments only. Observers and gates may be `async`.
 
-The names of the observers are those of the events in the log and in the REST stream, with "_" for ".".
+Observers of a plugin are called one at a time, in a thread and a loop that are theirs; so are its gates. What blocks or
+never returns there holds up no round. The names of the observers are those of the events in the log and in the REST
+stream, with "_" for ".".
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pluggy
 
 from fedk.api.aggregator import Update
+from fedk.api.config import Config
+from fedk.api.driver import C, Configured
+
+if TYPE_CHECKING:  # a plugin that brings neither commands nor services does without them
+    import click
+    import grpc.aio
+
+__all__ = [
+    "PROJECT",
+    "SPECIFICATIONS",
+    "AsgiApp",
+    "ClientFacts",
+    "Config",
+    "Event",
+    "Extensions",
+    "Gates",
+    "HookPlugin",
+    "Observers",
+    "ServerFacts",
+    "SessionFacts",
+    "Update",
+    "hookimpl",
+]
 
 PROJECT = "fedk"
 
+AsgiApp = Callable[
+    [MutableMapping[str, Any], Callable[[], Awaitable[Any]], Callable[[Any], Awaitable[None]]], Awaitable[None]
+]
+"""An ASGI application: what Starlette, FastAPI and prometheus_client make."""
+
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+class HookPlugin(Configured[C]):
+    """A hook plugin with settings, those of `[hooks.NAME]`: `class EventLog(HookPlugin[EventLogConfig])`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +76,8 @@ class ServerFacts:
     version: str
     listen: str
     admin: str
+    data_dir: Path = Path()  # everything of the server that must survive; a relative path of a plugin starts here
+    role: str = "standalone"
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,4 +195,20 @@ class Gates:
         """May this update be accepted: None, or why not. Its tensors are not shown."""
 
 
-SPECIFICATIONS = (Observers, Gates)
+class Extensions:
+    """Asked once, when the server or the command line starts. Not `async`."""
+
+    @hookspec
+    def cli_commands(self) -> "Sequence[click.Command] | None":
+        """Commands that `fedk` has beside its own, where the configuration enables the plugin."""
+
+    @hookspec
+    def admin_routes(self) -> Mapping[str, AsgiApp] | None:
+        """Applications below the administration's address, by path ("/metrics"), answered in the server's loop."""
+
+    @hookspec
+    def grpc_services(self, server: "grpc.aio.Server", services: Sequence[str]) -> None:
+        """Add services to the server that clients dial, with a generated `add_…_to_server`; `services` are there."""
+
+
+SPECIFICATIONS = (Observers, Gates, Extensions)

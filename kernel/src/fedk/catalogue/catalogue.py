@@ -6,7 +6,6 @@ from contextlib import suppress
 from typing import Any
 
 from fedk.api.config import Config
-from fedk.api.driver import Driver
 from fedk.api.errors import Conflict, NotFound, PluginError
 from fedk.api.mistake import Mistake, mistake
 from fedk.api.suggestion import did_you_mean
@@ -14,6 +13,7 @@ from fedk.catalogue.kind import GROUPS, KINDS
 from fedk.catalogue.plugin import Plugin, PluginInfo, masked
 from fedk.catalogue.scan import Entry, scan
 from fedk.catalogue.selection import Obstacle, Policy, select
+from fedk.catalogue.tally import Tally
 
 
 class Catalogue:
@@ -28,6 +28,7 @@ class Catalogue:
         self._selected: set[Entry] = set()
         self._plugins: dict[Entry, Plugin] = {}
         self._active: dict[Entry, Config] = {}
+        self._tallies: dict[Entry, Tally] = {}
         self._failed: dict[Entry, tuple[Obstacle, str]] = {}  # with the traceback
         self._missing: dict[tuple[str, str], Obstacle] = {}
 
@@ -66,14 +67,22 @@ class Catalogue:
         """
         config = self.settings(kind, use, tables or {}, where=where)
         plugin = self.load(kind, use)
-        entry = next(entry for entry, loaded in self._plugins.items() if loaded is plugin)
+        entry = self._entry(plugin)
         self._selected.add(entry)
         try:
-            driver = plugin.cls(config) if issubclass(plugin.cls, Driver) else plugin.cls()
+            driver = plugin.made(config)
         except (Exception, SystemExit) as error:  # foreign code
             raise self._fail(entry, error, "cannot start", where) from error
         self._active[entry] = config
         return driver
+
+    def tally(self, kind: str, use: str) -> Tally:
+        """What the calls of a plugin in use have cost: whoever calls it adds to that."""
+        return self._tallies.setdefault(self._entry(self.load(kind, use)), Tally())
+
+    def broke(self, kind: str, use: str, error: BaseException, problem: str) -> None:
+        """Note that a plugin in use has failed for good: `problem` says what that means."""
+        self._fail(self._entry(self.load(kind, use)), error, problem, "")
 
     def ask(self, kind: str, use: str) -> None:
         """Note that the configuration wants it: that decides who is shadowed, and what is missing."""
@@ -96,6 +105,27 @@ class Catalogue:
             for name, table in section.items():
                 if isinstance(table, Mapping) and not _same(name, use.rpartition(":")[2]):
                     found += self._check_idle(kind, name, table if idle else None)
+        return found
+
+    def check_hooks(
+        self, names: Iterable[str], tables: Mapping[str, Mapping[str, Any]], *, idle: bool = False
+    ) -> list[Mistake]:
+        """What is wrong with the keys of the hook plugins that `names` enables; with `idle` also of the others.
+
+        A plugin that is not there is no mistake: it is shown as missing, and the server starts without it.
+        """
+        found: list[Mistake] = []
+        enabled = list(dict.fromkeys(names))
+        for use in enabled:
+            self.ask("hook", use)
+        known = sorted({entry.name for entry in self._of("hook")})
+        for name, table in tables.items():
+            asked = next((use for use in [*enabled, *known] if _same(name, use.rpartition(":")[2])), None)
+            if asked is None:
+                self.ask("hook", name)
+            elif asked in enabled or idle:
+                with suppress(PluginError):  # shown by its state
+                    found += self.load("hook", asked).check(table, name)
         return found
 
     def entries(self) -> list[PluginInfo]:
@@ -128,6 +158,9 @@ class Catalogue:
             choices = ", ".join(f"{entry.kind} {entry.full_name}" for entry in named)
             raise Conflict(f'"{name}" may be any of {choices}: name one, and its kind')
         return chosen[0]
+
+    def _entry(self, plugin: Plugin) -> Entry:
+        return next(entry for entry, loaded in self._plugins.items() if loaded is plugin)
 
     def _of(self, kind: str) -> list[Entry]:
         return [entry for entry in self._entries if entry.kind == kind]
@@ -180,7 +213,7 @@ class Catalogue:
     def _info(self, entry: Entry) -> PluginInfo:
         plugin, config = self._plugins.get(entry), self._active.get(entry)
         obstacle, trace = self._trouble(entry)
-        owner = entry.owner
+        owner, tally = entry.owner, self._tallies.get(entry, Tally())
         return PluginInfo(
             kind=entry.kind or entry.group,
             name=entry.name,
@@ -192,6 +225,10 @@ class Catalogue:
             license=owner.license,
             requires=f"fedk{owner.requires}" if owner.requires else "",
             import_ms=plugin.import_ms if plugin else None,
+            hooks=plugin.hooks if plugin else (),
+            calls=tally.calls,
+            seconds=round(tally.seconds, 6),
+            failures=tally.failures,
             config_schema=plugin.config.model_json_schema() if plugin else None,
             settings=masked(config) if config is not None else {},
             error=obstacle.problem if obstacle else "",

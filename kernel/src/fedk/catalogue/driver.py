@@ -1,4 +1,4 @@
-"""Loading one selected entry: by stevedore, checked against its contract, every way to fail told apart."""
+"""Loading one selected entry: drivers by stevedore, all checked against their contract, every way to fail told apart."""
 
 import inspect
 from importlib.metadata import EntryPoint
@@ -9,9 +9,11 @@ from typing import Any
 from stevedore.driver import DriverManager
 
 from fedk.api.errors import PluginError
+from fedk.catalogue.implementation import implementations
 from fedk.catalogue.kind import KINDS
 from fedk.catalogue.plugin import Plugin
 from fedk.catalogue.scan import Entry
+from fedk.catalogue.slow import told_when_slow
 
 
 class _Manager(DriverManager[Any]):
@@ -29,12 +31,18 @@ def load(entry: Entry) -> Plugin:
     """Import it. PluginError says what went wrong; its cause is what the import raised."""
     started = perf_counter()
     try:
-        cls = _Manager(entry).driver
+        with told_when_slow(entry):
+            cls = entry.point.load() if entry.kind == "hook" else _Manager(entry).driver
     except (Exception, SystemExit) as error:  # foreign code: at import a module may raise anything, or exit
         raise PluginError(f"{type(error).__name__}: {error}") from error
     milliseconds = (perf_counter() - started) * 1000
-    _check(entry, cls)
-    return Plugin(entry.kind, entry.name, entry.owner.distribution, entry.owner.version, cls, round(milliseconds, 1))
+    hooks: tuple[str, ...] = ()
+    if entry.kind == "hook":
+        hooks = tuple(sorted({one.hook for one in implementations(entry.name, cls)}))
+    else:
+        _check(entry, cls)
+    owner = entry.owner
+    return Plugin(entry.kind, entry.name, owner.distribution, owner.version, cls, round(milliseconds, 1), hooks)
 
 
 def _check(entry: Entry, cls: Any) -> None:

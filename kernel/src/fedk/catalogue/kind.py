@@ -14,6 +14,11 @@ class Kind:
     group: str
     contract: str | None
 
+    @property
+    def section(self) -> str:
+        """The table of the configuration that its plugins' own tables stand in."""
+        return "hooks" if self.name == "hook" else self.name
+
 
 _ALL = (
     Kind("aggregator", "fedk.aggregators", "fedk.api.aggregator:AnyAggregator"),

@@ -9,9 +9,10 @@ from pydantic import BaseModel, ValidationError
 
 from fedk.api.columns import columns
 from fedk.api.config import Config
-from fedk.api.driver import Driver
+from fedk.api.driver import Configured
 from fedk.api.errors import ConfigError
 from fedk.api.mistake import SECRET, Mistake, mistakes
+from fedk.catalogue.kind import KINDS
 
 _NAMES = re.compile(r"(password|secret|token|credential|(api|access|private)_?key)(?!.*_file$)", re.IGNORECASE)
 _URL = re.compile(r"(://[^:/@\s]*:)[^@/\s]+@")
@@ -19,7 +20,7 @@ _URL = re.compile(r"(://[^:/@\s]*:)[^@/\s]+@")
 
 @dataclass(frozen=True, slots=True)
 class Plugin:
-    """A driver's class, with where it came from."""
+    """A driver's class or a hook plugin's class, module or object, with where it came from."""
 
     kind: str
     name: str
@@ -27,18 +28,30 @@ class Plugin:
     version: str
     cls: Any
     import_ms: float
+    hooks: tuple[str, ...] = ()  # that it implements
 
     @property
     def config(self) -> type[Config]:
         """The model of its own keys; without keys where the family has none."""
-        return self.cls.config_type() if isinstance(self.cls, type) and issubclass(self.cls, Driver) else Config
+        return self.cls.config_type() if self.configurable else Config
+
+    @property
+    def configurable(self) -> bool:
+        """Whether it is a class that takes settings."""
+        return isinstance(self.cls, type) and issubclass(self.cls, Configured)
+
+    def made(self, config: Config) -> Any:
+        """The driver, or the object whose functions are the hooks."""
+        if self.configurable:
+            return self.cls(config)
+        return self.cls() if isinstance(self.cls, type) else self.cls
 
     def check(self, table: Mapping[str, Any], spelt: str | None = None) -> list[Mistake]:
         """What is wrong in the plugin's own table, whose name may be spelt in another way."""
         try:
             self.config.model_validate(table)
         except ValidationError as error:
-            return mistakes(error, self.config, table, (self.kind, spelt or self.name))
+            return mistakes(error, self.config, table, (KINDS[self.kind].section, spelt or self.name))
         return []
 
     def configured(self, table: Mapping[str, Any]) -> Config:
@@ -63,6 +76,11 @@ class PluginInfo:
     license: str = ""
     requires: str = ""  # of fedk
     import_ms: float | None = None  # None: not imported
+    hooks: tuple[str, ...] = ()  # of a hook plugin that is imported: the functions that it implements
+    calls: int = 0  # of its functions, by this process
+    seconds: float = 0.0  # that they took
+    failures: int = 0
+    conformance: Mapping[str, Any] | None = None  # what its author recorded; None: nothing
     config_schema: Mapping[str, Any] | None = None  # None: not imported
     settings: Mapping[str, Any] = field(default_factory=dict)  # secrets masked
     error: str = ""

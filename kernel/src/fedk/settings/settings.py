@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer
 
-from fedk.api.config import Size
+from fedk.api.config import Duration, Size
 from fedk.settings.address import Address, is_loopback
 
 T = TypeVar("T")
@@ -103,14 +103,13 @@ class Limits(Section):
 
 
 class Plugins(Section):
-    hooks: Annotated[tuple[str, ...], AfterValidator(_only((), "hooks"))] = Field(
-        (), description="hook plugins to enable, in this order"
-    )
+    hooks: tuple[str, ...] = Field((), description="hook plugins to enable, in this order")
     disabled: tuple[str, ...] = Field((), description="names never loaded")
     allow: tuple[str, ...] = Field((), description="when not empty: nothing else is loaded")
     strict: bool = Field(False, description="a hook plugin that cannot load stops the start")
-    lock: Annotated[str, AfterValidator(_only("", "locks"))] = Field("", description="lock file to enforce")
+    lock: str = Field("", description="lock file to enforce, as `fedk plugins freeze` writes it")
     budget: int = Field(5, ge=1, description="failures in a row that switch an observer off")
+    gate_seconds: Duration = Field(10.0, gt=0, description="how long a gate may take; then it has failed")
 
 
 class Log(Section):
