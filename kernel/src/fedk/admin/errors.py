@@ -11,6 +11,8 @@ from starlette.responses import JSONResponse, Response
 from fedk.admin.body import BadBody
 from fedk.api.errors import BlobError, ConfigError, Conflict, FedkError, NotFound, PluginError, Refused, StateError
 
+_CODES = {404: "not-found", 405: "method-not-allowed", 411: "length-required", 413: "too-large"}
+
 _ANSWERS: Mapping[type[FedkError], tuple[int, str]] = {
     NotFound: (404, "not-found"),
     Conflict: (409, "conflict"),
@@ -44,9 +46,10 @@ def _http(request: Request, error: Exception) -> Response:
     """What Starlette itself raises, or a path for want of anything more telling."""
     status = getattr(error, "status_code", 500)
     detail = getattr(error, "detail", "")
-    reason = HTTPStatus(status).phrase
-    text = detail if detail and detail != reason else f"{request.method} {request.url.path}: {reason.lower()}"
-    return _answer(status, reason.lower().replace(" ", "-"), text, headers=getattr(error, "headers", None))
+    code = _CODES.get(status, "failed")
+    own = detail and detail != HTTPStatus(status).phrase
+    text = detail if own else f"{request.method} {request.url.path}: {code.replace('-', ' ')}"
+    return _answer(status, code, text, headers=getattr(error, "headers", None))
 
 
 def _unexpected(_: Request, error: Exception) -> Response:

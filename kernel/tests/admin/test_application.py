@@ -1,0 +1,109 @@
+"""The application as a whole: its errors, its plugins, and what it is without a server."""
+
+import json
+from pathlib import Path
+
+import httpx2
+import pytest
+from starlette.requests import Request
+
+from fedk.admin import admin_app, errors
+from fedk.admin.app import V1
+from fedk.cli.inprocess import InProcess
+from fedk.testing.site import Play, Site, weights
+
+GOOD = Play(loss=0.25, accuracy=0.75)
+
+
+def test_the_paths_are_these() -> None:
+    paths = {(route.path, method) for route in V1 for method in (route.methods or ()) if method != "HEAD"}
+    assert paths == {
+        ("/sessions", "GET"),
+        ("/sessions", "POST"),
+        ("/sessions/{ref}", "GET"),
+        ("/sessions/{ref}/rounds", "GET"),
+        ("/sessions/{ref}/trail", "GET"),
+        ("/sessions/{ref}/metrics", "GET"),
+        ("/sessions/{ref}/pause", "POST"),
+        ("/sessions/{ref}/resume", "POST"),
+        ("/sessions/{ref}/stop", "POST"),
+        ("/models", "GET"),
+        ("/models", "POST"),
+        ("/models/{ref:path}", "GET"),
+        ("/models/{ref:path}/content", "GET"),
+        ("/models/{ref:path}/check", "GET"),
+        ("/clients", "GET"),
+        ("/clients/{ref}", "GET"),
+        ("/plugins", "GET"),
+        ("/plugins/{kind}/{name}", "GET"),
+        ("/events", "GET"),
+    }
+
+
+async def test_plugins_are_listed_as_the_catalogue_sees_them(site: Site) -> None:
+    found = (await site.rest.get("/api/v1/plugins")).json()["plugins"]
+    states = {(one["kind"], one["name"]): one["state"] for one in found}
+    assert states["aggregator", "fedavg"] == "available"
+    assert states["db", "sqlite"] == "active"
+    one = (await site.rest.get("/api/v1/plugins/db/sqlite")).json()
+    assert (one["distribution"], one["settings"]["path"]) == ("fedk-plugin-sqlite", "fedk.sqlite")
+    unknown = await site.rest.get("/api/v1/plugins/db/sqlitee")
+    assert (unknown.status_code, 'Did you mean "sqlite"?' in unknown.json()["error"]["message"]) == (404, True)
+
+
+@pytest.mark.parametrize(
+    ("request_", "status", "code", "words"),
+    [
+        ("GET /api/v1/nothing", 404, "not-found", "GET /api/v1/nothing: not found"),
+        ("GET /api/v1/sessions/a/b/c", 404, "not-found", "not found"),
+        ("DELETE /api/v1/sessions", 405, "method-not-allowed", "DELETE /api/v1/sessions"),
+        ("POST /api/v1/sessions {", 422, "bad-request", "the body is no JSON"),
+        ("POST /api/v1/sessions \xff\xfe", 422, "bad-request", "the body is no JSON"),
+        ("POST /api/v1/sessions [1]", 422, "bad-request", "the body is no JSON object"),
+    ],
+)
+async def test_every_error_is_json_with_code_and_message(
+    site: Site, request_: str, status: int, code: str, words: str
+) -> None:
+    method, path, body = f"{request_} ".split(" ", 2)
+    answer = await site.rest.request(method, path, content=body.strip().encode("latin-1"))
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"], words in error["message"]) == (status, code, True)
+
+
+def test_a_fault_of_the_server_is_told_by_its_kind_alone() -> None:
+    answer = errors.HANDLERS[Exception](Request({"type": "http"}), ZeroDivisionError("a secret"))
+    assert (answer.status_code, json.loads(bytes(answer.body))["error"]["code"]) == (500, "internal")
+    assert b"ZeroDivisionError: a fault of the server. Its log has the traceback" in bytes(answer.body)
+    assert b"a secret" not in bytes(answer.body)
+
+
+async def test_without_a_server_everything_is_read_and_nothing_changed(site: Site) -> None:
+    await site.players.join("a", GOOD)
+    await site.players.join("b", GOOD)
+    await site.start(until="session.finished", rounds=1)
+    app = admin_app(store=site.store, blobs=site.blobs, catalogue=site.catalogue, desk=None, settings=site.settings)
+    async with httpx2.AsyncClient(transport=InProcess(app), base_url="http://directory") as rest:
+        found = (await rest.get("/api/v1/sessions/latest")).json()
+        assert (found["status"], found["waiting_for"]) == ("finished", [])
+        clients = (await rest.get("/api/v1/clients")).json()["clients"]
+        assert [(one["state"], one["present_for"], one["doing"]) for one in clients] == [("lost", None, [])] * 2
+        assert (await rest.get("/api/v1/models/digits-1/1/content")).status_code == 200
+        events = await rest.get("/api/v1/events?after=0")  # ends behind the last one that is written
+        assert "session.finished" in events.text
+        for path in ("sessions", "models", "sessions/latest/pause", "sessions/latest/resume", "sessions/latest/stop"):
+            answer = await rest.post(f"/api/v1/{path}", content=b"{}")
+            assert (answer.status_code, "Start a server" in answer.json()["error"]["message"]) == (409, True), path
+
+
+def files(directory: Path) -> set[Path]:
+    return {path for path in directory.rglob("*") if path.is_file()}
+
+
+async def test_reading_a_directory_creates_no_file(site: Site) -> None:
+    before = files(site.data_dir)
+    app = admin_app(store=site.store, blobs=site.blobs, catalogue=site.catalogue, desk=None, settings=site.settings)
+    async with httpx2.AsyncClient(transport=InProcess(app), base_url="http://directory") as rest:
+        await rest.get("/api/v1/sessions")
+        await rest.post("/api/v1/models", content=weights(1.0))
+    assert files(site.data_dir) == before
