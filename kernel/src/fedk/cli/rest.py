@@ -1,6 +1,8 @@
 """The command line's way to REST: a server over HTTP, or the same application in process over a data directory."""
 
+import asyncio
 import functools
+import json
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -53,6 +55,21 @@ def asking(verb: Callable[..., Any]) -> Callable[..., Any]:
         return verb(*args, at=Address(url if data_dir is None else None, data_dir, project), **options)
 
     return asks
+
+
+def ask(at: Address, *path: str, **query: Any) -> tuple[Any, str]:
+    """One GET: the document, and the flags with which a command that follows asks the same."""
+
+    async def got() -> tuple[Any, str]:
+        async with asked(at) as rest:
+            return await rest.get(*path, **query), rest.flags
+
+    return asyncio.run(got())
+
+
+def document(found: Any) -> str:
+    """What --json prints."""
+    return json.dumps(found, ensure_ascii=False, indent=2)
 
 
 @dataclass(frozen=True, slots=True)

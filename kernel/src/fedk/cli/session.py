@@ -1,7 +1,6 @@
 """`fedk session`: start, list, show, watch, pause, resume, stop."""
 
 import asyncio
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,7 @@ from typing import Any
 import click
 
 from fedk.cli.assignment import Assignment
-from fedk.cli.rest import JSON, Address, Mistaken, Rest, asked, asking
+from fedk.cli.rest import JSON, Address, Mistaken, Rest, ask, asked, asking, document
 
 _REF = click.argument("ref", default="latest", metavar="[SESSION]")
 _SET = click.option("--set", "settings", type=Assignment(), multiple=True, help="A rule: round.quorum=0.6.")
@@ -32,7 +31,7 @@ def start(at: Address, file: Path, settings: Sequence[tuple[str, Any]], name: st
     from fedk.cli.screens.session import begun
 
     found, model, clients = asyncio.run(_started(at, file, settings, name))
-    click.echo(_document(found) if as_json else begun(found, model, clients))
+    click.echo(document(found) if as_json else begun(found, model, clients))
 
 
 @session.command("list")
@@ -42,8 +41,8 @@ def list_(at: Address, as_json: bool) -> None:
     """All sessions, newest first."""
     from fedk.cli.screens.session import listed
 
-    found, flags = asyncio.run(_get(at, "sessions"))
-    click.echo(_document(found["sessions"]) if as_json else "\n".join(listed(found["sessions"], flags)))
+    found, flags = ask(at, "sessions")
+    click.echo(document(found["sessions"]) if as_json else "\n".join(listed(found["sessions"], flags)))
 
 
 @session.command()
@@ -54,8 +53,8 @@ def show(at: Address, ref: str, as_json: bool) -> None:
     """Where one session stands, what it waits for, why it failed, and what to do."""
     from fedk.cli.screens.session import shown
 
-    found, flags = asyncio.run(_get(at, "sessions", ref))
-    click.echo(_document(found) if as_json else "\n".join(shown(found, flags)))
+    found, flags = ask(at, "sessions", ref)
+    click.echo(document(found) if as_json else "\n".join(shown(found, flags)))
 
 
 @session.command()
@@ -143,13 +142,4 @@ def _steer(at: Address, ref: str, verb: str, body: Any = None, *, as_json: bool)
             return await rest.post("sessions", ref, verb, body=body), rest.flags
 
     found, flags = asyncio.run(posted())
-    click.echo(_document(found) if as_json else steered(found, flags))
-
-
-async def _get(at: Address, *path: str) -> tuple[Any, str]:
-    async with asked(at) as rest:
-        return await rest.get(*path), rest.flags
-
-
-def _document(found: Any) -> str:
-    return json.dumps(found, ensure_ascii=False, indent=2)
+    click.echo(document(found) if as_json else steered(found, flags))

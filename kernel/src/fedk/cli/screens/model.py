@@ -54,6 +54,9 @@ def got(found: Document, file: str) -> str:
 
 def trail(found: Sequence[Document], checks: Mapping[str, Document]) -> Iterator[str]:
     """A session's models in their order, and whether the chain is whole; with checks, what they found."""
+    if not found:
+        yield "no model yet: the session waits for its initial one"
+        return
     metric = _metric(found)
     header = ["model", "parent", "sha256", "aggregator", "updates", *metric, "committed"]
     rows = []
