@@ -3,8 +3,7 @@
 import asyncio
 import json
 import signal
-import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -104,12 +103,9 @@ def check_app(app: str) -> None:
 
 def rules_of(session: Path | None, settings: Sequence[tuple[str, Any]], rounds: int | None) -> Any:
     """The session's rules: the file's, with what the command line sets over them."""
-    from fedk.cli.session_file import parsed
+    from fedk.cli.session_file import parsed, read
 
-    document: dict[str, Any] = tomllib.loads(session.read_text()) if session is not None else {}
+    document = dict(read(session).data) if session is not None else {}
     for name in ("model", "name"):
         document.pop(name, None)
     return parsed(document, settings, rounds=rounds, file=session)
-
-
-__all__ = ["Mapping", "check_app", "rules_of", "run"]

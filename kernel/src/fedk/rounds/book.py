@@ -54,12 +54,12 @@ class Book:
         if new.head > old.head and committed is not None and old.round is not None:
             extra = self._commit(live, old, new, committed, traffic)
         self._rounds(live, old, new, traffic)
-        for action in actions:
-            if isinstance(action, act.Emit):
-                self._emit(live, action, extra if action.type == "round.committed" else {})
         if new.status in ENDED and old.status not in ENDED:
             live.record.ended_at = time.time()
             self._measured(live, new.head)
+        for action in actions:
+            if isinstance(action, act.Emit):
+                self._emit(live, action, extra if action.type == "round.committed" else {})
         self._session(live, new, changed=(len(self.events), self._size()) != before)
 
     def _size(self) -> int:
@@ -117,8 +117,18 @@ class Book:
         trained = live.trained.pop(no, Means())
         if no > 0:
             self._measured(live, no - 1)
+        if no == 0:
+            layout = base.model.layout
+            size = {
+                "tensors": len(layout.tensors),
+                "elements": sum(x.size for x in layout.tensors),
+                "bytes": layout.size,
+            }
+        else:
+            size = {}
         sent, received = _moved(live, traffic).values()
         return {
+            **size,
             "model": base.stored.sha256.hex(),
             "examples": sum(taken.arrival.num_examples for taken in shares.values()),
             "metrics": trained.values(),
