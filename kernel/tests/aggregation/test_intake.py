@@ -1,6 +1,7 @@
 import hashlib
 import json
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -143,6 +144,17 @@ def test_nothing_of_the_data_is_held(bench: Any) -> None:
         assert tracemalloc.get_traced_memory()[1] < 100_000
     finally:
         tracemalloc.stop()
+
+
+def test_results_are_taken_side_by_side(bench: Any) -> None:
+    """Worker threads share what a round expects, and no buffer."""
+    base = {"a": np.zeros(100_000, np.float32), "b": np.zeros(50_000)}
+    expected = expect(Mean(), bench.model(base))
+    updates = [dumps({"a": np.full(100_000, n, np.float32), "b": np.full(50_000, float(n))}) for n in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        facts = list(pool.map(lambda data: bench.fed(expected, 10_000, model=data), updates))
+    assert [fact.max_abs for fact in facts] == list(range(8))
+    assert [fact.norm for fact in facts] == pytest.approx([n * 150_000**0.5 for n in range(8)])
 
 
 # ---- what is refused ----

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from random import Random
 from typing import Any, ClassVar
 
-import ml_dtypes
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -26,7 +25,7 @@ Model = dict[str, NDArray[Any]]
 
 CLIENTS = 7
 CLOSE = 1e-9  # relative: float64 rounding, after a step that may divide by small numbers
-BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
+BFLOAT16 = DTYPES["BF16"]
 FLOATS = tuple(dtype for dtype in DTYPES.values() if dtype.kind not in "iub")
 
 
