@@ -129,11 +129,6 @@ class Accumulator:
         least, greatest = self.ranges[run.tensors[0].name]
         return least[start : start + count], greatest[start : start + count]
 
-    @property
-    def alone(self) -> bool:
-        """Whether it holds one update, as it came, with scale 1."""
-        return self._alone is not None and self._alone.scale == 1.0
-
     # ---- merging ----
 
     def summary(self) -> Sums:
