@@ -6,6 +6,7 @@ from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import fedk_client
@@ -62,7 +63,7 @@ async def spawn() -> AsyncIterator[Spawn]:
             await process.wait()
 
 
-def task(model: pb.Blob, settings: str = "") -> pb.Task:
+def asked(model: pb.Blob, settings: str = "") -> pb.Task:
     return pb.Task(id="t1", kind="train", session="s", round=1, inputs={"model": model}, settings=settings)
 
 
@@ -81,7 +82,7 @@ async def test_run_works_in_the_main_thread_until_sigterm_and_exits_0(
     initial = pb.Task(id="t0", kind="init", session="s")
     await client.send(task=initial)
     weights = (await client.next("result")).blobs["model"]
-    await client.send(task=task(weights))
+    await client.send(task=asked(weights))
     assert (await client.next("log")).text == "a 1/5 {'data': '/mnt=x'} {'site': 'north'}"
     await client.next("result")
     process.terminate()
@@ -102,7 +103,7 @@ async def test_a_signal_interrupts_user_code(
     client = await server.joined()
     await client.send(task=pb.Task(id="t0", kind="init", session="s"))
     weights = (await client.next("result")).blobs["model"]
-    await client.send(task=task(weights, '{"forever": true}'))
+    await client.send(task=asked(weights, '{"forever": true}'))
     await client.next("log")
     process.send_signal(number)
     await client.next("goodbye")
@@ -117,6 +118,37 @@ async def test_ctrl_c_while_idle_exits_130(server: ScriptedServer, spawn: Spawn,
     code, stderr = await ended(process)
     assert code == 130
     assert "Traceback" not in stderr
+
+
+FORKS = """
+import multiprocessing
+import numpy as np
+from fedk_client import ClientApp, Task, Update
+
+app = ClientApp(model=lambda: {"w": np.zeros(2)})
+
+@app.train
+def train(net: dict, task: Task[None]) -> Update:
+    fork = multiprocessing.get_context("fork")
+    queue = fork.SimpleQueue()
+    children = [fork.Process(target=queue.put, args=(number,)) for number in range(4)]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join()
+    return Update(net, num_examples=1, metrics={"failed": sum(child.exitcode != 0 for child in children)})
+"""
+
+
+async def test_user_code_may_fork(server: ScriptedServer, spawn: Spawn, tmp_path: Path) -> None:
+    (tmp_path / "forks.py").write_text(FORKS)
+    await spawn("run", f"{tmp_path}/forks.py:app", "--server", server.address, "--name", "a")
+    client = await server.joined()
+    model = server.offer(Safetensors().dumps({"w": np.zeros(2)}))
+    for number in range(10):
+        task = pb.Task(id=f"t{number}", kind="train", session="s", inputs={"model": model})
+        await client.send(task=task)
+        assert dict((await client.next("result")).metrics) == {"failed": 0.0}
 
 
 async def test_a_refused_client_says_why_and_exits_1(server: ScriptedServer, spawn: Spawn, app: str) -> None:
