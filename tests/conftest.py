@@ -79,12 +79,14 @@ class Background:
         """As a power cut does."""
         self.process.kill()
         self.process.wait()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
 
     def end(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Ask it to end; returns its exit code."""
         if self.process.poll() is None:
             self.process.send_signal(number)
-        return self.process.wait(ENDING)
+        return self.process.wait(ENDING)  # a wait without an end would hide the fault
 
 
 class Served(Background):

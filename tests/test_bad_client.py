@@ -29,7 +29,7 @@ def test_bad_client_is_refused_and_the_session_finishes_with_the_other_four(
     trail = fedk("model", "trail", "--data-dir", "D", "--json").json
     models = [model for model in trail["models"] if model["round"] > 0]
     for model in models:
-        assert {share["client"] for share in model["contributors"]} == {f"client-{n}" for n in (2, 3, 4, 5)}
-        refusals = [r for r in model["rejections"] if r["client"] == "client-1"]
+        assert {share["client"] for share in model["updates"]} == {f"client-{n}" for n in (2, 3, 4, 5)}
+        refusals = [r for r in model["refusals"] if r["client"] == "client-1"]
         assert refusals
         assert {(r["verdict"], r["reason"]) for r in refusals} == {(verdict, reason)}

@@ -41,7 +41,7 @@ def test_a_session_is_started_watched_and_its_model_fetched(
     assert "session.finished" in events[-1]
     fedk("model", "get", "first/3", "-o", "model.safetensors", env=env)
     assert sum(array.size for array in load_file(tmp_path / "model.safetensors").values()) == 10_000
-    assert fedk("session", "show", started["session"], "--json", env=env).json["status"] == "finished"
+    assert fedk("session", "show", started["id"], "--json", env=env).json["status"] == "finished"
     assert server.end() == 0
     trail = fedk("model", "trail", "first", "--data-dir", "fedk-data", "--verify", "--json").json
     assert [model["round"] for model in trail["models"]] == [0, 1, 2, 3]

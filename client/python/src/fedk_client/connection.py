@@ -93,7 +93,9 @@ class Connection:
         await asyncio.wait({attending, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if not attending.done():
             self._leave()
-            await asyncio.wait({attending}, timeout=_FAREWELL if self._conversation else 0)  # a dead server hears no goodbye
+            await asyncio.wait(
+                {attending}, timeout=_FAREWELL if self._conversation else 0
+            )  # a dead server hears no goodbye
         for task in (attending, stopping):
             task.cancel()
         await asyncio.wait({attending, stopping})

@@ -65,7 +65,7 @@ class Members:
         arriving = joining(hello)
         try:
             self._check(hello)
-            joined = await self._join(arriving)
+            joined = await self._join(arriving, context)
         except Refused as refused:
             refusal = pb.Refusal(reason=refused.reason, detail=refused.detail, retry=refused.reason == Reason.DRAINING)
             await context.write(pb.ServerMessage(refusal=refusal).SerializeToString())
@@ -87,17 +87,20 @@ class Members:
         if self.draining:
             raise Refused(Reason.DRAINING, "the server is about to stop")
 
-    async def _join(self, arriving: Joining) -> Joined:
+    async def _join(self, arriving: Joining, context: Context) -> Joined:
         """While one stream of a name is written down a newer one may come: the newest wins."""
         key = (arriving.project, arriving.name)
         self._arriving[key] = arriving
         try:
             joined = await self._door.join(arriving)
-            if self._arriving.get(key, arriving) is not arriving:
-                raise Ended(grpc.StatusCode.ABORTED, "this client has a newer stream")
+            newest = self._arriving.get(key, arriving)
         finally:
             if self._arriving.get(key) is arriving:
                 del self._arriving[key]
+        if newest is not arriving:
+            if newest.instance != arriving.instance:
+                await context.write(pb.ServerMessage(superseded=pb.Superseded(instance=newest.instance)).SerializeToString())
+            raise Ended(grpc.StatusCode.ABORTED, "this client has a newer stream")
         return joined
 
     def _register(self, member: Member, joined: Joined) -> None:
@@ -130,7 +133,7 @@ def held(hello: pb.Hello, joined: Joined) -> set[str]:
 
 async def _greeting(context: Context) -> pb.Hello:
     try:
-        async with asyncio.timeout(GREETING):
+        async with asyncio.timeout(GREETING):  # a stranger who says nothing holds a stream
             raw = await next_of(context)
     except TimeoutError:
         raise Ended(grpc.StatusCode.DEADLINE_EXCEEDED, f"no Hello within {GREETING:g} s") from None

@@ -107,7 +107,7 @@ class Network:
         for member in self._members:
             member.drain()
         with suppress(TimeoutError):  # a client may train for hours: it keeps its result and comes back
-            async with asyncio.timeout(grace):
+            async with asyncio.timeout(grace):  # as said above
                 await self._members.until(self._quiet)
 
     async def stop(self) -> None:

@@ -69,7 +69,7 @@ class Stream:
         reader = asyncio.create_task(reading)
         reader.add_done_callback(self._heard)
         try:
-            async with asyncio.timeout(FAREWELL if self._ending else None) as self._patience:
+            async with asyncio.timeout(FAREWELL if self._ending else None) as self._patience:  # it may read no more
                 await self._write()
         except TimeoutError:
             log.info("a client did not take its last words within %g s", FAREWELL)

@@ -42,7 +42,7 @@ class Mailbox(Generic[M]):
         """The next message of these kinds ("task", "result", …), whatever else has come. Raises StreamEnded."""
         wanted = " or ".join(kinds)
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(PATIENCE):  # a test that waits for ever tells nothing
                 while (found := self._take(kinds)) is None:
                     if self._end is not None:
                         raise StreamEnded(f"waiting for {wanted}: the stream ended ({self._end}); {self._said()}")
@@ -54,7 +54,7 @@ class Mailbox(Generic[M]):
     async def ended(self) -> str:
         """How the stream ended, once it has."""
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(PATIENCE):  # a test that waits for ever tells nothing
                 while self._end is None:
                     await self._news.wait()
         except TimeoutError as error:

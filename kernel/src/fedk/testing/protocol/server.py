@@ -266,7 +266,7 @@ def _check(upload: Uploaded, late: Mapping[str, bytes]) -> None:
 
 async def _soon(queue: "asyncio.Queue[T]", what: str) -> T:
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(PATIENCE):  # a test that waits for ever tells nothing
             return await queue.get()
     except TimeoutError as error:
         raise AssertionError(f"no {what} within {PATIENCE:g} s") from error
