@@ -30,7 +30,10 @@ def server(*, message_bytes: int, keepalive: Keepalive) -> grpc.aio.Server:
             ("grpc.max_send_message_length", -1),
             ("grpc.keepalive_time_ms", int(keepalive.every * 1000)),
             ("grpc.keepalive_timeout_ms", int(keepalive.patience * 1000)),
-            ("grpc.http2.ping_timeout_ms", int(keepalive.patience * 1000)),  # a minute otherwise, whatever the other says
+            (
+                "grpc.http2.ping_timeout_ms",
+                int(keepalive.patience * 1000),
+            ),  # a minute otherwise, whatever the other says
             ("grpc.http2.max_pings_without_data", 0),
             # clients may ping each 10 s; half of it, so that no jitter cuts an honest one off
             ("grpc.http2.min_ping_interval_without_data_ms", 5_000),

@@ -99,7 +99,9 @@ class Members:
                 del self._arriving[key]
         if newest is not arriving:
             if newest.instance != arriving.instance:
-                await context.write(pb.ServerMessage(superseded=pb.Superseded(instance=newest.instance)).SerializeToString())
+                await context.write(
+                    pb.ServerMessage(superseded=pb.Superseded(instance=newest.instance)).SerializeToString()
+                )
             raise Ended(grpc.StatusCode.ABORTED, "this client has a newer stream")
         return joined
 

@@ -1,0 +1,113 @@
+"""A server on loopback: real rows, blobs, spool, runner and gRPC. Clients are scripted."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fedk.api.codec import Safetensors
+from fedk.blobs.spool import Spool
+from fedk.blobs.store import Blobs
+from fedk.catalogue import Catalogue
+from fedk.network.listener import Keepalive
+from fedk.network.server import Network
+from fedk.rounds.desk import Desk
+from fedk.rounds.door import Door
+from fedk.rounds.feed import Listener, Published
+from fedk.rounds.opening import Loaded
+from fedk.rounds.rules import Rules
+from fedk.rounds.runner import Runner
+from fedk.settings import Settings
+from fedk.state.store import Store
+from fedk.testing.protocol import ScriptedClient
+
+LARGE = 100_000
+"""Weights of a model that is too large for a message: 400 kB."""
+
+
+def weights(value: float = 0.0, size: int = 4) -> bytes:
+    """A model: one float32 tensor `w`."""
+    return Safetensors().dumps({"w": np.full(size, value, np.float32)})
+
+
+@dataclass
+class House:
+    """One server, and what a test needs of it."""
+
+    settings: Settings
+    blobs: Blobs
+    spool: Spool
+    runner: Runner
+    desk: Desk
+    network: Network
+    heard: Listener
+    address: str = ""
+    doors: AsyncExitStack = field(default_factory=AsyncExitStack)
+
+    async def client(self, name: str, **fields: Any) -> ScriptedClient:
+        """Not yet joined."""
+        return await self.doors.enter_async_context(ScriptedClient(self.address, name, **fields))
+
+    async def joined(self, name: str, **hello: Any) -> ScriptedClient:
+        client = await self.client(name)
+        await client.join(**hello)
+        return client
+
+    async def session(self, name: str = "digits-1", *, size: int = 4, clients: int = 1, **rules: Any) -> str:
+        """Start a session from model w = 0; every round asks `clients` clients at least. Returns its id."""
+        model = await self.desk.put_model("default", await self.blobs.put("default", weights(size=size)))
+        rules = {"clients": {"min": clients}, "validation": {"every": 0}, **rules}
+        return await self.desk.create("default", name=name, stem="", rules=Rules.model_validate(rules), model=model)
+
+    async def event(self, type_: str) -> Published:
+        """The next event of that type; others are passed over."""
+        async for event in self.heard:
+            if event.type == type_:
+                return event
+        raise AssertionError(f"no {type_}: the feed has ended")
+
+
+Open = Callable[..., Any]
+
+
+@asynccontextmanager
+async def opened(data_dir: Path, *, address: str = "127.0.0.1:0", **given: Any) -> AsyncIterator[House]:
+    """`given`: tables of the settings, and `keepalive`."""
+    keepalive = given.pop("keepalive", Keepalive())
+    settings = Settings.model_validate({"server": {"data_dir": str(data_dir)}, **given})
+    catalogue = Catalogue.scan()
+
+    def aggregators(rules: Rules) -> Loaded:
+        plugin = catalogue.load("aggregator", rules.aggregator.use)
+        return Loaded(catalogue.create("aggregator", rules.aggregator.use), plugin.name, plugin.version)
+
+    store = await Store.open(catalogue.create("db", "sqlite"), data_dir, owner="test")
+    blobs = Blobs(catalogue.create("storage", "local"), data_dir)
+    await blobs.start()
+    spool = Spool(data_dir / "spool", settings.limits.spool_bytes)
+    runner = Runner(store=store, blobs=blobs, spool=spool, aggregators=aggregators)
+    balancer = catalogue.create("balancer", "least-loaded")
+    network = Network(Door(runner), spool, settings=settings, balancer=balancer, keepalive=keepalive)
+    try:
+        await runner.start(network)
+        with runner.feed.listen() as heard:
+            house = House(settings, blobs, spool, runner, Desk(runner), network, heard)
+            house.address = await network.start(address)
+            async with house.doors:
+                yield house
+    finally:
+        await network.stop()
+        await runner.close()
+        await blobs.close()
+        await store.close()
+        spool.close()
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> AsyncIterator[House]:
+    async with opened(tmp_path / "data") as here:
+        yield here
