@@ -104,6 +104,7 @@ def test_dump_and_load_carry_a_model_of_any_type() -> None:
 
     app = ClientApp(model=Own, dump=lambda model: {"weight": np.array(model.weight)}, load=load)
     assert app.with_weights({"weight": np.array(5.0)}).weight == 5.0
+    assert app.with_weights({"weight": np.array(5.0), "own": np.zeros(3)}).weight == 5.0  # load decides what fits
     with pytest.raises(AppError, match="dump= and load= together"):
         ClientApp(model=Own, load=load)
 

@@ -281,7 +281,9 @@ async def test_a_result_made_while_nobody_was_there_is_listed_or_sent(server: Sc
     assert (await client.next("result")).task == "t1"
 
 
-async def test_a_failure_that_nobody_heard_is_said_again(server: ScriptedServer, start: Start) -> None:
+async def test_a_failure_that_nobody_could_hear_is_said_later(
+    server: ScriptedServer, start: Start, lines: Lines
+) -> None:
     begun, go_on = threading.Event(), threading.Event()
 
     def work(_task: Task[None]) -> None:
@@ -294,7 +296,9 @@ async def test_a_failure_that_nobody_heard_is_said_again(server: ScriptedServer,
     await client.send(task=task(server))
     await asyncio.to_thread(begun.wait)
     await server.stop()
+    await lines.said("server lost")
     go_on.set()
+    await lines.said("train of s round 7 failed")
     await server.start()
     client = await server.connection()
     assert list(client.hello.working) == ["t1"]
@@ -352,10 +356,9 @@ async def test_a_refused_result_is_forgotten_and_said(
     await client.send(task=task(server))
     result = await client.next("result")
     detail = "coefs_.0 has 12 NaN of 4,096"
-    refusal = pb.Refusal(task="t1", result_id=result.result_id, reason="non-finite", detail=detail)
-    await client.send(refusal=refusal)
+    await client.verdict(result, pb.OUTCOME_REJECTED, reason="non-finite", detail=detail)
     await settled(client, running)
-    assert f"s round 7 refused: non-finite, {detail}; this client stays, and may be asked again" in caplog.text
+    assert f"s round 7 refused: non-finite, {detail}; this client is asked again" in caplog.text
 
 
 async def test_a_result_for_which_there_is_no_room_now_is_sent_again(server: ScriptedServer, start: Start) -> None:

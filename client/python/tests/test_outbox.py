@@ -90,12 +90,13 @@ def test_a_state_from_a_later_round_is_of_an_older_session_with_this_name(shelf:
     assert outbox.state("s", 1) == {}
 
 
-def test_a_verdict_on_another_result_of_the_task_changes_nothing(shelf: Shelf) -> None:
+def test_a_verdict_on_another_result_of_the_task_forgets_this_one_and_its_state(shelf: Shelf) -> None:
     outbox = Outbox(shelf)
     outbox.keep(asked("t"), answer(state=1.0))
-    assert outbox.settle("t", "some other result", committed=True) is None
     assert outbox.settle("unknown", "x", committed=True) is None
-    assert len(outbox) == 1
+    assert outbox.settle("t", "some other result", committed=True) is not None
+    assert len(outbox) == 0
+    assert outbox.state("s", 2) == {}
 
 
 def test_what_the_model_becomes_later_does_not_reach_a_kept_result(shelf: Shelf) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 
@@ -19,6 +20,7 @@ from fedk_protocol.v1.federation_pb2_grpc import FederationStub
 
 log = logging.getLogger("fedk_client")
 
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")  # as the protocol's specification says
 _FAREWELL = 2.0  # seconds that a server has to end the stream after a goodbye; it may be lost itself
 _LINE = 10_000  # characters of a log line that are sent
 _FINAL = {  # answers to Connect that another try would not change
@@ -35,6 +37,8 @@ class Connection:
     def __init__(self, server: str, desk: Desk) -> None:
         if ":" not in server:
             raise ClientError(f'"{server}" wants HOST:PORT, for example 127.0.0.1:6090')
+        if not _NAME.fullmatch(desk.hello.name):
+            raise ClientError(f'"{desk.hello.name}" is no name: it has 1 to 100 of A-Z a-z 0-9 . _ -, no sign first')
         self._server, self._desk = server, desk
         self._route: list[tuple[str, str]] = []  # addresses, with tickets, that a server has sent this client to
         self._conversation: Conversation | None = None

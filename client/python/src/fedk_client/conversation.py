@@ -21,13 +21,16 @@ from fedk_client.stream import Stream
 from fedk_client.transfer import InputLost, Wire
 from fedk_protocol.codec import Safetensors
 from fedk_protocol.metadata import TICKET
-from fedk_protocol.reasons import Reason
+from fedk_protocol.reasons import Reason, Scope
 from fedk_protocol.v1 import federation_pb2 as pb
 
 if TYPE_CHECKING:
     from fedk_protocol.v1.federation_pb2_grpc import FederationAsyncStub  # a type of the stubs alone
 
 log = logging.getLogger("fedk_client")
+
+_TAKEN = (pb.OUTCOME_COMMITTED, pb.OUTCOME_RECORDED)
+_REFUSALS = frozenset(reason for reason in Reason if reason.scope is Scope.REFUSED)  # what this client should look at
 
 
 class Redirected(Exception):
@@ -189,6 +192,8 @@ class Conversation:
             try:
                 return await self._desk.inputs.fetch(self._wire, task.inputs)
             except grpc.aio.AioRpcError as error:
+                if error.code() is grpc.StatusCode.INVALID_ARGUMENT:
+                    raise  # another try would be the same
                 log.debug("inputs of task %s: %s", task.id, error.details())
             await pause(draw(self._desk.delays))  # the stream lives, or its end cancels this
 
@@ -208,32 +213,40 @@ class Conversation:
         self._redelivery.answered(receipt.result_id, "receipt")
 
     async def _on_refusal(self, refusal: pb.Refusal) -> None:
-        said = f"{refusal.reason}, {refusal.detail}" if refusal.detail else refusal.reason
         if not refusal.task:
             if refusal.retry:
-                raise Deferred(said)
+                raise Deferred(_words(refusal.reason, refusal.detail))
             raise TurnedAway(refusal.reason, refusal.detail)
-        if refusal.retry:
-            kept = self._desk.outbox.find(refusal.task)
-            if kept:
-                log.info("%s not taken now: %s; it is kept and sent again", label(kept), said)
-                self._delivery.send_later(kept)
-            return
-        if kept := await self._settle(refusal.task, refusal.result_id):
-            log.warning("%s refused: %s; this client stays, and may be asked again", label(kept), said)
-        self._redelivery.answered(refusal.result_id, refusal.reason)
+        if not refusal.retry:
+            await self._rejected(refusal.task, refusal.result_id, refusal.reason, refusal.detail)
+        elif kept := self._desk.outbox.find(refusal.task):
+            words = _words(refusal.reason, refusal.detail)
+            log.info("%s not taken now: %s; it is kept and sent again", label(kept), words)
+            self._delivery.send_later(kept)
 
     async def _on_verdict(self, verdict: pb.Verdict) -> None:
+        if verdict.outcome not in _TAKEN:
+            await self._rejected(verdict.task, verdict.result_id, verdict.reason, verdict.detail)
+            return
         committed = verdict.outcome == pb.OUTCOME_COMMITTED
-        kept = await self._settle(verdict.task, verdict.result_id, committed=committed)
-        word = verdict.reason or pb.Outcome.Name(verdict.outcome).removeprefix("OUTCOME_").lower()
-        self._redelivery.answered(verdict.result_id, word)
-        if kept and verdict.reason:
-            log.warning("%s not used: %s%s", label(kept), word, f", {verdict.detail}" if verdict.detail else "")
+        await self._settle(verdict.task, verdict.result_id, committed=committed)
+        self._redelivery.answered(verdict.result_id, "committed" if committed else "recorded")
+
+    async def _rejected(self, task: str, result_id: str, reason: str, detail: str) -> None:
+        if kept := await self._settle(task, result_id):
+            if reason in _REFUSALS:
+                log.warning("%s refused: %s; this client is asked again", label(kept), _words(reason, detail))
+            else:
+                log.info("%s not used: %s", label(kept), _words(reason, detail))
+        self._redelivery.answered(result_id, reason)
 
     async def _settle(self, task: str, result_id: str, *, committed: bool = False) -> Kept | None:
         # a disk may take its time: in a thread, and awaited, so that a later task sees the state that this promotes
         return await asyncio.to_thread(partial(self._desk.outbox.settle, task, result_id, committed=committed))
+
+
+def _words(reason: str, detail: str) -> str:
+    return f"{reason}, {detail}" if detail else reason
 
 
 def label(kept: Kept) -> str:

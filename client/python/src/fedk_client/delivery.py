@@ -59,5 +59,7 @@ class Delivery:
     async def _try(self, kept: Kept, offset: int) -> pb.UploadReply | None:
         try:
             return await self._wire.upload(kept, offset)
-        except grpc.aio.AioRpcError:
+        except grpc.aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.INVALID_ARGUMENT:
+                raise  # another try would be the same
             return None  # the stream's end tells whether the server is lost; if it is not, this call was

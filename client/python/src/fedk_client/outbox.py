@@ -49,12 +49,15 @@ class Outbox:
         return kept
 
     def settle(self, task: str, result_id: str, *, committed: bool) -> Kept | None:
-        """Forget the result; committed, its state is what later tasks see. None: it is not here (any more)."""
+        """Forget the task's result; its state is what later tasks see, if this very result is committed.
+
+        None: it is not here (any more).
+        """
         with self._lock:
             kept = self._kept.get(task)
-            if kept is None or kept.result_id != result_id:
+            if kept is None:
                 return None
-            if committed:
+            if committed and kept.result_id == result_id:
                 self._promote(kept)
             self._shelf.drop(kept)
             del self._kept[task]

@@ -134,9 +134,9 @@ class Running(Generic[M, D]):
             log.error("%s of %s round %d failed: %s", *what, exc_info=trace)  # noqa: TRY400 — sometimes with it
             self._fail(assignment, Reason.RAISED, describe(error, share=self._share_errors))
         else:
+            log.info("%s %s", label(kept), answer.summary(assignment.kind, time.perf_counter() - begin))
             self._agenda.finish(assignment.id)
             self._connection.answered(kept)
-            log.info("%s %s", label(kept), answer.summary(assignment.kind, time.perf_counter() - begin))
 
     def _perform(self, assignment: Assignment) -> Answer:
         answer = self._worker.perform(assignment)
