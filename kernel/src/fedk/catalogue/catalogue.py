@@ -3,6 +3,7 @@
 import traceback
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from fedk.api.config import Config
@@ -10,10 +11,12 @@ from fedk.api.errors import Conflict, NotFound, PluginError
 from fedk.api.mistake import Mistake, mistake
 from fedk.api.suggestion import did_you_mean
 from fedk.catalogue.kind import GROUPS, KINDS
+from fedk.catalogue.lock import Locked, enforce, freeze
 from fedk.catalogue.plugin import Plugin, PluginInfo, masked
 from fedk.catalogue.scan import Entry, scan
 from fedk.catalogue.selection import Obstacle, Policy, select
 from fedk.catalogue.tally import Tally
+from fedk.catalogue.timed import timed
 
 
 class Catalogue:
@@ -74,6 +77,8 @@ class Catalogue:
         except (Exception, SystemExit) as error:  # foreign code
             raise self._fail(entry, error, "cannot start", where) from error
         self._active[entry] = config
+        if kind not in ("hook", "codec"):  # hooks are counted where they are called; a codec's work is its generators'
+            timed(driver, self._tallies.setdefault(entry, Tally()))
         return driver
 
     def tally(self, kind: str, use: str) -> Tally:
@@ -127,6 +132,15 @@ class Catalogue:
                 with suppress(PluginError):  # shown by its state
                     found += self.load("hook", asked).check(table, name)
         return found
+
+    def freeze(self) -> list[Locked]:
+        """What a lock would hold: every distribution that brings plugins."""
+        return freeze(self._entries)
+
+    def enforce(self, lock: str) -> None:
+        """Compare with a lock file, where one is named. ConfigError names every difference; nothing is imported."""
+        if lock:
+            enforce(Path(lock), self._entries)
 
     def entries(self) -> list[PluginInfo]:
         """Every plugin that was found or asked for, by kind and name."""
@@ -242,10 +256,14 @@ class Catalogue:
             return Obstacle("failed", f'is in the group "{entry.group}", which no family has', near.strip()), ""
         if entry in self._failed:
             return self._failed[entry]
-        refused = self._policy.obstacle(entry)
-        if refused is not None:
-            return refused, ""
-        return self._rivalry(entry), ""
+        return self._uninstalled(entry) or self._policy.obstacle(entry) or self._rivalry(entry), ""
+
+    def _uninstalled(self, entry: Entry) -> Obstacle | None:
+        """Gone since the scan: what runs goes on, and would not start again."""
+        if not entry.owner.gone:
+            return None
+        advice = f"pip install {entry.owner.distribution}  brings it back; without, the next start does without it."
+        return Obstacle("active" if entry in self._active else "missing", "was uninstalled since the start", advice)
 
     def _rivalry(self, entry: Entry) -> Obstacle | None:
         """Another distribution's plugin of the same kind and name."""

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.machinery import PathFinder
 from importlib.metadata import Distribution, EntryPoint, PackageMetadata, distributions
 from importlib.util import find_spec
@@ -26,6 +26,12 @@ class Owner:
     license: str = ""
     requires: str = ""  # of fedk, as a specifier: ">=0.1,<0.2"
     broken: str = ""  # why its metadata cannot be trusted
+    source: Distribution | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def gone(self) -> bool:
+        """Whether it was uninstalled since the scan."""
+        return self.source is not None and not _text(self.source)
 
     def __str__(self) -> str:
         return f"{self.distribution} {self.version}"
@@ -122,10 +128,13 @@ def _owner(distribution: Distribution) -> Owner:
             summary=_first(metadata, "Summary", default=""),
             license=_first(metadata, "License-Expression", "License", default=""),
             requires=str(_fedk(metadata.get_all("Requires-Dist") or [])),
+            source=distribution,
         )
     except Exception as error:  # noqa: BLE001  # foreign metadata: whatever is wrong with it, the scan goes on
         folder = str(distribution.locate_file(""))
-        return Owner(f"a distribution in {folder}", "?", broken=f"its metadata cannot be read: {error}")
+        return Owner(
+            f"a distribution in {folder}", "?", broken=f"its metadata cannot be read: {error}", source=distribution
+        )
 
 
 def _first(metadata: PackageMetadata, *keys: str, default: str | None = None) -> str:

@@ -1,0 +1,78 @@
+"""What an inspection says of plugins in use: calls, seconds, failures; and of those that vanish."""
+
+import logging
+import shutil
+import threading
+from typing import Any
+
+import pytest
+
+from fedk.api.balancer import ClientView, ServerView
+from fedk.catalogue import Catalogue, slow
+
+FAILS = """
+from fedk.api.balancer import Balancer
+from fedk.api.config import Config
+
+class Fair(Balancer[Config]):
+    def assign(self, client, servers):
+        if not servers:
+            raise ValueError("none")
+        return servers[0]
+"""
+
+
+def test_a_drivers_calls_are_counted_and_timed(site: Any) -> None:
+    site.install("acme-fair", "[fedk.balancers]\nfair = acme_fair:Fair", module="acme_fair", source=FAILS)
+    catalogue = Catalogue.scan(path=[str(site.folder)])
+    driver = catalogue.create("balancer", "fair")
+    server = ServerView("a")
+    assert driver.assign(ClientView("c"), [server]) == server
+    with pytest.raises(ValueError, match="none"):
+        driver.assign(ClientView("c"), [])
+    info = catalogue.show("fair")
+    assert (info.calls, info.failures) == (2, 1)
+    assert info.seconds > 0
+
+
+def test_one_that_is_uninstalled_while_it_runs_goes_on_and_the_others_are_missing(site: Any) -> None:
+    for name in ("fair", "idle"):
+        site.install(f"acme-{name}", f"[fedk.balancers]\n{name} = acme_{name}:Fair", module=f"acme_{name}")
+    catalogue = Catalogue.scan(path=[str(site.folder)])
+    catalogue.create("balancer", "fair")
+    for folder in site.folder.glob("*.dist-info"):
+        shutil.rmtree(folder)
+    assert [(info.name, info.state, info.error) for info in catalogue.entries()] == [
+        ("fair", "active", "was uninstalled since the start"),
+        ("idle", "missing", "was uninstalled since the start"),
+    ]
+
+
+class Tells(logging.Handler):
+    """Releases the import that waits for the notice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told = threading.Event()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.message = record.getMessage()
+        self.told.set()
+
+
+def test_an_import_that_does_not_end_is_told_of_with_the_way_out(site: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slow, "PATIENCE", 0.0)
+    source = (
+        "import logging\nfrom fedk.api.hooks import hookimpl\n"
+        "next(h.told for h in logging.getLogger('fedk.plugins').handlers if hasattr(h, 'told')).wait()\n"
+        "@hookimpl\ndef event(): ...\n"
+    )
+    site.install("acme-slow", "[fedk.hooks]\nslow = acme_slow", module="acme_slow", source=source)
+    logger, handler = logging.getLogger("fedk.plugins"), Tells()
+    logger.addHandler(handler)
+    Catalogue.scan(path=[str(site.folder)]).load("hook", "slow")
+    logger.removeHandler(handler)
+    assert handler.message == (
+        f'hook "slow" of acme-slow 1.0 is still being imported after 0 s ({site.folder / "acme_slow.py"}). '
+        "To do without it: Ctrl-C, then FEDK_PLUGINS__DISABLED='[\"slow\"]'"
+    )
