@@ -53,7 +53,7 @@ async def spawn() -> AsyncIterator[Spawn]:
 
     async def begin(*arguments: str, module: str = "fedk_client") -> Process:
         command = [sys.executable, "-m", module, *arguments]
-        processes.append(await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=PIPE))
+        processes.append(await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, stderr=PIPE))
         return processes[-1]
 
     yield begin
@@ -108,6 +108,17 @@ async def test_a_signal_interrupts_user_code(
     process.send_signal(number)
     await client.next("goodbye")
     assert (await ended(process))[0] == code
+
+
+async def test_a_client_on_a_leash_ends_when_its_standard_input_does(
+    server: ScriptedServer, spawn: Spawn, app: str
+) -> None:
+    process = await spawn("run", app, "--server", server.address, "--name", "a", "--end-with-stdin")
+    client = await server.joined()
+    assert process.stdin is not None
+    process.stdin.close()
+    await client.next("goodbye")
+    assert (await ended(process))[0] == 0
 
 
 async def test_ctrl_c_while_idle_exits_130(server: ScriptedServer, spawn: Spawn, app: str) -> None:
@@ -239,6 +250,30 @@ def test_wrong_usage_exits_2_with_the_reason(
 def test_a_server_without_a_port_is_shown_how(app: str, capsys: pytest.CaptureFixture[str]) -> None:
     code, _, err = run(capsys, "run", app, "--server", "6090", "--name", "a")
     assert (code, err.splitlines()[-1]) == (1, 'fedk-client: "6090" wants HOST:PORT, for example 127.0.0.1:6090')
+
+
+def test_a_name_that_no_client_may_have_is_shown_what_names_are(app: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = run(capsys, "run", app, "--server", "127.0.0.1:1", "--name", "lab a")
+    assert (code, err.splitlines()[-1][:31]) == (1, 'fedk-client: "lab a" is no name')
+
+
+def test_a_state_directory_that_cannot_be_is_named(
+    app: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    arguments = ["run", app, "--server", "127.0.0.1:1", "--name", "a", "--state", f"{tmp_path}/file/state"]
+    code, _, err = run(capsys, *arguments)
+    assert code == 1
+    assert f"fedk-client: state directory {tmp_path}/file/state cannot be used" in err
+
+
+def test_data_that_cannot_be_read_ends_the_client_before_it_joins(
+    app: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "client.py").write_text(APP.replace('return f"', 'open("/absent"); return f"'))
+    code, _, err = run(capsys, "run", app, "--server", "127.0.0.1:1", "--name", "a")
+    assert code == 1
+    assert "fedk-client: FileNotFoundError at client.py:9: " in err
 
 
 def test_the_public_names_are_these() -> None:

@@ -418,6 +418,44 @@ async def test_cancel_drops_the_answer_of_work_that_does_not_report(server: Scri
     assert len(running._outbox) == 0
 
 
+class Stalling(ScriptedServer):
+    """Its uploads never end, and its downloads break the specification."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stalled = asyncio.Event()
+
+    async def Upload(self, request_iterator: Any, context: Any) -> pb.UploadReply:  # noqa: N802 — generated
+        self.stalled.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def Download(self, request: pb.BlobRequest, context: Any) -> Any:  # noqa: N802 — generated
+        await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "what is this")
+        yield pb.Chunk()
+
+
+async def test_cancel_drops_a_result_that_is_not_yet_sent(start: Start) -> None:
+    async with Stalling() as server:
+        running = start(app_of(5_000), server.address)
+        client = await server.joined(limits=pb.Limits(inline_max=1_000))
+        await client.send(task=task(server, data=model(5_000)))
+        await server.stalled.wait()
+        await client.send(cancel=pb.Cancel(task="t1", reason="late"))
+        assert (await client.next("failure")).reason == "cancelled"
+        assert len(running._outbox) == 0
+
+
+async def test_a_call_that_no_repetition_mends_ends_the_client() -> None:
+    async with Stalling() as server:
+        running = app_of(100_000).start(server.address, name="a")
+        client = await server.joined()
+        await client.send(task=task(server, data=model(100_000)))
+        await asyncio.to_thread(running.wait)
+        with pytest.raises(TurnedAway, match="does not understand this client: what is this"):
+            running.stop()
+
+
 async def test_live_words_reach_the_server(server: ScriptedServer, start: Start) -> None:
     def work(asked: Task[None]) -> None:
         asked.report(3, loss=0.25)

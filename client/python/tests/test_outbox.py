@@ -155,6 +155,8 @@ def test_a_damaged_result_is_dropped_with_a_word(tmp_path: Path, caplog: pytest.
     next(tmp_path.rglob(f"{damaged.result_id}.blobs")).write_bytes(b"short")
     assert [kept.task for kept in Outbox(on_disk(tmp_path))] == [whole.task]
     assert f"kept result {damaged.result_id} is damaged and dropped" in caplog.text
+    next(tmp_path.rglob(f"{whole.result_id}.json")).write_text("{}")
+    assert len(Outbox(on_disk(tmp_path))) == 0
 
 
 def test_two_clients_may_share_a_state_directory(tmp_path: Path) -> None:
