@@ -2,7 +2,14 @@
 
 An aggregator is a formula. The kernel streams, bounds memory, keeps precision, adds up in combiners and checkpoints.
 Every block that an author sees is float64, 1-D (or [k, n]) and read-only; state in, state out; no I/O, no threads, no
-globals. A whole aggregator, the server's momentum:
+globals. Four shapes, from most to least structure:
+
+    MeanAggregator         a step from the weighted mean: combiners add up, nothing waits
+    CoordinateAggregator   each element of the next model from that element of all updates
+    SelectionAggregator    weights from the updates' distances
+    Aggregator             any number of passes over the updates
+
+A whole aggregator, the server's momentum:
 
     class Momentum(MeanAggregator[Config]):
         def initial(self) -> Mapping[str, float]:
@@ -14,9 +21,9 @@ globals. A whole aggregator, the server's momentum:
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +31,24 @@ from numpy.typing import NDArray
 from fedk.api.config import Config
 from fedk.api.driver import C, Driver
 
-__all__ = ["AnyAggregator", "Array", "Config", "MeanAggregator", "Round", "State", "Update"]
+__all__ = [
+    "Aggregator",
+    "AnyAggregator",
+    "Array",
+    "Block",
+    "Combine",
+    "Config",
+    "CoordinateAggregator",
+    "Geometry",
+    "MeanAggregator",
+    "Recipe",
+    "Round",
+    "SelectionAggregator",
+    "State",
+    "Update",
+    "Updates",
+    "Wrapper",
+]
 
 Array = NDArray[np.float64]
 State = Mapping[str, Array]
@@ -60,6 +84,7 @@ class Round:
     weight: float = 0.0  # Σ weight
     sums: Mapping[str, float] = field(default_factory=dict)  # Σ sums(update), by name
     sets: Mapping[str, Array] = field(default_factory=dict)  # the block's mean of each extra tensor set; in step only
+    folds: int = 0  # models that the session has begun to make, this one included: each has drawn its noise
     normal: Callable[[int], Array] = _undeclared  # n draws of N(0, 1), cryptographic; where `random` is declared
 
 
@@ -78,6 +103,12 @@ class AnyAggregator(Driver[C], ABC):
     """How updates are added up: "mean", the weighted mean over float64 sums."""
     inspect: ClassVar[bool] = True
     """Whether intake may look at the values. False (masked updates): no finiteness, limits, `norm`, `max_abs`."""
+    freezes: ClassVar[bool] = False
+    """Whether tensors that are not stepped stay as they are in the base, instead of being averaged."""
+    once: ClassVar[bool] = False
+    """Whether a client may be in a model once only: not with `mode = "async"`."""
+    shows: ClassVar[tuple[str, ...]] = ()
+    """Scalars of the state that are shown with each round, as the metric `aggregator.NAME`."""
 
     def minimum(self) -> int:
         """Fewest updates that the formula is defined for."""
@@ -95,6 +126,18 @@ class AnyAggregator(Driver[C], ABC):
         """Settings that clients get with each task (FedProx's μ)."""
         return {}
 
+    def weight(self, u: Update, r: Round) -> float:
+        """What the update counts for, ≥ 0; of a mean its share of the denominator."""
+        return float(u.num_examples)
+
+    def finish(self, r: Round) -> Mapping[str, float]:
+        """The next scalar state, once a round."""
+        return r.scalars
+
+    def enough(self, scalars: Mapping[str, float]) -> str:
+        """Why no model is wanted after the one that this scalar state belongs to: the session ends with that reason."""
+        return ""
+
 
 class MeanAggregator(AnyAggregator[C]):
     """mean = Σ weight·scale·t / Σ weight for each tensor set, then `step`. Associative: combiners fold it.
@@ -106,10 +149,6 @@ class MeanAggregator(AnyAggregator[C]):
 
     of: ClassVar[Literal["model", "delta"]] = "model"
     """What is averaged: models, or deltas to the base that each client trained on."""
-
-    def weight(self, u: Update, r: Round) -> float:
-        """The update's share of the denominator, ≥ 0."""
-        return float(u.num_examples)
 
     def scale(self, u: Update, r: Round) -> float:
         """Multiplies the update's tensors only, not the denominator; needs `of = "delta"`."""
@@ -128,6 +167,134 @@ class MeanAggregator(AnyAggregator[C]):
         adds to it is added to the master, so that steps below their precision add up.
         """
 
+
+class Wrapper(MeanAggregator[C]):
+    """A mean-shaped aggregator around another one (`aggregator.wrap`): what it does not define is the inner one's."""
+
+    inner: MeanAggregator[Any]
+
+    def accepts(self, inner: MeanAggregator[Any]) -> str:
+        """Why it cannot go around `inner`; empty where it can."""
+        return ""
+
+    def around(self, inner: MeanAggregator[Any]) -> Self:
+        """Put it around `inner`; `accepts` was asked."""
+        self.inner = inner
+        own = {name for cls in type(self).__mro__[: type(self).__mro__.index(Wrapper)] for name in vars(cls)}
+        declared = ("of", "sets", "metrics", "sends", "random", "inspect", "freezes", "once", "shows")
+        vars(self).update({name: getattr(inner, name) for name in declared if name not in own})
+        return self
+
+    def minimum(self) -> int:
+        return self.inner.minimum()
+
+    def initial(self) -> Mapping[str, float]:
+        return self.inner.initial()
+
+    def initial_scalars(self) -> Mapping[str, float]:
+        return self.inner.initial_scalars()
+
+    def client_settings(self) -> Mapping[str, Any]:
+        return self.inner.client_settings()
+
+    def weight(self, u: Update, r: Round) -> float:
+        return self.inner.weight(u, r)
+
+    def scale(self, u: Update, r: Round) -> float:
+        return self.inner.scale(u, r)
+
+    def sums(self, u: Update, r: Round) -> Mapping[str, float]:
+        return self.inner.sums(u, r)
+
+    def step(self, x: Array, mean: Array, state: State, r: Round) -> tuple[Array, State]:
+        return self.inner.step(x, mean, state, r)
+
     def finish(self, r: Round) -> Mapping[str, float]:
-        """The next scalar state, once a round."""
-        return r.scalars
+        return self.inner.finish(r)
+
+    def enough(self, scalars: Mapping[str, float]) -> str:
+        return self.inner.enough(scalars)
+
+
+Combine = Callable[[Array, Array], Array]
+"""Values of k updates [k, n], which it may overwrite, and their weights [k] → [n]. Elementwise along n."""
+
+
+class CoordinateAggregator(AnyAggregator[C]):
+    """Each element of the next model from the same element of all updates; integers and booleans (0 and 1) too."""
+
+    @abstractmethod
+    def combine(self, values: Array, weights: Array) -> Array:
+        """The next model's block [n] of the models' values [k, n], in the order of their keys, and weights [k].
+
+        It may overwrite `values`. Blocks may span tensors.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Geometry:
+    """How the updates lie to each other, in the order of their keys: their deltas over all float tensors, in float64."""
+
+    distances: Array  # [k, k] squared; symmetric, 0 on the diagonal
+    norms: Array  # [k] squared, of the deltas
+
+
+class SelectionAggregator(AnyAggregator[C]):
+    """The weighted mean of some of the models, chosen by how they lie to each other."""
+
+    @abstractmethod
+    def choose(self, geometry: Geometry, weights: Array) -> Array:
+        """What each update counts for in the mean, [k] ≥ 0. One alone that is not 0: that update, byte for byte.
+
+        Ties are for the smaller index, the smaller key.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Neighbouring elements of tensors that are stepped."""
+
+    base: Array  # [n]
+    values: Array  # [k, n], of the models that k updates brought; may be overwritten
+    state: State  # [n] each
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How the next model is made, block by block, of the updates `among`. `Updates` gives the usual ones."""
+
+    among: Sequence[int]  # their indices
+    weights: Array  # [k], theirs
+    step: Callable[[Block], tuple[Array, State]]  # → (x', state')
+    plain: Combine  # for tensors that are not stepped
+    sums: Mapping[str, float] = field(default_factory=dict)  # what `finish` gets as r.sums
+
+
+class Updates(Sequence[Update], ABC):
+    """The updates of a round, in the order of their keys. Each call that reads is one pass over what they brought."""
+
+    weights: Array  # [k]
+
+    @abstractmethod
+    def geometry(self) -> Geometry:
+        """Distances and norms. One pass; up to 2,000 updates."""
+
+    @abstractmethod
+    def blocks(self, among: Sequence[int] | None = None) -> Iterator[Block]:
+        """Blocks of all tensors that are stepped, each valid until the next; for an author's own sums."""
+
+    @abstractmethod
+    def coordinates(self, combine: Combine, among: Sequence[int] | None = None) -> Recipe:
+        """Each element by `combine`, as CoordinateAggregator does."""
+
+    @abstractmethod
+    def mean(self, weights: Array) -> Recipe:
+        """The mean by weights [k], as SelectionAggregator's; updates of weight 0 are not read."""
+
+
+class Aggregator(AnyAggregator[C]):
+    """The rest: any number of passes over the updates, the last of which makes the model."""
+
+    @abstractmethod
+    def aggregate(self, updates: Updates, r: Round) -> Recipe:
+        """How the next model is made. State tensors are in the blocks."""
