@@ -21,7 +21,7 @@ from fedk_protocol.v1.federation_pb2_grpc import FederationStub
 log = logging.getLogger("fedk_client")
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")  # as the protocol's specification says
-_FAREWELL = 2.0  # seconds that a server has to end the stream after a goodbye; it may be lost itself
+_FAREWELL = 2.0  # seconds that a server has to end the stream after a goodbye
 _LINE = 10_000  # characters of a log line that are sent
 _FINAL = {  # answers to Connect that another try would not change
     grpc.StatusCode.UNIMPLEMENTED: "does not speak fedk.v1",
@@ -95,21 +95,21 @@ class Connection:
         attending = asyncio.create_task(self._attend())
         stopping = asyncio.create_task(self._stop.wait())
         await asyncio.wait({attending, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        if not attending.done():
-            self._leave()
-            await asyncio.wait(
-                {attending}, timeout=_FAREWELL if self._conversation else 0
-            )  # a dead server hears no goodbye
+        if not attending.done() and self._leave():
+            await asyncio.wait({attending}, timeout=_FAREWELL)  # a server that is dying itself ends no stream
         for task in (attending, stopping):
             task.cancel()
         await asyncio.wait({attending, stopping})
         if not attending.cancelled():
             attending.result()  # what ended it, if that was not this
 
-    def _leave(self) -> None:
+    def _leave(self) -> bool:
+        """Whether there is a server to hear the goodbye."""
         self._leaving = True
-        if self._conversation:
-            self._conversation.leave("stopped")
+        if self._conversation is None or not self._conversation.welcomed:
+            return False
+        self._conversation.leave("stopped")
+        return True
 
     async def _attend(self) -> None:
         while not self._leaving:
