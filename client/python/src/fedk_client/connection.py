@@ -104,9 +104,9 @@ class Connection:
             attending.result()  # what ended it, if that was not this
 
     def _leave(self) -> bool:
-        """Whether there is a server to hear the goodbye."""
+        """Whether there may be a server to hear the goodbye."""
         self._leaving = True
-        if self._conversation is None or not self._conversation.welcomed:
+        if self._conversation is None:
             return False
         self._conversation.leave("stopped")
         return True

@@ -56,6 +56,7 @@ class Conversation:
         self._wire = Wire(stub, desk.welcome)
         self._jobs = Jobs(self._stream.cancel)
         self._delivery = Delivery(desk, self._stream, self._wire, self._jobs, self._hear)
+        self._goodbye = ""
         self.welcomed = False
 
     async def hold(self) -> None:
@@ -74,9 +75,11 @@ class Conversation:
             await self._stream.close()
 
     def leave(self, reason: str) -> None:
-        """Say goodbye; the server ends the stream then."""
-        self._stream.send(goodbye=pb.Goodbye(reason=reason))
-        self._stream.finish()
+        """Say goodbye, once welcomed; the server ends the stream then."""
+        self._goodbye = reason
+        if self.welcomed:
+            self._stream.send(goodbye=pb.Goodbye(reason=reason))
+            self._stream.finish()
 
     def answer(self, kept: Kept) -> None:
         """Send a result that was made while this stream is open."""
@@ -118,6 +121,9 @@ class Conversation:
         self._wire = Wire(self._stub, welcome)
         self._delivery = Delivery(self._desk, self._stream, self._wire, self._jobs, self._hear)
         self._redelivery.begin(opening)
+        if self._goodbye:
+            self.leave(self._goodbye)
+            return
         for kept in self._desk.outbox:
             if kept.result_id not in self._redelivery.listed:  # made since the Hello
                 self._delivery.send(kept)
