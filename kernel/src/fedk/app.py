@@ -1,23 +1,32 @@
 """The composition root: the only place that knows all rooms."""
 
+import asyncio
 import logging
 import os
 import socket
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
-from fedk.admin.app import admin_app
+from fedk.admin.app import TAKEN, admin_app
 from fedk.admin.http import HttpServer
 from fedk.api.aggregator import MeanAggregator
 from fedk.api.errors import PluginError
+from fedk.api.hooks import Event, ServerFacts
 from fedk.blobs.spool import Spool
 from fedk.blobs.store import Blobs
 from fedk.catalogue import Catalogue
+from fedk.catalogue.extensions import routes
+from fedk.catalogue.gates import Gates
+from fedk.catalogue.hooks import enable
+from fedk.catalogue.implementation import HOOKS
+from fedk.catalogue.observers import Observers
 from fedk.network.server import Network
 from fedk.rounds.desk import Desk
 from fedk.rounds.door import Door
+from fedk.rounds.feed import Feed, Published
 from fedk.rounds.opening import Loaded
 from fedk.rounds.rules import VERSION, Rules
 from fedk.rounds.runner import Runner
@@ -47,6 +56,46 @@ class Aggregators:
         return Loaded(aggregator, plugin.name, plugin.version)
 
 
+class Hooks:
+    """The hook plugins of the configuration: who is told, who is asked."""
+
+    def __init__(self, catalogue: Catalogue, settings: Settings) -> None:
+        wanted = settings.plugins
+        self.enabled = enable(catalogue, wanted.hooks, settings.hooks, strict=wanted.strict)
+        self.gates = Gates(self.enabled, seconds=wanted.gate_seconds)
+        self.observers = Observers(self.enabled, budget=wanted.budget, failed=self._say)
+        self._feed: Feed | None = None
+        self._hearing: asyncio.Task[None] | None = None
+
+    def listen(self, feed: Feed) -> None:
+        """Tell observers of what is published from now on."""
+        self._feed = feed
+        if self.observers:
+            self.observers.start()
+            self._hearing = asyncio.create_task(self._hear(feed))
+
+    async def _hear(self, feed: Feed) -> None:
+        with feed.listen() as listener:
+            async for e in listener:
+                event = Event(e.type, e.project, e.session, e.body, e.at, e.seq)
+                but = e.body.get("plugin", "") if e.type.startswith("hook.") else ""  # not of its own failure
+                self.observers.notify("event", but=but, event=event)
+                if (own := e.type.replace(".", "_")) in HOOKS:
+                    self.observers.notify(own, event=event)
+
+    def _say(self, type_: str, body: Mapping[str, Any]) -> None:
+        if self._feed is not None:
+            self._feed.publish([Published(0, "", None, type_, body, time.time())])
+
+    async def close(self) -> None:
+        """Tell them what is left to tell."""
+        if self._hearing is not None:
+            await self._hearing
+        await self.observers.close()
+        for plugin in self.enabled:
+            plugin.close()
+
+
 class Server:
     """One server in this process: its drivers, its rooms, its two listeners."""
 
@@ -54,6 +103,7 @@ class Server:
         self.settings, self.catalogue = settings, catalogue
         self.data_dir = settings.server.data_dir.resolve()
         self.listen = self.admin = ""
+        self.facts: ServerFacts | None = None  # once it listens, until it stops
         self._closing: list[Callable[[], Awaitable[Any]]] = []
 
     async def start(self) -> None:
@@ -75,12 +125,29 @@ class Server:
         self._closing.append(self.blobs.close)
         spool = Spool(self.data_dir / "spool", s.limits.spool_bytes)
         self._closing.append(_after(spool.close))
-        self.runner = Runner(store=self.store, blobs=self.blobs, spool=spool, aggregators=Aggregators(self.catalogue))
-        self.desk = Desk(self.runner)
-        self.network = Network(Door(self.runner), spool, settings=s, balancer=self._driver("balancer", s.balancer))
-        self.http = HttpServer(
-            admin_app(store=self.store, blobs=self.blobs, catalogue=self.catalogue, desk=self.desk, settings=s)
+        self.hooks = Hooks(self.catalogue, s)
+        self._closing.append(self.hooks.close)
+        self.runner = Runner(
+            store=self.store,
+            blobs=self.blobs,
+            spool=spool,
+            aggregators=Aggregators(self.catalogue),
+            gates=self.hooks.gates,
         )
+        self.desk = Desk(self.runner)
+        balancer = self._driver("balancer", s.balancer)
+        self.network = Network(Door(self.runner), spool, settings=s, balancer=balancer, plugins=self.hooks.enabled)
+        self.http = HttpServer(
+            admin_app(
+                store=self.store,
+                blobs=self.blobs,
+                catalogue=self.catalogue,
+                desk=self.desk,
+                settings=s,
+                plugins=routes(self.hooks.enabled, TAKEN),
+            )
+        )
+        self.hooks.listen(self.desk.feed)
         await self.runner.start(self.network)
         self._closing.append(self.runner.close)
         self.admin = await self.http.open(s.server.admin)
@@ -88,20 +155,29 @@ class Server:
         self.listen = await self.network.start(s.server.listen)
         self._closing.append(self.network.stop)
         self.store.announce(f"http://{self.admin}")
+        self.facts = ServerFacts(s.server.name, version("fedk"), self.listen, self.admin, self.data_dir, s.server.role)
+        self.hooks.observers.notify("server_started", server=self.facts)
 
     def _driver(self, kind: str, choice: Any) -> Any:
         return self.catalogue.create(kind, choice.use, choice.tables, where=f"{kind}.use")
 
     async def close(self) -> None:
         """Let go of everything, in the opposite order."""
-        if hasattr(self, "runner"):
+        self._stopping()
+        if hasattr(self, "desk"):
             self.desk.feed.close()  # or streams of events would outlive their last words
         while self._closing:
             await self._closing.pop()()
 
     async def drain(self) -> None:
         """No new task; answers under way are taken until their clients have none, or for LAST_ANSWERS."""
+        self._stopping()
         await self.network.drain(LAST_ANSWERS)
+
+    def _stopping(self) -> None:
+        if self.facts is not None:
+            self.hooks.observers.notify("server_stopping", server=self.facts)
+            self.facts = None
 
     def banner(self) -> str:
         """The first line: what listens where, on what."""
@@ -126,4 +202,7 @@ def configured(configuration: Configuration) -> tuple[Settings, Catalogue]:
     """Settings and catalogue with every mistake of both told at once: ConfigError, exit 78."""
     wanted = configuration.settings.plugins
     catalogue = Catalogue.scan(disabled=wanted.disabled, allow=wanted.allow)
-    return configuration.checked(catalogue.check(configuration.drivers, idle=True)), catalogue
+    catalogue.enforce(wanted.lock)  # before anything is imported
+    found = catalogue.check(configuration.drivers, idle=True)
+    found += catalogue.check_hooks(wanted.hooks, configuration.settings.hooks, idle=True)
+    return configuration.checked(found), catalogue

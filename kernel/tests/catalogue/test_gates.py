@@ -53,7 +53,7 @@ async def test_without_gates_everything_is_allowed() -> None:
     gates = Gates()
     await gates.admit(A)
     await gates.accept(SESSION, A, Update("a", "1", 1))
-    assert await gates.select(SESSION, [A, B]) == {"a", "b"}
+    assert await gates.select(SESSION, [A, B]) == ({"a", "b"}, ())
     assert await gates.settings(SESSION, A, {"lr": 1}) == {"lr": 1}
     assert not gates.has("client_joining")
 
@@ -113,12 +113,8 @@ async def test_each_gate_sees_whom_those_before_have_left() -> None:
             return None
 
     seen = Seen()
-    assert await Gates([plugin(Guard({"b", "c", "x"}), "first"), plugin(seen, "second")]).select(
-        SESSION, [A, B, C]
-    ) == {
-        "b",
-        "c",
-    }
+    gates = Gates([plugin(Guard({"b", "c", "x"}), "first"), plugin(seen, "second")])
+    assert await gates.select(SESSION, [A, B, C]) == ({"b", "c"}, ("first",))
     assert seen.value == ["b", "c"]
 
 
@@ -132,5 +128,6 @@ async def test_nonsense_is_a_failure_that_says_what_is_wanted() -> None:
         await Gates([plugin(Guard(value=False))]).admit(A)
     with pytest.raises(PluginError, match="clients_selected returned str: it returns the names of clients, or None"):
         await Gates([plugin(Guard("abc"))]).select(SESSION, [A])
-    with pytest.raises(PluginError, match="client_settings returned list"):
-        await Gates([plugin(Guard([1]))]).settings(SESSION, A, {})
+    for wrong in ([1], {1: 2}, {"a": {1, 2}}, {"a": float("nan")}):
+        with pytest.raises(PluginError, match=f"client_settings returned {type(wrong).__name__}: it returns a mapping"):
+            await Gates([plugin(Guard(wrong))]).settings(SESSION, A, {})

@@ -67,7 +67,7 @@ class Reason(StrEnum):
         "the server's operator sees the plugin and the traceback; nothing to do at the client",
     )  # fmt: skip
     GATE_FAILED = (
-        "gate-failed", Scope.REFUSED, "a plugin of the server vetoed the result or failed while judging it",
+        "gate-failed", Scope.REFUSED, "a plugin of the server vetoed the result or the client, or failed while judging it",
         "ask the server's operator; detail names the plugin",
     )  # fmt: skip
 

@@ -1,6 +1,7 @@
 """Gates: asked before something is done, first in the configuration first. A failure counts as a veto, and says whose."""
 
 import asyncio
+import json
 import logging
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -35,17 +36,20 @@ class Gates:
         """May the update count? Refused with the plugin's name where not."""
         await self._judge("update_received", session=session, client=client, update=update)
 
-    async def select(self, session: SessionFacts, clients: Sequence[ClientFacts]) -> set[str]:
-        """Who may be asked in the round that opens. PluginError names the plugin that failed."""
+    async def select(self, session: SessionFacts, clients: Sequence[ClientFacts]) -> tuple[set[str], tuple[str, ...]]:
+        """Who may be asked in the round that opens, and which plugins left some out. PluginError: one has failed."""
         left = {client.name: client for client in clients}
+        vetoers: list[str] = []
         for plugin, one in self._asked("clients_selected"):
             chosen = await self._ask(plugin, one, session=session, clients=tuple(left.values()))
             if chosen is None:
                 continue
             if isinstance(chosen, str) or not isinstance(chosen, Collection):
                 raise self._wrong(plugin, one, chosen, "the names of clients, or None")
+            if not left.keys() <= set(chosen):
+                vetoers.append(plugin.name)
             left = {name: client for name, client in left.items() if name in chosen}
-        return set(left)
+        return set(left), tuple(vetoers)
 
     async def settings(
         self, session: SessionFacts, client: ClientFacts, settings: Mapping[str, Any]
@@ -55,8 +59,8 @@ class Gates:
             more = await self._ask(plugin, one, session=session, client=client, settings=dict(settings))
             if more is None:
                 continue
-            if not isinstance(more, Mapping) or not all(isinstance(name, str) for name in more):
-                raise self._wrong(plugin, one, more, "a mapping from names, or None")
+            if not _is_json_object(more):
+                raise self._wrong(plugin, one, more, "a mapping from names to what JSON has, or None")
             settings = {**settings, **more}
         return settings
 
@@ -101,3 +105,11 @@ class Gates:
     def _wrong(self, plugin: Enabled, one: Implementation, value: Any, wanted: str) -> PluginError:
         plugin.tally.failures += 1
         return PluginError(f'hook "{plugin.name}": {one.hook} returned {type(value).__name__}: it returns {wanted}')
+
+
+def _is_json_object(value: Any) -> bool:
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError):
+        return False
+    return isinstance(value, Mapping) and all(isinstance(name, str) for name in value)

@@ -88,6 +88,29 @@ class PluginInfo:
     traceback: str = ""
 
 
+ILL = ("failed", "missing", "incompatible")
+"""States that need a person's attention."""
+
+
+def used(info: PluginInfo) -> str:
+    """How a configuration selects it; "" where that would not help."""
+    if info.kind not in KINDS or info.kind == "codec" or info.state in ILL:
+        return ""
+    if info.kind == "hook":
+        return f'[plugins] hooks = ["{info.name}"]'
+    return f'[{KINDS[info.kind].section}] use = "{info.name}"'
+
+
+def conformed(info: PluginInfo) -> str:
+    """What its author recorded of its suite, in words."""
+    found = info.conformance
+    if found is None:
+        return ""
+    failed = f", {found['failed']} failed" if found.get("failed") else ""
+    other = f" for {found['version']}" if found.get("version") != info.version else ""
+    return f"{found['suite']}: {found['passed']} passed{failed} (recorded {found['recorded']}{other})"
+
+
 def masked(values: BaseModel | Mapping[str, Any]) -> dict[str, Any]:
     """Settings as JSON, without their secrets."""
     plain = values.model_dump(mode="json") if isinstance(values, BaseModel) else values

@@ -23,8 +23,12 @@ STATUSES: Mapping[str, grpc.StatusCode] = {
     Reason.UNKNOWN_PROJECT: grpc.StatusCode.FAILED_PRECONDITION,
     Reason.DUPLICATE_NAME: grpc.StatusCode.ALREADY_EXISTS,
     Reason.DRAINING: grpc.StatusCode.UNAVAILABLE,
+    Reason.GATE_FAILED: grpc.StatusCode.PERMISSION_DENIED,
 }
 """How a stream ends after the Refusal that says the same, for clients that read nothing but statuses."""
+
+WILLING = frozenset({Reason.DRAINING, Reason.GATE_FAILED})
+"""Reasons that may pass, after which a client comes back: a gate has its times."""
 
 Enrol = Callable[[Joined, pb.Hello, Context], Member]
 Welcome = Callable[[Member], pb.Welcome]
@@ -67,7 +71,7 @@ class Members:
             self._check(hello)
             joined = await self._join(arriving, context)
         except Refused as refused:
-            refusal = pb.Refusal(reason=refused.reason, detail=refused.detail, retry=refused.reason == Reason.DRAINING)
+            refusal = pb.Refusal(reason=refused.reason, detail=refused.detail, retry=refused.reason in WILLING)
             await context.write(pb.ServerMessage(refusal=refusal).SerializeToString())
             code = STATUSES.get(refused.reason, grpc.StatusCode.FAILED_PRECONDITION)
             raise Ended(code, str(refused)) from refused

@@ -1,7 +1,7 @@
 """The network: the gRPC service, and how `rounds` reaches who is connected to it."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from importlib.metadata import version
@@ -12,6 +12,8 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc  # type: ignore[i
 
 from fedk.api.balancer import Balancer
 from fedk.blobs.spool import Spool
+from fedk.catalogue.extensions import services
+from fedk.catalogue.hooks import Enabled
 from fedk.network.calls import SERVICE, Context, Ended, handler, next_of, parsed, violated
 from fedk.network.download import Downloads
 from fedk.network.listener import Keepalive, listen, server
@@ -53,10 +55,11 @@ class Network:
         *,
         settings: Settings,
         balancer: Balancer[Any],
+        plugins: Sequence[Enabled] = (),
         keepalive: Keepalive = Keepalive(),  # noqa: B008  # frozen
     ) -> None:
         limits, own = settings.limits, settings.server
-        self._door, self._keepalive = door, keepalive
+        self._door, self._plugins, self._keepalive = door, plugins, keepalive
         self._traffic, self._tasks, self._tickets = Traffic(), Tasks(), Tickets(own.name)
         half = limits.message_bytes // 2
         self._limits = pb.Limits(
@@ -93,6 +96,7 @@ class Network:
         )
         self._server.add_generic_rpc_handlers((calls,))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        services(self._plugins, [SERVICE, health.SERVICE_NAME]).add_to(self._server)
         bound = await listen(self._server, address)
         self._placement.listens(bound)
         await self._health.set(SERVICE, Status.SERVING)

@@ -281,6 +281,8 @@ class Book:
         body = {**action.body, **extra}
         if "client" in body:
             body["client"] = self.roster.name(body["client"])
+        if "clients" in body:
+            body["clients"] = [self.roster.name(client) for client in body["clients"]]
         self.publish(live.project, live.state.id, action.type, {"name": live.name, **body})
 
     def client(self, seen: Seen) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from fedk.aggregation.expected import Expected
 from fedk.aggregation.terms import Terms, terms
 from fedk.api.errors import FormulaError, NotFound, Refused
+from fedk.api.hooks import ClientFacts
 from fedk.blobs.reader import Span
 from fedk.rounds import events as ev
 from fedk.rounds.answers import answer, of_task
@@ -19,7 +20,7 @@ from fedk.rounds.inbox import Entry, Seen
 from fedk.rounds.live import Live, Taken
 from fedk.rounds.runner import Runner, session_of
 from fedk.rounds.states import ENDED, ROOT, Task
-from fedk.rounds.views import round_view, update_view
+from fedk.rounds.views import client_facts, round_view, session_facts, update_view
 
 DETAIL = 2_000
 """Characters of a client's or formula's text that are kept."""
@@ -48,7 +49,8 @@ class Door:
         self._runner = runner
 
     async def join(self, joining: Joining) -> Joined:
-        """Take in a client. Refused when its project is unknown or its name is fought over."""
+        """Take in a client. Refused when a gate vetoes it, its project is unknown or its name is fought over."""
+        await self._runner.gates.admit(ClientFacts(joining.name, joining.project, dict(joining.attributes)))
         member = self._runner.roster.join(joining)
         done = asyncio.get_running_loop().create_future()
         self._runner.inbox.put(Seen(member, "client.joined", done))
@@ -125,10 +127,22 @@ class Door:
         except FormulaError as error:
             return await self._formula_error(live, arrival, error)
         live.formula_errors = 0
+        try:
+            await self._judge(live, task, arrival)
+        except Refused as refused:
+            self._runner.forget(arrival.span)
+            return await self.refuse(arrival.client, arrival.task, arrival.result_id, refused)
         reply = await self._post_and_wait(live.state.id, ev.Result(task.id, arrival.result_id, ROOT), taken)
         if not isinstance(reply, Receipt):
             self._runner.forget(arrival.span)
         return reply or await self._said(arrival.client, arrival.task, arrival.result_id)
+
+    async def _judge(self, live: Live, task: Task, arrival: Arrival) -> None:
+        """Refused where a gate does not let an update count."""
+        if task.kind == "train" and self._runner.gates.has("update_received"):
+            member = self._runner.roster[task.client]
+            update = update_view(live, task, member.name, arrival)
+            await self._runner.gates.accept(session_facts(live), client_facts(member), update)
 
     async def refuse(self, client: str, task: str, result_id: str, refused: Refused) -> Reply:
         """Intake did not take a result."""

@@ -60,6 +60,7 @@ class Selected:
     token: Token
     clients: tuple[str, ...]
     vetoed: frozenset[str] = frozenset()
+    vetoers: tuple[str, ...] = ()  # the plugins whose gates did not admit them
 
 
 @dataclass(frozen=True, slots=True)

@@ -143,6 +143,8 @@ class _Step:
 
     def _on_blocked(self, event: ev.Blocked) -> None:
         if self._s.status == "running":
+            self._round(selecting=None)  # a gate that failed gave no answer: going on selects again
+            self._set(closing="due" if self._s.closing == "selecting" else self._s.closing)
             self._pause("blocked", event.why)
 
     def _pause(self, by: Literal["person", "blocked"], why: str) -> None:
@@ -192,6 +194,8 @@ class _Step:
         again, busy = drawn(self._s), {t.client for t in self._s.outstanding()}
         vetoed = r.vetoed | (event.vetoed if event.clients else free(self._s))
         self._round(selecting=None, vetoed=vetoed)
+        if event.vetoed:
+            self._emit("clients.vetoed", round=r.no, clients=sorted(event.vetoed), plugins=list(event.vetoers))
         for client in event.clients:
             if client in self._s.present and client not in busy:
                 task = self._ask(client, "train" if r.no else "init", r.no, r.attempt, self._s.head)

@@ -17,13 +17,14 @@ from fedk.api.errors import BlobError, ConfigError, FedkError, FormulaError, Plu
 from fedk.blobs.reader import Reader, Span
 from fedk.blobs.spool import Spool
 from fedk.blobs.store import Blobs
+from fedk.catalogue.gates import Gates
 from fedk.rounds import actions as act
 from fedk.rounds import events as ev
 from fedk.rounds.answers import of_task
 from fedk.rounds.book import Book, event_row, new_id, trail_digest
 from fedk.rounds.clients import Arrival, Clients, Reply, SendFrom
-from fedk.rounds.draw import draw
 from fedk.rounds.feed import Feed, Published
+from fedk.rounds.gating import drawn, selected, with_settings
 from fedk.rounds.inbox import Committed, Entry, Inbox, Seen
 from fedk.rounds.journal import record
 from fedk.rounds.ledger import Record, read_session, read_sessions, session_row
@@ -33,7 +34,7 @@ from fedk.rounds.making import COPY, Made, Making, copy
 from fedk.rounds.offers import offer
 from fedk.rounds.opening import Aggregators, Opener
 from fedk.rounds.presence import Presence
-from fedk.rounds.roster import Roster
+from fedk.rounds.roster import Member, Roster
 from fedk.rounds.states import ENDED, Round, Session, Task
 from fedk.rounds.stopping import enough
 from fedk.rounds.trail import Share
@@ -49,8 +50,10 @@ log = logging.getLogger("fedk.rounds")
 class Runner:
     """Sessions and rounds of this server. The only one who writes their rows."""
 
-    def __init__(self, *, store: Store, blobs: Blobs, spool: Spool, aggregators: Aggregators) -> None:
-        self.store, self.blobs, self.spool = store, blobs, spool
+    def __init__(
+        self, *, store: Store, blobs: Blobs, spool: Spool, aggregators: Aggregators, gates: Gates | None = None
+    ) -> None:
+        self.store, self.blobs, self.spool, self.gates = store, blobs, spool, gates or Gates()
         self.opener = Opener(blobs, spool, aggregators)
         self.roster, self.feed, self.inbox = Roster(), Feed(), Inbox()
         self.presence = Presence(self.post)
@@ -58,7 +61,7 @@ class Runner:
         self._clients: Clients | None = None
         self._seq = 0
         self._loop: asyncio.Task[None] | None = None
-        self._folds: set[asyncio.Task[None]] = set()
+        self._folds: set[asyncio.Task[None]] = set()  # and what waits for gates
         self.broken: asyncio.Future[None] | None = None
 
     # ---- life ----
@@ -331,15 +334,33 @@ class Runner:
             self.spool.expire(task.id)
 
     def _select(self, live: Live, action: act.Select) -> None:
-        names = {self.roster.name(c): c for c in action.among}
-        chosen = draw(names, action.count, live.state.rules.seed or 0, action.token.round, action.token.attempt)
-        self.post(live.state.id, ev.Selected(action.token, tuple(names[n] for n in chosen)))
+        if self.gates.has("clients_selected"):
+            self._spawn(self._gated_select(live, action))
+        else:
+            self.post(live.state.id, ev.Selected(action.token, drawn(live, action, self.roster, action.among)))
+
+    async def _gated_select(self, live: Live, action: act.Select) -> None:
+        self.post(live.state.id, await selected(self.gates, live, action, self.roster))
 
     def offer(self, live: Live, task: Task) -> None:
         """Send the task, if its client is connected; otherwise it is sent when the client is back."""
         member = self.roster.get(task.client)
-        if member is not None and member.state == "connected":
+        if member is None or member.state != "connected":
+            return
+        if self.gates.has("client_settings"):
+            self._spawn(self._gated_offer(live, task, member))
+        else:
             self._network.offer(offer(live, task, member))
+
+    async def _gated_offer(self, live: Live, task: Task, member: Member) -> None:
+        try:
+            found = await with_settings(self.gates, live, offer(live, task, member), member)
+        except PluginError as error:
+            self.post(live.state.id, ev.Blocked(str(error)))
+            return
+        now = live.state.tasks.get(task.id)
+        if now is not None and now.open:  # it may have been called off while the gates were asked
+            self._network.offer(found)
 
     def forget(self, span: Span | None) -> None:
         """Nobody needs these bytes of the spool."""

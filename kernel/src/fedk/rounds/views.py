@@ -1,9 +1,11 @@
-"""What a formula may see of a round and of an update."""
+"""What a formula may see of a round and of an update, and a gate of a session and of a client."""
 
 from fedk.api.aggregator import Round as RoundView
 from fedk.api.aggregator import Update
+from fedk.api.hooks import ClientFacts, SessionFacts
 from fedk.rounds.clients import Arrival
 from fedk.rounds.live import Live
+from fedk.rounds.roster import Member
 from fedk.rounds.states import Task
 
 
@@ -30,3 +32,20 @@ def update_view(live: Live, task: Task, name: str, arrival: Arrival) -> Update:
         norm=arrival.norm,
         max_abs=arrival.max_abs,
     )
+
+
+def session_facts(live: Live) -> SessionFacts:
+    """A session, as gates see it."""
+    return SessionFacts(
+        id=live.state.id,
+        name=live.name,
+        project=live.project,
+        aggregator=live.record.aggregator,
+        rules=live.state.rules.model_dump(mode="json", by_alias=True),
+        round=live.state.accepting,
+    )
+
+
+def client_facts(member: Member) -> ClientFacts:
+    """A client, as gates see it."""
+    return ClientFacts(member.name, member.project, dict(member.attributes))

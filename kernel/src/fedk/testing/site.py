@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -17,9 +17,11 @@ from fedk.admin import admin_app
 from fedk.aggregation.intake import Place
 from fedk.api.codec import Safetensors
 from fedk.api.errors import Refused
+from fedk.api.hooks import AsgiApp
 from fedk.blobs.spool import Spool
 from fedk.blobs.store import Blobs
 from fedk.catalogue import Catalogue
+from fedk.catalogue.gates import Gates
 from fedk.cli.inprocess import InProcess
 from fedk.rounds.clients import Arrival, Joining, Measured, Offer, Reply
 from fedk.rounds.desk import Desk
@@ -170,16 +172,19 @@ class Site:
 
 
 @asynccontextmanager
-async def site(data_dir: Path) -> AsyncIterator[Site]:
+async def site(
+    data_dir: Path, *, gates: Gates | None = None, plugins: Mapping[str, AsgiApp] | None = None
+) -> AsyncIterator[Site]:
     """Open one in `data_dir`, with the embedded defaults."""
     settings = Settings.model_validate({"server": {"data_dir": data_dir}})
     catalogue = Catalogue.scan()
     store = await Store.open(catalogue.create("db", "sqlite"), data_dir, owner="site")
     blobs = Blobs(catalogue.create("storage", "local"), data_dir)
     spool = Spool(data_dir / "spool", settings.limits.spool_bytes)
-    runner = Runner(store=store, blobs=blobs, spool=spool, aggregators=partial(_aggregator, catalogue))
+    aggregators = partial(_aggregator, catalogue)
+    runner = Runner(store=store, blobs=blobs, spool=spool, aggregators=aggregators, gates=gates)
     players, desk = Players(Door(runner), spool), Desk(runner)
-    app = admin_app(store=store, blobs=blobs, catalogue=catalogue, desk=desk, settings=settings)
+    app = admin_app(store=store, blobs=blobs, catalogue=catalogue, desk=desk, settings=settings, plugins=plugins)
     rest = httpx2.AsyncClient(transport=InProcess(app), base_url="http://site")
     async with AsyncExitStack() as stack:
         stack.push_async_callback(store.close)
