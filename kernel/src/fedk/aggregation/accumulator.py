@@ -68,6 +68,11 @@ class Accumulator:
         return len(self.keys)
 
     @property
+    def sets(self) -> tuple[str, ...]:
+        """The extra tensor sets."""
+        return tuple(name for name in self.totals if name != "model")
+
+    @property
     def nbytes(self) -> int:
         """Memory that it takes: a float64 for each element of each tensor set."""
         arrays = [*self.totals.values(), *(end for ends in self.ranges.values() for end in ends)]
@@ -128,6 +133,15 @@ class Accumulator:
         """Least and greatest value of each element of a block of integers."""
         least, greatest = self.ranges[run.tensors[0].name]
         return least[start : start + count], greatest[start : start + count]
+
+    @property
+    def states(self) -> Mapping[str, Array]:
+        """None: a mean is no state."""
+        return {}
+
+    def rooms(self, run: Run) -> list[Array]:
+        """The sums of this run, for whoever has read them."""
+        return [total[run.at : run.at + run.count] for total in self.totals.values()]
 
     # ---- merging ----
 

@@ -4,9 +4,10 @@ import math
 import re
 from collections.abc import Iterator
 
+from fedk.aggregation.followed import Followed
 from fedk.aggregation.formula import name_of
 from fedk.aggregation.state import MASTER
-from fedk.api.aggregator import AnyAggregator, Config, MeanAggregator
+from fedk.api.aggregator import Aggregator, AnyAggregator, Config, MeanAggregator
 from fedk.api.errors import PluginError
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
@@ -14,9 +15,19 @@ _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 def check_contract(aggregator: AnyAggregator[Config]) -> None:
     """PluginError with every breach; before a session begins."""
-    breaches = [*_common(aggregator), *(_mean(aggregator) if isinstance(aggregator, MeanAggregator) else ())]
+    breaches = list(_breaches(aggregator))
     if breaches:
         raise PluginError("\n  ".join([f"{name_of(aggregator)} breaks the aggregators' contract:", *breaches]))
+
+
+def _breaches(aggregator: AnyAggregator[Config]) -> Iterator[str]:
+    yield from _common(aggregator)
+    if isinstance(aggregator, Followed):
+        return  # its parts were checked when they were put together
+    if isinstance(aggregator, MeanAggregator):
+        yield from _mean(aggregator)
+    else:
+        yield from _together(aggregator)
 
 
 def _common(aggregator: AnyAggregator[Config]) -> Iterator[str]:
@@ -42,9 +53,20 @@ def _values(aggregator: AnyAggregator[Config]) -> Iterator[str]:
     for name, fill in (*aggregator.initial().items(), *aggregator.initial_scalars().items()):
         if not math.isfinite(fill):
             yield f"{name} begins as {fill}; a finite number is wanted"
+    for name in aggregator.shows:
+        if name not in aggregator.initial_scalars():
+            yield f"shows the scalar {name}, which initial_scalars() does not name"
     for name, (low, high) in aggregator.metrics.items():
         if not low <= high:
             yield f"metric {name} has the bounds {low} to {high}; the first is the lower one"
+
+
+def _together(aggregator: AnyAggregator[Config]) -> Iterator[str]:
+    """Shapes that need all updates at once."""
+    if aggregator.sets:
+        yield f"sets are {', '.join(aggregator.sets)}; only mean-shaped aggregators have extra tensor sets"
+    if aggregator.initial() and not isinstance(aggregator, Aggregator):
+        yield "initial() names state tensors, which only MeanAggregator and Aggregator make"
 
 
 def _mean(aggregator: MeanAggregator[Config]) -> Iterator[str]:

@@ -1,37 +1,24 @@
 """Folding: accepted updates of one round into its accumulator, and the accumulator into the next model."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from fedk.aggregation.accumulator import Accumulator, Write
-from fedk.aggregation.agreement import check_tensors
-from fedk.aggregation.formula import formula, name_of
+from fedk.aggregation.contribution import Contribution, Contributions
+from fedk.aggregation.formula import name_of
 from fedk.aggregation.grid import PLAIN, Grid, Kind, Run
 from fedk.aggregation.model import Model
 from fedk.aggregation.noise import normal
 from fedk.aggregation.numbers import BLOCK
 from fedk.aggregation.scratch import SCRATCH
-from fedk.aggregation.state import AggregatorState, Tensors
-from fedk.aggregation.stepping import Stepping
-from fedk.aggregation.terms import Terms
-from fedk.api.aggregator import Config, MeanAggregator, Round, Update
-from fedk.api.errors import BlobError, FormulaError, Refused
-from fedk.blobs.reader import Span
-from fedk_protocol.codec import Layout
-
-
-@dataclass(frozen=True, slots=True)
-class Contribution:
-    """An accepted update: the formula's numbers, where its bytes are, and the model that it was trained on."""
-
-    update: Update
-    terms: Terms
-    blobs: Mapping[str, Span]  # by tensor set
-    base: Model
+from fedk.aggregation.state import AggregatorState, Tensors, next_scalars
+from fedk.aggregation.stepping import Stepping, nowhere
+from fedk.api.aggregator import Array, Config, MeanAggregator, Round
+from fedk.api.errors import FormulaError
 
 
 class Folding:
@@ -49,13 +36,14 @@ class Folding:
         plain: Sequence[str] = PLAIN,
         *,
         block: int = BLOCK,
+        noise: Callable[[int], Array] = normal,
     ) -> None:
         self.max_abs = 0.0  # of the next model's floats, once it is made
         self.accumulator = Accumulator(Grid(base.layout, plain), aggregator.sets)
         self._aggregator, self._base, self._state = aggregator, base, state
-        self._round, self._block = round, min(block, BLOCK)
+        self._round, self._block, self._noise = round, min(block, BLOCK), noise
         self._tensors = Tensors(aggregator, self.accumulator.grid, state.tensors)
-        self._likely: dict[str, Layout] = dict.fromkeys(self.accumulator.totals, base.layout)
+        self._contributions = Contributions(self.accumulator.grid, self.accumulator.totals)
         self._whole = True
 
     @property
@@ -76,24 +64,33 @@ class Folding:
     def fold(self, contribution: Contribution) -> None:
         """Add an update. BlobError when its bytes are missing, shorter or not those of an update to this model."""
         with ExitStack() as opened, self._whole_or_not():
-            models = {name: opened.enter_context(self._open(contribution, name)) for name in self._likely}
+            sets = self._contributions.sets
+            models = {name: opened.enter_context(self._contributions.open(contribution, name)) for name in sets}
             self.accumulator.begin(contribution.update.key, contribution.terms)
             for name, model in models.items():
                 self._add(name, model, contribution.base)
 
-    def finish(self, model_out: Write, state_out: Write | None = None) -> Mapping[str, float]:
-        """The next model and state into the callbacks, piece by piece, and the next scalars back. Once."""
+    def finish(
+        self,
+        model_out: Write,
+        state_out: Write | None = None,
+        round: Round | None = None,  # noqa: A002 — the field's word
+    ) -> Mapping[str, float]:
+        """The next model and state into the callbacks, piece by piece, and the next scalars back. Once.
+
+        `round` is the round as it is by now, where it has changed since this folding was begun.
+        """
         if self.has_state and state_out is None:
             raise ValueError(f"{name_of(self._aggregator)} has state tensors: finish needs state_out")
         with self._whole_or_not():
             self._check_enough()
-            r = self._summed_up()
+            r = self._summed_up(round or self._round)
             stepping = Stepping(
                 self._aggregator, self._base, self.accumulator, self._tensors, round=r, block=self._block
             )
-            stepping.write(model_out, state_out if self.has_state and state_out else _nowhere)
+            stepping.write(model_out, state_out if self.has_state and state_out else nowhere)
             self.max_abs = stepping.max_abs
-            scalars = self._next_scalars(r)
+            scalars = next_scalars(self._aggregator, r)
         self._whole = False
         return scalars
 
@@ -112,25 +109,6 @@ class Folding:
         self._whole = True
 
     # ---- adding ----
-
-    def _open(self, contribution: Contribution, name: str) -> Model:
-        if name not in contribution.blobs:
-            raise BlobError(f"the tensor set {name} of update {contribution.update.key} is missing")
-        model = Model.open(contribution.blobs[name], self._likely[name])
-        if model.layout is not self._likely[name]:
-            try:
-                self._check(model.layout, name)
-            except Refused as error:
-                model.close()
-                raise BlobError(
-                    f"update {contribution.update.key} is damaged where it is kept: {error.detail}"
-                ) from error
-            self._likely[name] = model.layout
-        return model
-
-    def _check(self, layout: Layout, name: str) -> None:
-        grid = self.accumulator.grid
-        check_tensors(layout, grid.base, optional=() if name == "model" else grid.not_stepped)
 
     def _add(self, name: str, model: Model, base: Model) -> None:
         joined = name == "model" and self._aggregator.of == "model"  # then all floats are treated alike
@@ -160,25 +138,13 @@ class Folding:
             weight = self.accumulator.weight
             raise FormulaError(f"{name_of(self._aggregator)}: the weights of {count} updates sum to {weight:g}")
 
-    def _summed_up(self) -> Round:
+    def _summed_up(self, r: Round) -> Round:
         total = self.accumulator.summary()
         return replace(
-            self._round,
+            r,
             count=len(total.keys),
             weight=total.weight,
             sums=total.scalars,
             scalars=self._state.scalars,
-            normal=normal if self._aggregator.random else self._round.normal,
+            normal=self._noise if self._aggregator.random else r.normal,
         )
-
-    def _next_scalars(self, r: Round) -> dict[str, float]:
-        with formula(self._aggregator, "finish"):
-            scalars = {name: float(value) for name, value in self._aggregator.finish(r).items()}
-        for name, value in scalars.items():
-            if not math.isfinite(value):
-                raise FormulaError(f"{name_of(self._aggregator)}: finish gave {name} = {value}; it must be finite")
-        return scalars
-
-
-def _nowhere(data: bytes | memoryview) -> None:
-    pass

@@ -11,7 +11,10 @@ from fedk.api.errors import FormulaError
 
 
 def name_of(aggregator: AnyAggregator[Config]) -> str:
-    """The plugin's class as a person finds it: fedk_plugin_fedavg.FedAvg."""
+    """The plugin's class as a person finds it: fedk_plugin_fedavg.FedAvg; of a composition each."""
+    parts: tuple[AnyAggregator[Config], ...] = getattr(aggregator, "parts", ())
+    if parts:
+        return ", then ".join(map(name_of, parts))
     kind = type(aggregator)
     return f"{kind.__module__}.{kind.__qualname__}"
 

@@ -1,17 +1,19 @@
 """The aggregator's state: scalars, and tensors in one safetensors blob as "<state>/<tensor>"."""
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fedk.aggregation.formula import formula, name_of
 from fedk.aggregation.grid import Grid, Kind, Run
 from fedk.aggregation.model import Model
 from fedk.aggregation.numbers import DType, Numbers, has_master
-from fedk.api.aggregator import AnyAggregator, Config
-from fedk.api.errors import StateError
+from fedk.api.aggregator import AnyAggregator, Config, Round
+from fedk.api.errors import FormulaError, StateError
 from fedk_protocol.codec import DTYPES, Layout, read_layout
 
 MASTER = "master"
@@ -32,6 +34,16 @@ class AggregatorState:
 def first_state(aggregator: AnyAggregator[Config]) -> AggregatorState:
     """The state before the first round."""
     return AggregatorState(None, dict(aggregator.initial_scalars()))
+
+
+def next_scalars(aggregator: AnyAggregator[Config], r: Round) -> dict[str, float]:
+    """What `finish` gives."""
+    with formula(aggregator, "finish"):
+        scalars = {name: float(value) for name, value in aggregator.finish(r).items()}
+    for name, value in scalars.items():
+        if not math.isfinite(value):
+            raise FormulaError(f"{name_of(aggregator)}: finish gave {name} = {value}; it must be finite")
+    return scalars
 
 
 class Tensors:

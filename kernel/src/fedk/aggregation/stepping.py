@@ -1,17 +1,17 @@
 """The step: base, mean and state go through the formula block by block, and come out as two blobs."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fedk.aggregation.accumulator import Accumulator, Write
+from fedk.aggregation.accumulator import Write
 from fedk.aggregation.formula import formula, name_of
-from fedk.aggregation.grid import Kind, Run
+from fedk.aggregation.grid import Grid, Kind, Run
 from fedk.aggregation.model import Model
 from fedk.aggregation.numbers import BLOCK, Numbers, has_master, to_booleans, to_integers, widened
 from fedk.aggregation.scratch import WIDEST
@@ -23,25 +23,48 @@ from fedk_protocol.layout import shown
 _PIECE = BLOCK * WIDEST
 
 
+class Source(Protocol):
+    """Where the blocks come from that are stepped: an accumulator, or a combination of the updates."""
+
+    grid: Grid
+
+    @property
+    def sets(self) -> Sequence[str]:
+        """Extra tensor sets."""
+
+    @property
+    def states(self) -> Mapping[str, Array]:
+        """Blocks of states that were made with the last block of the model."""
+
+    def mean(self, name: str, run: Run, start: int, out: Array) -> Array:
+        """The block of a tensor set that `out` has room for."""
+
+    def range_of(self, run: Run, start: int, count: int) -> tuple[Numbers, Numbers]:
+        """Least and greatest value of each element of a block of integers, after `mean` of it."""
+
+    def rooms(self, run: Run) -> list[Array]:
+        """Room for this run's elements, of which each block may be written over once `mean` has given it."""
+
+
 class Stepping:
-    """One pass over the base. It uses the accumulator up: what waits to be written stands where it has been read."""
+    """One pass over the base. It uses an accumulator up: what waits to be written stands where it has been read."""
 
     def __init__(
         self,
         aggregator: MeanAggregator[Config],
         base: Model,
-        accumulator: Accumulator,
+        source: Source,
         tensors: Tensors,
         *,
         round: Round,  # noqa: A002 — the field's word
         block: int,
     ) -> None:
-        block = min(block, max((run.count for run in accumulator.grid.runs), default=0))
+        block = min(block, max((run.count for run in source.grid.runs), default=0))
         self.max_abs = 0.0
-        self._aggregator, self._base, self._accumulator, self._tensors = aggregator, base, accumulator, tensors
+        self._aggregator, self._base, self._source, self._tensors = aggregator, base, source, tensors
         self._round, self._block = round, block
         self._x, self._mean = _Buffer(block), _Buffer(block)
-        self._sets = {name: _Buffer(block) for name in accumulator.totals if name != "model"}
+        self._sets = {name: _Buffer(block) for name in source.sets}
         self._states = {name: _Buffer(block) for name in tensors.fills}
         self._raw, self._master = np.empty(block * WIDEST, np.uint8), np.empty(block * 4, np.uint8)
         self._out, self._wide = np.empty(block * WIDEST, np.uint8), np.empty(block, np.float32)
@@ -50,7 +73,7 @@ class Stepping:
         """The next model in its base's layout, and the next state."""
         model(self._base.layout.header)
         state(self._tensors.layout.header)
-        for run in self._accumulator.grid.runs:
+        for run in self._source.grid.runs:
             if run.kind is Kind.STEPPED:
                 self._step_run(run, model, state)
             else:
@@ -60,9 +83,11 @@ class Stepping:
     # ---- tensors that are averaged only ----
 
     def _averaged(self, run: Run, start: int, count: int) -> Numbers:
-        mean = self._accumulator.mean("model", run, start, self._mean.array[:count])
+        if self._aggregator.freezes:
+            return self._read(run, start, count)
+        mean = self._source.mean("model", run, start, self._mean.array[:count])
         if run.kind is Kind.WHOLE:
-            return to_integers(mean, *self._accumulator.range_of(run, start, count))
+            return to_integers(mean, *self._source.range_of(run, start, count))
         if run.kind is Kind.TRUTH:
             return to_booleans(mean, self._read(run, start, count))
         return self._narrow(mean, run)
@@ -87,15 +112,15 @@ class Stepping:
 
     def _rooms(self, run: Run, wanted: int) -> Iterator[Array]:
         """Where states wait: in the sums of this run, block by block already used; beyond those in new arrays."""
-        totals = [total[run.at : run.at + run.count] for total in self._accumulator.totals.values()]
-        yield from totals[:wanted]
-        for _ in range(wanted - len(totals)):
+        rooms = self._source.rooms(run)
+        yield from rooms[:wanted]
+        for _ in range(wanted - len(rooms)):
             yield np.empty(run.count)
 
     def _step(self, run: Run, start: int, count: int) -> tuple[Numbers, Mapping[str, Numbers]]:
         base = self._x.array[:count]
         np.copyto(base, self._read(run, start, count))
-        mean = self._accumulator.mean("model", run, start, self._mean.array[:count])
+        mean = self._source.mean("model", run, start, self._mean.array[:count])
         x, states = self._call(run, start, count)
         if not has_master(run.dtype):
             return self._narrow(x, run), states
@@ -119,7 +144,7 @@ class Stepping:
 
     def _call(self, run: Run, start: int, count: int) -> tuple[Array, Mapping[str, Array]]:
         for name, buffer in self._sets.items():
-            self._accumulator.mean(name, run, start, buffer.array[:count])
+            self._source.mean(name, run, start, buffer.array[:count])
         for name, buffer in self._states.items():
             old = self._tensors.block(name, run, start, count, self._raw)
             np.copyto(buffer.array[:count], self._tensors.fills[name] if old is None else old)
@@ -131,7 +156,8 @@ class Stepping:
             return self._checked(answer, count)
 
     def _checked(self, answer: Any, count: int) -> tuple[Array, Mapping[str, Array]]:
-        x, states = answer
+        x, stepped = answer
+        states = {**stepped, **self._source.states}
         if set(states) != set(self._tensors.fills):
             wanted, got = sorted(self._tensors.fills), sorted(states)
             raise FormulaError(f"{name_of(self._aggregator)}: step gave the states {got}, initial() names {wanted}")
@@ -192,3 +218,7 @@ def _views(buffers: Mapping[str, _Buffer], count: int) -> dict[str, Array]:
 
 def _bytes(block: Numbers) -> memoryview:
     return np.ascontiguousarray(block).view(np.uint8).data
+
+
+def nowhere(data: bytes | memoryview) -> None:
+    """For a state without tensors."""

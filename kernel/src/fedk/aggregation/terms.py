@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from fedk.aggregation.formula import formula, name_of
-from fedk.api.aggregator import Config, MeanAggregator, Round, Update
+from fedk.api.aggregator import AnyAggregator, Config, MeanAggregator, Round, Update
 from fedk.api.errors import FormulaError
 
 
@@ -18,16 +18,18 @@ class Terms:
     sums: Mapping[str, float] = field(default_factory=dict)
 
 
-def terms(aggregator: MeanAggregator[Config], update: Update, round: Round) -> Terms:  # noqa: A002 — the field's word
+def terms(aggregator: AnyAggregator[Config], update: Update, round: Round) -> Terms:  # noqa: A002 — the field's word
     """FormulaError when the formula raises, or gives what is not finite or a negative weight."""
+    scale, sums = 1.0, dict[str, float]()
     about = f" for update {update.key} of client {update.client}"
     with formula(aggregator, "weight, scale or sums", about):
         weight = float(aggregator.weight(update, round))
-        scale = float(aggregator.scale(update, round))
-        sums = {name: float(value) for name, value in aggregator.sums(update, round).items()}
+        if isinstance(aggregator, MeanAggregator):
+            scale = float(aggregator.scale(update, round))
+            sums = {name: float(value) for name, value in aggregator.sums(update, round).items()}
     if weight < 0:
         raise FormulaError(f"{name_of(aggregator)}: weight is {weight:g}{about}; it must not be negative")
-    if scale != 1.0 and aggregator.of == "model":
+    if scale != 1.0 and getattr(aggregator, "of", "model") == "model":
         raise FormulaError(f"{name_of(aggregator)}: scale is {scale:g}{about}; it only makes sense of deltas")
     for name, value in (("weight", weight), ("scale", scale), *sums.items()):
         if not math.isfinite(value):
