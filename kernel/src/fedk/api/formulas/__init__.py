@@ -1,0 +1,6 @@
+"""What several aggregators share, documented and tested once: a plugin adds its own line."""
+
+from fedk.api.formulas.adaptive import Adaptive, AdaptiveConfig, DecayingConfig
+from fedk.api.formulas.weighting import WeightedMean, WeightingConfig
+
+__all__ = ["Adaptive", "AdaptiveConfig", "DecayingConfig", "WeightedMean", "WeightingConfig"]
