@@ -13,18 +13,37 @@ if TYPE_CHECKING:
     from fedk.testing.aggregation import Answer, State, aggregate
     from fedk.testing.aggregator import AggregatorSuite
     from fedk.testing.balancer import BalancerSuite
+    from fedk.testing.codec import CodecSuite
     from fedk.testing.db import DatabaseSuite
+    from fedk.testing.hook import HookSuite
     from fedk.testing.storage import StorageSuite
+    from fedk.testing.textbook import Textbook, Told
 
-__all__ = ["AggregatorSuite", "Answer", "BalancerSuite", "DatabaseSuite", "State", "StorageSuite", "aggregate"]
+__all__ = [
+    "AggregatorSuite",
+    "Answer",
+    "BalancerSuite",
+    "CodecSuite",
+    "DatabaseSuite",
+    "HookSuite",
+    "State",
+    "StorageSuite",
+    "Textbook",
+    "Told",
+    "aggregate",
+]
 
 _MODULES = {
     "AggregatorSuite": "aggregator",
     "Answer": "aggregation",
     "BalancerSuite": "balancer",
+    "CodecSuite": "codec",
     "DatabaseSuite": "db",
+    "HookSuite": "hook",
     "State": "aggregation",
     "StorageSuite": "storage",
+    "Textbook": "textbook",
+    "Told": "textbook",
     "aggregate": "aggregation",
 }
 

@@ -1,6 +1,6 @@
 """One aggregation without a server, through the code that a round uses: bytes, intake, terms, folding."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -10,9 +10,11 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fedk.aggregation.accumulator import Accumulator
 from fedk.aggregation.contract import check_contract
+from fedk.aggregation.contribution import Contribution
 from fedk.aggregation.expected import Expected, check_numbers, expect
-from fedk.aggregation.folding import Contribution, Folding
+from fedk.aggregation.folding import Folding
 from fedk.aggregation.intake import Intake
 from fedk.aggregation.model import Model
 from fedk.aggregation.numbers import BLOCK
@@ -22,6 +24,7 @@ from fedk.api.aggregator import AnyAggregator, Config, MeanAggregator, Round, Up
 from fedk.api.errors import PluginError
 from fedk.blobs.reader import Span
 from fedk.catalogue.catalogue import Catalogue
+from fedk.testing.combiner import Combiner
 from fedk_protocol.codec import Safetensors
 
 Arrays = Mapping[str, ArrayLike]
@@ -56,18 +59,21 @@ def aggregate(  # noqa: PLR0917 — what a plugin's author types, in the order o
     weights: Sequence[int] | None = None,
     config: Mapping[str, Any] | Config | None = None,
     state: State | None = None,
+    *,
+    population: int | None = None,
 ) -> tuple[dict[str, NDArray[Any]], State]:
     """One round: the next model, and the state for the call after it.
 
     `aggregator` is a name ("fedavg"), a class, or an object (`config` is its own then). `weights` are the answers'
-    `num_examples`. Lists take the base's dtype, arrays keep theirs. Raises what a round meets: Refused for an update
+    `num_examples`; `population` are the session's clients, those that answer unless given. Lists take the base's
+    dtype, arrays keep theirs. Raises what a round meets: Refused for an update
     that intake does not take, FormulaError for a formula that fails.
     """
     answers = [update if isinstance(update, Answer) else Answer(update) for update in updates]
     if weights is not None:
         answers = [_weighted(answer, weight) for answer, weight in zip(answers, weights, strict=True)]
     with Workshop(built(aggregator, config), base, state) as workshop:
-        return workshop.round(answers)
+        return workshop.round(answers, population=population)
 
 
 def built(aggregator: Chosen, config: Mapping[str, Any] | Config | None = None) -> MeanAggregator[Any]:
@@ -107,26 +113,20 @@ class Workshop:
         self._folder.cleanup()
 
     def round(
-        self, answers: Sequence[Answer], *, groups: Iterable[Sequence[int]] = (), block: int = BLOCK
+        self,
+        answers: Sequence[Answer],
+        *,
+        tree: Combiner | None = None,
+        block: int = BLOCK,
+        population: int | None = None,
     ) -> tuple[dict[str, NDArray[Any]], State]:
-        """The next model and state. `groups` of the answers' numbers are summed apart and merged, as combiners do."""
-        base = self._model(self._base)
+        """The next model and state. The answers are summed in their order, or as the combiners of `tree` do it."""
+        base, count = self._model(self._base), len(answers)
         expected = expect(self._aggregator, base)
-        view = Round(self._number + 1, len(answers), len(answers), self._state.scalars)
+        view = Round(self._number + 1, population or count, count, self._state.scalars)
         contributions = [self._taken(expected, view, number, answer) for number, answer in enumerate(answers)]
-        whole, *parts = (
-            self._folded(base, view, [contributions[number] for number in group], block)
-            for group in (list(groups) or [range(len(answers))])
-        )
-        for part in parts:
-            whole.accumulator.merge(part.accumulator)
-        return self._finished(whole)
-
-    def _folded(self, base: Model, view: Round, contributions: Iterable[Contribution], block: int) -> Folding:
-        folding = Folding(self._aggregator, base, self._state, view, block=block)
-        for contribution in contributions:
-            folding.fold(contribution)
-        return folding
+        summing = _Summing(self, contributions, lambda: Folding(self._aggregator, base, self._state, view, block=block))
+        return self._finished(summing.folded(tree or Combiner(tuple(range(count)))))
 
     def _finished(self, folding: Folding) -> tuple[dict[str, NDArray[Any]], State]:
         model, state = bytearray(), bytearray()
@@ -164,6 +164,15 @@ class Workshop:
         wanted = self._base.get(name)
         return np.asarray(value) if isinstance(value, np.ndarray) or wanted is None else np.asarray(value, wanted.dtype)
 
+    def carried(self, accumulator: Accumulator) -> dict[str, Model]:
+        """What an accumulator exports, as who receives it opens it."""
+        found: dict[str, Model] = {}
+        for part in accumulator.parts():
+            blob = bytearray()
+            accumulator.export(part, blob.extend)
+            found[part] = self._open(bytes(blob))
+        return found
+
     def _kept(self, data: bytes) -> Span:
         self._blobs += 1
         path = Path(self._folder.name, str(self._blobs))
@@ -179,6 +188,30 @@ class Workshop:
 
     def _opened(self, state: State) -> AggregatorState:
         return AggregatorState(self._open(state.tensors) if state.tensors else None, state.scalars)
+
+
+@dataclass(frozen=True, slots=True)
+class _Summing:
+    """Combiners at work."""
+
+    workshop: Workshop
+    contributions: Sequence[Contribution]
+    begin: Callable[[], Folding]
+
+    def folded(self, combiner: Combiner) -> Folding:
+        folding = self.begin()
+        for part in combiner.parts:
+            if isinstance(part, Combiner):
+                self._add(folding.accumulator, self.folded(part).accumulator, exported=part.exported)
+            else:
+                folding.fold(self.contributions[part])
+        return folding
+
+    def _add(self, into: Accumulator, other: Accumulator, *, exported: bool) -> None:
+        if exported:
+            into.take(other.summary(), self.workshop.carried(other))
+        else:
+            into.merge(other)
 
 
 def _weighted(answer: Answer, num_examples: int) -> Answer:

@@ -4,35 +4,47 @@ class TestFedAvg(AggregatorSuite):
     aggregator = FedAvg
     gives_mean = True
 
-No suite knows the formula: add a test with one step worked by hand (`fedk.testing.aggregate`).
+No suite knows the formula: override `textbook`, and add a test with one step worked by hand (`fedk.testing.aggregate`).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from random import Random
 from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from fedk.aggregation.grid import PLAIN
 from fedk.api.aggregator import Array, MeanAggregator, Round, Update
 from fedk.api.errors import FormulaError, Refused
+from fedk.rounds.rules import Rules
 from fedk.testing.aggregation import Answer, State, Workshop, built
+from fedk.testing.combiner import trees
+from fedk.testing.readme import key_table, session
+from fedk.testing.suite import Suite, since
+from fedk.testing.textbook import Textbook, flat, told
 from fedk_protocol.codec import DTYPES
 
 Model = dict[str, NDArray[Any]]
 
 CLIENTS = 7
 CLOSE = 1e-9  # relative: float64 rounding, after a step that may divide by small numbers
+ROUNDING = 1e-12  # relative: float64 rounding of sums alone
+AGREES = 1e-6  # relative: float32 models keep seven digits
 BFLOAT16 = DTYPES["BF16"]
 FLOATS = tuple(dtype for dtype in DTYPES.values() if dtype.kind not in "iub")
 
 
-class AggregatorSuite:
+@since("1.0")
+class AggregatorSuite(Suite):
     """The contract of a MeanAggregator in `fedk.api.aggregator`, in numbers. Each test says what breaks without it."""
 
-    version: ClassVar[str] = "1.0"
     aggregator: ClassVar[type[MeanAggregator[Any]] | str]
     """The class, or the name that it is installed under."""
     config: ClassVar[Mapping[str, Any]] = {}
@@ -41,6 +53,12 @@ class AggregatorSuite:
     """Whether one update alone is the next model (FedAvg), byte for byte."""
     equivariant: ClassVar[bool] = True
     """Whether base and updates, all moved by the same, give a model moved by that. False where weights decay."""
+    readme: ClassVar[Path | None] = None
+    """The plugin's README.md, whose table of settings and first session are compared with the plugin."""
+
+    def textbook(self) -> Textbook | None:
+        """The formula once more, plainly and in float64, with these settings. None: nothing to compare with."""
+        return None
 
     def answer(self, tensors: Model, number: int = 0, num_examples: int = 1) -> Answer:
         """Override it where the aggregator wants metrics or sets that are not just anything within their bounds."""
@@ -66,7 +84,33 @@ class AggregatorSuite:
         with pytest.raises(FormulaError, match=f"needs at least {fewest} updates, got {fewest - 1}"):
             self.round(base, [self.answer(moved(base, n), n) for n in range(fewest - 1)])
 
+    def test_the_readme_has_the_table_of_settings(self) -> None:
+        config = type(self.driver()).config_type()
+        if self.readme is None or not config.model_fields:
+            pytest.skip("declares no `readme`, or has no settings")
+        assert key_table(config) in self.readme.read_text("utf-8")
+
+    def test_the_readmes_session_is_one(self) -> None:
+        """Rules that can be started as they stand, with settings that the aggregator takes."""
+        if self.readme is None:
+            pytest.skip("declares no `readme`")
+        rules = Rules.model_validate(tomllib.loads(session(self.readme)))
+        own = rules.aggregator.tables.get(rules.aggregator.use, {})
+        type(self.driver()).config_type().model_validate(own)
+
     # ---- the formula ----
+
+    def test_it_agrees_with_the_textbook_round_after_round(self) -> None:
+        for dtype in (np.float32, np.float64):
+            book, now, state = self.textbook(), model(0, np.dtype(dtype)), None
+            if book is None:
+                pytest.skip("has no `textbook`")
+            for number in range(1, 7):
+                answers = self.answers(now, first=number)[: max(self.driver().minimum(), CLIENTS - number % 3)]
+                wanted = book(flat(now), [told(now, answer) for answer in answers])
+                now, state = self.round(now, answers, state)
+                off = np.abs(flat(now) - wanted) - AGREES * np.abs(wanted)
+                assert off.max() <= AGREES**2, f"round {number} differs from the textbook's ({np.dtype(dtype)})"
 
     def test_one_update_alone_comes_back_byte_for_byte(self) -> None:
         if not self.gives_mean:
@@ -93,12 +137,14 @@ class AggregatorSuite:
         thrice, _ = self.round(base, self.answers(base, times=3))
         assert_close(thrice, once, "three times the examples everywhere gave another model")
 
-    def test_a_tree_of_combiners_gives_the_flat_model(self) -> None:
+    # derandomized: who runs the suite twice wants the same answer; executors: each subclass is one
+    @settings(max_examples=20, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.differing_executors])
+    @given(data=st.data())
+    def test_any_tree_of_combiners_gives_the_flat_model_to_float64_rounding(self, data: st.DataObject) -> None:
         answers = self.answers(model(0))
-        flat, _ = self.round(model(0), answers)
-        for seed in range(5):
-            tree, _ = self.round(model(0), answers, groups=list(groups(Random(seed), len(answers))))  # noqa: S311 — a test's draw
-            assert_close(tree, flat, "sums of groups, merged, gave another model than all updates at once")
+        at_once, _ = self.round(model(0), answers)
+        tree, _ = self.round(model(0), answers, tree=data.draw(trees(len(answers))))
+        assert_close(tree, at_once, "sums of sums gave another model than all updates at once", ROUNDING)
 
     def test_blocks_of_any_size_give_the_same_model(self) -> None:
         answers = self.answers(model(0))
@@ -226,10 +272,12 @@ class AggregatorSuite:
         r, u = Round(1, count, count, scalars), Update("k", "c", 1, metrics, norm=1.0, max_abs=1.0)
         sums = {name: value * count for name, value in driver.sums(u, r).items()}
         sets = {name: np.full(5, 0.01) for name in driver.sets}
-        return Round(1, count, count, scalars, count, driver.weight(u, r) * count, sums, sets, zeros)
+        weight = driver.weight(u, r) * count
+        return replace(r, count=count, weight=weight, sums=sums, sets=sets, normal=zeros)
 
-    def answers(self, base: Model, *, times: int = 1) -> list[Answer]:
-        return [self.answer(moved(base, n), n, times * (10 + 3 * n)) for n in range(self.clients())]
+    def answers(self, base: Model, *, times: int = 1, first: int = 0) -> list[Answer]:
+        """One of each client; `first` draws others."""
+        return [self.answer(moved(base, first * CLIENTS + n), n, times * (10 + 3 * n)) for n in range(self.clients())]
 
     def enough(self, answers: list[Answer]) -> list[Answer]:
         """Those answers, the first repeated up to the minimum."""
@@ -262,21 +310,13 @@ def moved(base: Model, number: int, *, by: float = 0.1) -> Model:
     }
 
 
-def groups(random: Random, count: int) -> Iterator[list[int]]:
-    """0 … count - 1, shuffled and cut."""
-    numbers = random.sample(range(count), count)
-    cuts = sorted(random.sample(range(1, count), random.randint(1, count - 1)))
-    for begin, end in zip([0, *cuts], [*cuts, count], strict=True):
-        yield numbers[begin:end]
-
-
 def zeros(n: int) -> Array:
     return np.zeros(n)
 
 
-def assert_close(after: Model, wanted: Model, message: str) -> None:
+def assert_close(after: Model, wanted: Model, message: str, within: float = CLOSE) -> None:
     for name, value in wanted.items():
-        assert np.allclose(after[name], value, rtol=CLOSE, atol=CLOSE), f"{message} ({name})"
+        assert np.allclose(after[name], value, rtol=within, atol=within), f"{message} ({name})"
 
 
 def assert_same_bytes(after: Model, wanted: Model, message: str = "one update alone was changed") -> None:

@@ -1,4 +1,7 @@
-"""The table of keys in a plugin's README, made from its Config: a test compares the two."""
+"""What a plugin's README must say: the table of keys, made from its Config, and a session that can be started."""
+
+import re
+from pathlib import Path
 
 from pydantic import BaseModel
 
@@ -9,6 +12,13 @@ def key_table(config: type[BaseModel]) -> str:
     """Markdown: a row for each key, with its default, what is allowed and what it means."""
     rows = [f"| `{key.name}` | {_code(key.default)} | {_code(key.allowed)} | {key.meaning} |" for key in keys(config)]
     return "\n".join(["| key | default | allowed | meaning |", "|---|---|---|---|", *rows])
+
+
+def session(readme: Path) -> str:
+    """The README's first block of TOML."""
+    found = re.search(r"```toml\n(.*?)```", readme.read_text("utf-8"), re.DOTALL)
+    assert found, f"{readme} has no ```toml block: show a session file that uses the plugin"
+    return found[1]
 
 
 def _code(text: str) -> str:
