@@ -17,15 +17,16 @@ from typing import Any, ClassVar
 import pytest
 
 from fedk.api.balancer import Balancer, ClientView, ServerView
+from fedk.testing.suite import Suite, since
 
 ADDRESS = "{}.example.org:6090"
 CLIENTS = 100
 
 
-class BalancerSuite:
+@since("1.0")
+class BalancerSuite(Suite):
     """The contract of `fedk.api.balancer`, on worlds drawn from a seed and on a few made by hand."""
 
-    version: ClassVar[str] = "1.0"
     spread: ClassVar[int | None] = None
     """Most by which two equal servers may differ after 100 placements; None where a formula wants no balance."""
     particular: ClassVar[bool] = False

@@ -37,6 +37,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from fedk.api.db import Database
 from fedk.state import migrations
 from fedk.state.store import Store
+from fedk.testing.suite import Suite, since
 
 METADATA = MetaData()
 THINGS = Table(
@@ -55,7 +56,8 @@ Open = Callable[..., AsyncEngine]
 
 
 @pytest.mark.asyncio
-class DatabaseSuite:
+@since("1.0")
+class DatabaseSuite(Suite):
     """Tests of a driver as the kernel uses it: one engine that writes, one that reads, restarts."""
 
     undoes_ddl = True

@@ -17,6 +17,7 @@ from fsspec import AbstractFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
 
 from fedk.api.storage import Storage
+from fedk.testing.suite import Suite, since
 
 MIB = 2**20
 
@@ -57,7 +58,8 @@ class Bench:
         return bytes(self.files.cat_file(path))
 
 
-class StorageSuite:
+@since("1.0")
+class StorageSuite(Suite):
     """Tests of a driver as the kernel uses it: a part is written, sealed under its key, read, replaced, deleted."""
 
     @pytest.fixture
