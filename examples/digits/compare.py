@@ -72,9 +72,9 @@ class Comparison:
 def fedk(*words: str | Path) -> Any:
     """The JSON that a command prints; the `fedk` of this very environment."""
     command = [str(Path(sys.executable).with_name("fedk")), *map(str, words), "--json"]
-    done = subprocess.run(command, stdout=subprocess.PIPE, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise Unusable(f"{' '.join(command)} ended with {done.returncode}")
+        raise Unusable(f"{' '.join(command)} ended with {done.returncode}\n{done.stderr.rstrip()}")
     return json.loads(done.stdout)
 
 
@@ -169,15 +169,14 @@ def bar(share: float, cells: int = 20) -> str:
     return "█" * full + " ▏▎▍▌▋▊▉"[eighths].strip()
 
 
-def many(found: Mapping[int, Comparison]) -> str:
-    """A line for each split."""
-    lines = [" split   alone   federated   centralised"]
-    lines += [
-        f"{seed:>6} {one.alone_accuracy:>7.3f} {one.federated_accuracy:>11.3f} {one.centralised_accuracy:>13.3f}"
-        f"   {'ok' if one.holds else f'not {GAIN:.0%} above alone and within {LOSS:.0%} of centralised'}"
-        for seed, one in found.items()
-    ]
-    return "\n".join(lines)
+HEAD = " split   alone   federated   centralised"
+
+
+def line(seed: int, found: Comparison) -> str:
+    """One split of several, below HEAD."""
+    verdict = "ok" if found.holds else f"not {GAIN:.0%} above alone and within {LOSS:.0%} of centralised"
+    accuracies = f"{found.alone_accuracy:>7.3f} {found.federated_accuracy:>11.3f} {found.centralised_accuracy:>13.3f}"
+    return f"{seed:>6} {accuracies}   {verdict}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -189,16 +188,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="one JSON document")
     given = parser.parse_args(arguments)
     try:
-        if given.seeds is None:
-            one = compare(read(given.data_dir, given.session), given.split_seed)
-            print(json.dumps(asdict(one)) if given.json else table(one))
-            return 0
-        found = {seed: federate(seed) for seed in given.seeds}
+        return splits(given.seeds, as_json=given.json) if given.seeds else one(given)
     except Unusable as error:
         print(f"compare.py: {error}", file=sys.stderr)
         return 1
-    print(json.dumps({seed: asdict(one) for seed, one in found.items()}) if given.json else many(found))
-    return 0 if all(one.holds for one in found.values()) else 1
+
+
+def one(given: argparse.Namespace) -> int:
+    """The session of a data directory."""
+    found = compare(read(given.data_dir, given.session), given.split_seed)
+    print(json.dumps(asdict(found)) if given.json else table(found))
+    return 0
+
+
+def splits(seeds: Sequence[int], *, as_json: bool) -> int:
+    """A federation for each seed; 1 where one was not worth it."""
+    found: dict[int, Comparison] = {}
+    print(HEAD, file=sys.stderr if as_json else sys.stdout, flush=True)
+    for seed in seeds:
+        found[seed] = federate(seed)
+        print(line(seed, found[seed]), file=sys.stderr if as_json else sys.stdout, flush=True)
+    if as_json:
+        print(json.dumps({seed: asdict(comparison) for seed, comparison in found.items()}))
+    return 0 if all(comparison.holds for comparison in found.values()) else 1
 
 
 if __name__ == "__main__":
