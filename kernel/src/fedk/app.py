@@ -5,14 +5,15 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
 from fedk.admin.app import TAKEN, admin_app
 from fedk.admin.http import HttpServer
-from fedk.api.aggregator import MeanAggregator
+from fedk.aggregation.composition import composed
+from fedk.api.aggregator import AnyAggregator
 from fedk.api.errors import PluginError
 from fedk.api.hooks import Event, ServerFacts
 from fedk.blobs.spool import Spool
@@ -46,14 +47,42 @@ class Aggregators:
     catalogue: Catalogue
 
     def __call__(self, rules: Rules) -> Loaded:
-        use = rules.aggregator.use
-        plugin = self.catalogue.load("aggregator", use, where="aggregator.use")
-        aggregator = self.catalogue.create("aggregator", use, rules.aggregator.tables, where="aggregator.use")
-        if not isinstance(aggregator, MeanAggregator):
-            raise PluginError(
-                f'aggregator "{use}" is a {type(aggregator).__name__}: not a shape that this version folds'
-            )
-        return Loaded(aggregator, plugin.name, plugin.version)
+        use, wrap, then = rules.aggregator.names
+        tables = rules.aggregator.tables
+        first = self._part(use, tables, "use")
+        around = [self._part(name, tables, "wrap") for name in wrap]
+        after = self._part(then, tables, "then") if then else None
+        whole = composed(first.driver, [part.driver for part in around], after.driver if after else None)
+        if rules.mode == "async" and whole.once:
+            raise PluginError(f'{first.name} takes each client once a model: not with mode = "async"')
+        name = "".join(f"{part.name}(" for part in around) + first.name + ")" * len(around)
+        config = first.config if not (around or after) else _composition(first, around, after)
+        return Loaded(whole, f"{name} then {after.name}" if after else name, first.version, config)
+
+    def _part(self, use: str, tables: Mapping[str, Any], key: str) -> "_Part":
+        plugin = self.catalogue.load("aggregator", use, where=f"aggregator.{key}")
+        driver = self.catalogue.create("aggregator", use, tables, where=f"aggregator.{key}")
+        return _Part(driver, plugin.name, plugin.version)
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """One aggregator of a composition."""
+
+    driver: AnyAggregator[Any]
+    name: str
+    version: str
+
+    @property
+    def config(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.driver.config.model_dump(mode="json")
+        return found
+
+
+def _composition(first: _Part, around: Sequence[_Part], after: _Part | None) -> dict[str, Any]:
+    """For the trail: each part with its version and settings."""
+    roles = [("use", first), *(("wrap", part) for part in around), *([("then", after)] if after else [])]
+    return {"parts": [[role, part.name, part.version, part.config] for role, part in roles]}
 
 
 class Hooks:

@@ -13,6 +13,8 @@ from fedk.aggregation.state import AggregatorState
 from fedk.api.aggregator import AnyAggregator, Config, MeanAggregator, Round, Wrapper
 from fedk.api.errors import PluginError
 
+AnyFolding = Folding | Combining
+
 
 def composed(
     aggregator: AnyAggregator[Any], wrap: Iterable[AnyAggregator[Any]] = (), then: AnyAggregator[Any] | None = None
@@ -35,7 +37,7 @@ def begin(
     state: AggregatorState,
     round: Round,  # noqa: A002 — the field's word
     **how: Any,
-) -> Folding | Combining:
+) -> AnyFolding:
     """A round's folding of an aggregator of any shape."""
     first = aggregator.first if isinstance(aggregator, Followed) else aggregator
     if isinstance(first, MeanAggregator):

@@ -10,7 +10,7 @@ from fedk.cli import quantity
 ENDS = ("session.finished", "session.failed", "session.stopped")
 """Events after which a session makes no further model."""
 
-_TRAIN = "train."
+_OF_THE_ROUND = ("train.", "aggregator.")  # known at its commit; others are measured later
 _LONGEST = 60  # characters of a client's words in a note
 
 
@@ -55,7 +55,7 @@ class Row:
         if name not in self.metrics:
             return ""
         text = quantity.metric(self.metrics[name])
-        part = not name.startswith(_TRAIN) and self.measured < self.asked
+        part = not name.startswith(_OF_THE_ROUND) and self.measured < self.asked
         return f"{text} ({self.measured} of {self.asked})" if part else text
 
 
@@ -101,7 +101,9 @@ class Rounds:
 
     def curve(self) -> tuple[str, list[float]]:
         """The metric that people watch, and its values by round: a measured one before a trained one."""
-        name = next((n for n in self.metrics if not n.startswith(_TRAIN)), self.metrics[0] if self.metrics else "")
+        name = next(
+            (n for n in self.metrics if not n.startswith(_OF_THE_ROUND)), self.metrics[0] if self.metrics else ""
+        )
         return name, [row.metrics[name] for row in self.rows.values() if name in row.metrics]
 
     def _row(self, body: Mapping[str, Any]) -> Row:
@@ -173,7 +175,7 @@ class Rounds:
     def _measure(self, row: Row, metrics: Mapping[str, float]) -> None:
         row.metrics.update(metrics)
         self.metrics += [name for name in metrics if name not in self.metrics]
-        self.metrics.sort(key=lambda name: not name.startswith(_TRAIN))
+        self.metrics.sort(key=lambda name: not name.startswith(_OF_THE_ROUND))
 
     def _find_best(self, row: Row) -> None:
         name, _ = self.curve()

@@ -14,7 +14,7 @@ from fedk.rounds.clients import Measured
 from fedk.rounds.feed import Published
 from fedk.rounds.inbox import Committed, Seen
 from fedk.rounds.ledger import Row, Writes, round_row, session_row, tasks_changed, write_tasks
-from fedk.rounds.live import Base, Live, Means, Taken
+from fedk.rounds.live import SHOWN, Base, Live, Means, Taken
 from fedk.rounds.making import Made
 from fedk.rounds.roster import Roster
 from fedk.rounds.states import ENDED, Session, Task
@@ -115,6 +115,7 @@ class Book:
             self._contribution(live, base.id, old.tasks[task], taken)
         live.record.head_model = base.id
         trained = live.trained.pop(no, Means())
+        shown = self._shown(live, base.id, no, made)
         if no > 0:
             self._measured(live, no - 1)
         if no == 0:
@@ -131,13 +132,21 @@ class Book:
             **size,
             "model": base.stored.sha256.hex(),
             "examples": sum(taken.arrival.num_examples for taken in shares.values()),
-            "metrics": trained.values(),
+            "metrics": {**trained.values(), **shown},
             "refused": live.refused,
             "sent": sent,
             "received": received,
             "seconds": round(time.time() - live.opened_at, 6),
             **made.seconds,
         }
+
+    def _shown(self, live: Live, model: str, no: int, made: Made) -> dict[str, float]:
+        """What the aggregator shows of its state with each round, as metrics of the model."""
+        names = live.aggregator.shows if live.aggregator is not None and no > 0 else ()
+        for name in names:
+            measured = Measured(1, {name: made.scalars[name]})
+            self._measurement(live, task=model, client="", no=no, kind=SHOWN, measured=measured)
+        return {f"{SHOWN}.{name}": made.scalars[name] for name in names}
 
     def _contribution(self, live: Live, model: str, task: Task, taken: Taken) -> None:
         self.writes.insert(
@@ -232,16 +241,19 @@ class Book:
         self._metrics(live, task, task.base, task.kind, _own(taken))
 
     def _metrics(self, live: Live, task: Task, no: int, kind: str, measured: Measured) -> None:
+        self._measurement(live, task=task.id, client=task.client, no=no, kind=kind, measured=measured)
+
+    def _measurement(self, live: Live, *, task: str, client: str, no: int, kind: str, measured: Measured) -> None:
         for name, value in measured.metrics.items():
             self.writes.replace(
                 t.metrics,
                 {
-                    "task": task.id,
+                    "task": task,
                     "name": f"{kind}.{name}",
                     "project": live.project,
                     "session": live.state.id,
                     "round": no,
-                    "client": task.client,
+                    "client": client,
                     "kind": kind,
                     "value": value,
                     "num_examples": measured.num_examples,

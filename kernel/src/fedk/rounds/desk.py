@@ -101,7 +101,7 @@ class Desk:
             await _check_name(db, project, named)
         record = Record(project, named, first.sha256 if first else None, loaded.name, loaded.version, time.time())
         live = self._runner.fresh(Session(uuid.uuid4().hex[:12], settled), record)
-        live.aggregator, live.config = loaded.aggregator, loaded.aggregator.config.model_dump(mode="json")
+        live.aggregator, live.config = loaded.aggregator, loaded.config
         live.aggregator_state = self._runner.opener.initial_state(live)
         await self._enter(live, Stored(first.sha256, first.bytes) if first else None)
         self._begin(live)
@@ -165,13 +165,11 @@ class Desk:
         except ValidationError as error:
             mistakes = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
             raise ConfigError(f"session {live.name} cannot be changed so", mistakes) from error
-        if rules.aggregator.use != live.state.rules.aggregator.use:
-            raise Conflict(
-                f"session {live.name} keeps its aggregator {live.state.rules.aggregator.use}: start another one"
-            )
+        if rules.aggregator.names != live.state.rules.aggregator.names:
+            raise Conflict(f"session {live.name} keeps its aggregator {live.record.aggregator}: start another one")
         loaded = self._runner.opener.aggregators(rules)
         await self._runner.settle(live.state.id, ev.Changed(rules))
-        live.aggregator, live.config = loaded.aggregator, loaded.aggregator.config.model_dump(mode="json")
+        live.aggregator, live.config = loaded.aggregator, loaded.config
 
     def _live(self, session: str) -> Live:
         live = self._runner.lives.get(session)

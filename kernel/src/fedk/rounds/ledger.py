@@ -107,6 +107,7 @@ def session_row(s: Session, record: Record) -> Row:
         "state_version": 1,
         "seed": s.rules.seed,
         "next_task": s.next_task,
+        "folds": s.folds,
         "warnings": list(record.warnings),
         "created_at": record.created_at,
         "ended_at": record.ended_at,
@@ -230,6 +231,7 @@ async def _session(db: AsyncConnection, row: Any) -> Session:
         round=round_,
         tasks={} if row.status in ENDED else await _tasks(db, row, round_),
         next_task=row.next_task,
+        folds=row.folds,
     )
 
 

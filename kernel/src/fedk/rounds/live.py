@@ -8,7 +8,7 @@ from fedk.aggregation.expected import Expected
 from fedk.aggregation.model import Model
 from fedk.aggregation.state import AggregatorState
 from fedk.aggregation.terms import Terms
-from fedk.api.aggregator import MeanAggregator
+from fedk.api.aggregator import AnyAggregator
 from fedk.api.config import Config
 from fedk.blobs.part import Stored
 from fedk.rounds.clients import Arrival, Input, Measured, Work
@@ -16,6 +16,9 @@ from fedk.rounds.clock import Clock
 from fedk.rounds.ledger import Record, Row
 from fedk.rounds.making import Making
 from fedk.rounds.states import Session
+
+SHOWN = "aggregator"
+"""Kind of the metrics that are the aggregator's own, not any client's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +73,7 @@ class Live:
     state: Session
     record: Record
     clock: Clock
-    aggregator: MeanAggregator[Config] | None = None  # None: its plugin is missing, the session is paused
+    aggregator: AnyAggregator[Config] | None = None  # None: its plugin is missing, the session is paused
     config: Mapping[str, Any] = field(default_factory=dict)
     aggregator_state: AggregatorState = field(default_factory=AggregatorState)
     bases: dict[int, Base] = field(default_factory=dict)

@@ -348,7 +348,7 @@ class _Step:
         self._clock(act.Arm)
         r = self._s.round
         if r is not None and r.state == "folding":
-            self.actions.append(act.Fold(r.token, r.frozen))
+            self._fold(r.token, r.frozen)
 
     # ---- judging ----
 
@@ -413,12 +413,17 @@ class _Step:
         self._round(state="gathering")
         return True
 
+    def _fold(self, token: Token, tasks: tuple[str, ...]) -> None:
+        """Counted in the transaction that comes before: whatever noise is drawn for it is paid for by then."""
+        self._set(folds=self._s.folds + (token.round > 0))
+        self.actions.append(act.Fold(token, tasks))
+
     def _judge_gathering(self, r: Round) -> bool:
         accepted = sorted(self._s.accepted(), key=lambda t: t.number)
         if any(t.holder != ROOT for t in accepted):
             return False
         self._round(state="folding", frozen=tuple(t.id for t in accepted))
-        self.actions.append(act.Fold(r.token, tuple(t.id for t in accepted)))
+        self._fold(r.token, tuple(t.id for t in accepted))
         return False
 
     def _retry(self, r: Round, count: int) -> bool:

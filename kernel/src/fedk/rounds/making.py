@@ -1,4 +1,7 @@
-"""Making one model: folds accepted updates in a worker thread while others arrive, and finishes when the round closes."""
+"""Making one model: takes accepted updates in a worker thread while others arrive, and finishes when the round closes.
+
+Means are added up meanwhile; other shapes wait for all updates, which stay in the spool.
+"""
 
 import asyncio
 import time
@@ -7,7 +10,9 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 
-from fedk.aggregation.folding import Contribution, Folding
+from fedk.aggregation.composition import AnyFolding
+from fedk.aggregation.contribution import Contribution
+from fedk.api.aggregator import Round
 from fedk.blobs.part import Stored
 from fedk.blobs.reader import Reader, Span
 from fedk.blobs.store import Blobs
@@ -29,9 +34,9 @@ class Made:
 class Making:
     """One round's running aggregate. An accumulator is a cache of the spool: it may be dropped and folded again."""
 
-    def __init__(self, start: Callable[[], Folding]) -> None:
+    def __init__(self, start: Callable[[], AnyFolding]) -> None:
         self._start = start
-        self._folding: Folding | None = None
+        self._folding: AnyFolding | None = None
         self._waiting: deque[Contribution] = deque()
         self._worker: asyncio.Task[None] | None = None
         self._failure: Exception | None = None
@@ -59,15 +64,24 @@ class Making:
             self._folding.fold(contribution)
         self._fold_seconds += time.perf_counter() - began
 
-    async def finish(self, wanted: Mapping[str, Contribution], project: str, blobs: Blobs) -> Made:
-        """The next model from exactly `wanted`, by key: what was folded ahead is used if it is that set."""
+    async def finish(self, wanted: Mapping[str, Contribution], project: str, blobs: Blobs, view: Round) -> Made:
+        """The next model from exactly `wanted`, by key: what was folded ahead is used if it is that set.
+
+        `view` is the round as it closes. After an error it may be called again, with other updates.
+        """
         if self._worker is not None:
             await self._worker
-        if self._failure is not None:
-            raise self._failure
-        return await asyncio.to_thread(self._finish, wanted, project, blobs)
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            self.close()
+            raise failure
+        try:
+            return await asyncio.to_thread(self._finish, wanted, project, blobs, view)
+        except BaseException:
+            self.close()  # what is half folded cannot be gone on with
+            raise
 
-    def _finish(self, wanted: Mapping[str, Contribution], project: str, blobs: Blobs) -> Made:
+    def _finish(self, wanted: Mapping[str, Contribution], project: str, blobs: Blobs, view: Round) -> Made:
         if self._folding is not None and not self._folding.keys <= wanted.keys():
             self.close()
         folded = self._folding.keys if self._folding is not None else frozenset()
@@ -76,7 +90,7 @@ class Making:
         began = time.perf_counter()
         with blobs.part(project) as model, ExitStack() as opened:
             state = opened.enter_context(blobs.part(project)) if self._folding.has_state else None
-            scalars = self._folding.finish(model.write, state.write if state else None)
+            scalars = self._folding.finish(model.write, state.write if state else None, view)
             made = Made(model.seal(), state.seal() if state else None, dict(scalars), self._folding.max_abs)
         seconds = {"fold": round(self._fold_seconds, 6), "store": round(time.perf_counter() - began, 6)}
         return replace(made, seconds=seconds)

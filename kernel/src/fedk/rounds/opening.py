@@ -14,7 +14,7 @@ from fedk.aggregation.model import Model
 from fedk.aggregation.sending import send
 from fedk.aggregation.state import AggregatorState
 from fedk.aggregation.terms import Terms
-from fedk.api.aggregator import MeanAggregator
+from fedk.api.aggregator import AnyAggregator
 from fedk.api.config import Config
 from fedk.blobs.part import Stored
 from fedk.blobs.spool import Spool
@@ -22,7 +22,7 @@ from fedk.blobs.store import Blobs
 from fedk.rounds.clients import Arrival, Input, Measured
 from fedk.rounds.clock import Clock
 from fedk.rounds.ledger import Record
-from fedk.rounds.live import Base, Live, Means, Taken
+from fedk.rounds.live import SHOWN, Base, Live, Means, Taken
 from fedk.rounds.rules import Rules
 from fedk.rounds.states import Session, Token
 from fedk.state import tables as t
@@ -33,11 +33,12 @@ INLINE_MAX = 64 * 2**10
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """An aggregator that a session uses."""
+    """An aggregator that a session uses, with what goes around it and what follows it."""
 
-    aggregator: MeanAggregator[Config]
+    aggregator: AnyAggregator[Config]
     name: str
     version: str
+    config: Mapping[str, Any]  # all that makes its models what they are: the trail's digests cover it
 
 
 class Aggregators(Protocol):
@@ -62,7 +63,7 @@ class Opener:
     def equip(self, live: Live) -> None:
         """Load its aggregator. PluginError where it is missing."""
         loaded = self.aggregators(live.state.rules)
-        live.aggregator, live.config = loaded.aggregator, loaded.aggregator.config.model_dump(mode="json")
+        live.aggregator, live.config = loaded.aggregator, loaded.config
 
     async def base(
         self,
@@ -163,7 +164,8 @@ def _taken(row: Any, spool: Spool) -> Taken:
 async def _means(db: AsyncConnection, live: Live) -> None:
     """The running means of the open round and of the newest model."""
     open_round = live.state.round.no if live.state.round else live.state.head + 1
-    wanted = (t.metrics.c.session == live.state.id, t.metrics.c.round >= open_round - 1)
+    m = t.metrics.c
+    wanted = (m.session == live.state.id, m.round >= open_round - 1, m.kind != SHOWN)
     found: dict[tuple[int, str, str], dict[str, Any]] = {}
     for row in (await db.execute(select(t.metrics).where(*wanted))).all():
         one = found.setdefault((row.round, row.kind, row.task), {"n": row.num_examples, "metrics": {}})

@@ -112,10 +112,19 @@ class Aggregation(BaseModel):
     __pydantic_extra__: dict[str, dict[str, Any]] = Field(init=False)
 
     use: str = Field("fedavg", description="the aggregator's entry-point name, or distribution:name")
+    wrap: tuple[str, ...] = Field(
+        (), description="aggregators around it, the outermost first, for example central-dp; each has its own table"
+    )
+    then: str = Field("", description="an aggregator whose step takes the result for its mean, for example fedadam")
     plain: tuple[str, ...] = Field(
         ("*running_mean", "*running_var", "*num_batches_tracked"),
         description="tensors that are averaged only, by pattern",
     )
+
+    @property
+    def names(self) -> tuple[str, tuple[str, ...], str]:
+        """What makes the models."""
+        return self.use, self.wrap, self.then
 
     @property
     def tables(self) -> dict[str, dict[str, Any]]:

@@ -12,7 +12,8 @@ from sqlalchemy import func, insert, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from fedk.aggregation.folding import Contribution, Folding
+from fedk.aggregation.composition import AnyFolding, begin
+from fedk.aggregation.contribution import Contribution
 from fedk.api.errors import BlobError, ConfigError, FedkError, FormulaError, PluginError, StateError
 from fedk.blobs.reader import Reader, Span
 from fedk.blobs.spool import Spool
@@ -393,11 +394,11 @@ class Runner:
             making = live.makings[no] = Making(lambda: self._folding(live, no))
         return making
 
-    def _folding(self, live: Live, no: int) -> Folding:
+    def _folding(self, live: Live, no: int) -> AnyFolding:
         assert live.aggregator is not None  # noqa: S101  # a session without one is paused
         view = round_view(live, no, self.population(live))
         plain = live.state.rules.aggregator.plain
-        return Folding(live.aggregator, live.bases[no - 1].model, live.aggregator_state, view, plain=plain)
+        return begin(live.aggregator, live.bases[no - 1].model, live.aggregator_state, view, plain=plain)
 
     def _contribution(self, live: Live, task: Task, taken: Taken) -> Contribution:
         arrival, span = taken.arrival, taken.arrival.span
@@ -418,6 +419,7 @@ class Runner:
         try:
             made = await self._made(live, action)
             note = await self._committed(live, action, made)
+            why = enough(live, no, made.scalars)
         except FormulaError as error:
             log.exception("formula.error session=%s round=%d", live.name, no)
             self.post(session, ev.FoldFailed(action.token, f"{live.record.aggregator}: {error}"))
@@ -429,7 +431,7 @@ class Runner:
                 log.exception("fold.failed session=%s round=%d", live.name, no)
                 self.post(session, ev.Blocked(f"model {no} cannot be stored: {error}"))
         else:
-            self.inbox.put(Entry(session, ev.Folded(action.token, enough(live, no)), note))
+            self.inbox.put(Entry(session, ev.Folded(action.token, why), note))
 
     async def _made(self, live: Live, action: act.Fold) -> Made:
         taken = {i: live.taken[i] for i in action.tasks}
@@ -439,7 +441,8 @@ class Runner:
             return await asyncio.to_thread(copy, span, live.project, self.blobs)
         wanted = [self._contribution(live, live.state.tasks[i], x) for i, x in taken.items()]
         making = self._making(live, action.token.round)
-        return await making.finish({c.update.key: c for c in wanted}, live.project, self.blobs)
+        view = round_view(live, action.token.round, self.population(live))
+        return await making.finish({c.update.key: c for c in wanted}, live.project, self.blobs, view)
 
     async def _committed(self, live: Live, action: act.Fold, made: Made) -> Committed:
         no, parent = action.token.round, live.bases.get(action.token.round - 1)

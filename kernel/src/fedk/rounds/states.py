@@ -105,6 +105,7 @@ class Session:
     round: Round | None = None
     tasks: Mapping[str, Task] = field(default_factory=dict)  # of the open round, and every open or accepted one
     next_task: int = 1
+    folds: int = 0  # models that it has begun to make: noise is drawn in each, whether it is committed or not
     present: frozenset[str] = frozenset()  # clients that may be asked: connected, or lost for less than the grace time
     validators: frozenset[str] = frozenset()  # clients present that can validate
 

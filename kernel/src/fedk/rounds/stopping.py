@@ -1,15 +1,24 @@
 """Whether a session has what it wants: `stop_when`."""
 
 import operator
+from collections.abc import Mapping
 
+from fedk.aggregation.formula import formula
 from fedk.rounds.live import Live
 from fedk.rounds.rules import stop_condition
 
 _COMPARE = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
 
 
-def enough(live: Live, no: int) -> str:
-    """Why no round after `no` is wanted, or "". Train metrics are of round `no`, validate metrics of model `no - 1`."""
+def enough(live: Live, no: int, scalars: Mapping[str, float]) -> str:
+    """Why no round after `no` is wanted, or "". Train metrics are of round `no`, validate metrics of model `no - 1`.
+
+    `scalars` are the aggregator's state beside model `no`.
+    """
+    if no > 0 and live.aggregator is not None:
+        with formula(live.aggregator, "enough"):
+            if text := live.aggregator.enough(scalars):
+                return text
     condition = stop_condition(live.state.rules.stop_when)
     if condition is None:
         return ""

@@ -14,7 +14,13 @@ def round_view(live: Live, no: int, population: int) -> RoundView:
     rules = live.state.rules
     target = live.state.round.target if live.state.round is not None else 0
     asked = rules.async_.buffer if rules.mode == "async" else target
-    return RoundView(number=no, population=population, asked=asked, scalars=live.aggregator_state.scalars)
+    return RoundView(
+        number=no,
+        population=population,
+        asked=asked,
+        scalars=live.aggregator_state.scalars,
+        folds=live.state.folds,
+    )
 
 
 def update_view(live: Live, task: Task, name: str, arrival: Arrival) -> Update:

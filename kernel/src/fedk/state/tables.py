@@ -94,6 +94,7 @@ sessions = Table(
     Column("state_version", Integer, nullable=False),
     Column("seed", BIG, nullable=False),
     Column("next_task", Integer, nullable=False),
+    Column("folds", Integer, nullable=False, server_default="0"),  # models begun
     Column("warnings", JSON, nullable=False),
     Column("created_at", Float, nullable=False),
     Column("ended_at", Float),

@@ -5,7 +5,6 @@ import hashlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from fedk.aggregation.intake import Place
 from fedk.api.codec import Safetensors
 from fedk.api.errors import Refused
 from fedk.api.hooks import AsgiApp
+from fedk.app import Aggregators
 from fedk.blobs.spool import Spool
 from fedk.blobs.store import Blobs
 from fedk.catalogue import Catalogue
@@ -26,8 +26,6 @@ from fedk.cli.inprocess import InProcess
 from fedk.rounds.clients import Arrival, Joining, Measured, Offer, Reply
 from fedk.rounds.desk import Desk
 from fedk.rounds.door import Door
-from fedk.rounds.opening import Loaded
-from fedk.rounds.rules import Rules
 from fedk.rounds.runner import Runner
 from fedk.settings import Settings
 from fedk.state.store import Store
@@ -181,8 +179,7 @@ async def site(
     store = await Store.open(catalogue.create("db", "sqlite"), data_dir, owner="site")
     blobs = Blobs(catalogue.create("storage", "local"), data_dir)
     spool = Spool(data_dir / "spool", settings.limits.spool_bytes)
-    aggregators = partial(_aggregator, catalogue)
-    runner = Runner(store=store, blobs=blobs, spool=spool, aggregators=aggregators, gates=gates)
+    runner = Runner(store=store, blobs=blobs, spool=spool, aggregators=Aggregators(catalogue), gates=gates)
     players, desk = Players(Door(runner), spool), Desk(runner)
     app = admin_app(store=store, blobs=blobs, catalogue=catalogue, desk=desk, settings=settings, plugins=plugins)
     rest = httpx2.AsyncClient(transport=InProcess(app), base_url="http://site")
@@ -197,9 +194,3 @@ async def site(
             data_dir=data_dir, settings=settings, catalogue=catalogue, store=store, blobs=blobs, desk=desk,
             players=players, app=app, rest=rest,
         )  # fmt: skip
-
-
-def _aggregator(catalogue: Catalogue, rules: Rules) -> Loaded:
-    use = rules.aggregator.use
-    plugin = catalogue.load("aggregator", use)
-    return Loaded(catalogue.create("aggregator", use, rules.aggregator.tables), plugin.name, plugin.version)

@@ -6,6 +6,7 @@ from sqlalchemy import Float, cast, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fedk.admin.page import Page
+from fedk.rounds.live import SHOWN
 from fedk.state import tables as t
 
 Means = dict[int, dict[str, dict[str, Any]]]
@@ -38,7 +39,7 @@ async def newest(db: AsyncConnection, session: str) -> dict[str, Any] | None:
     """Means of the newest model that was measured, else of the newest that was trained."""
     m = t.metrics.c
     last = select(func.max(m.round)).where(m.session == session)
-    no = await db.scalar(last.where(m.kind != "train"))
+    no = await db.scalar(last.where(m.kind.not_in(("train", SHOWN))))
     if not no:
         no = await db.scalar(last)
     if no is None:

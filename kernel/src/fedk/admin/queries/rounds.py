@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fedk.admin.page import Page
 from fedk.admin.queries import metrics
+from fedk.rounds.live import SHOWN
 from fedk.rounds.states import ENDINGS
 from fedk.state import tables as t
 
@@ -38,7 +39,9 @@ def _document(row: Row[Any], model: Row[Any] | None, ends: Mapping[str, int], me
         "updates": model.updates if model is not None else None,
         "examples": model.examples if model is not None else None,
         "metrics": {name: mean["value"] for name, mean in means.items()},
-        "measured": max((m["clients"] for name, m in means.items() if not name.startswith("train.")), default=0),
+        "measured": max(
+            (m["clients"] for name, m in means.items() if not name.startswith(("train.", f"{SHOWN}."))), default=0
+        ),
         **ends,
         "opened_at": row.opened_at,
         "closed_at": row.closed_at,
