@@ -2,9 +2,11 @@
 
 import json
 import os
+import queue
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -67,20 +69,32 @@ class Background:
             self.process = subprocess.Popen(
                 command, cwd=cwd, env=environment(env), stdout=subprocess.PIPE, stderr=file, text=True
             )
+        self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._reader = threading.Thread(target=self._read, daemon=True)  # a full pipe would hold the process up
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        with self.process.stdout as out:
+            for line in out:
+                self._lines.put(line)
+        self._lines.put("")
 
     def line(self) -> str:
         """The next line of its stdout; blocks until there is one."""
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
+        line = self._lines.get()
         assert line, f"ended with {self.process.wait()}: {self.log.read_text()}"
         return line
+
+    def rest(self) -> str:
+        """Everything that it still prints, once it has ended."""
+        return "".join(iter(self._lines.get, ""))
 
     def kill(self) -> None:
         """As a power cut does."""
         self.process.kill()
         self.process.wait()
-        if self.process.stdout is not None:
-            self.process.stdout.close()
+        self._reader.join()
 
     def end(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Ask it to end; returns its exit code."""

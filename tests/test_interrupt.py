@@ -28,9 +28,8 @@ def client_processes(data_dir: Path) -> list[int]:
 
 def under_way(start: Callable[..., Background], tmp_path: Path) -> Background:
     running = start("fedk", "run", ECHO, "--clients", "3", "--rounds", "2000", "--data-dir", "D", log="run.log")
-    for line in iter(running.line, ""):
-        if line.split()[:1] == ["2"]:
-            break
+    while running.line().split()[:1] != ["2"]:
+        pass
     assert len(client_processes(tmp_path / "D")) == 3
     return running
 
@@ -43,9 +42,7 @@ def test_ctrl_c_pauses_the_session_and_says_how_to_go_on(
     assert client_processes(tmp_path / "D") == []
     (session,) = fedk("session", "list", "--data-dir", "D", "--json").json
     assert session["status"] == "paused"
-    said = running.process.stdout
-    assert said is not None
-    assert "--resume" in said.read()
+    assert "--resume" in running.rest()
     words = ("--clients", "3", "--data-dir", "D", "--resume", session["name"], "--set", "rounds=20", "--json")
     document = fedk("run", ECHO, *words, code=None).json
     assert document["session"] == session["id"]

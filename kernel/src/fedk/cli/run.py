@@ -60,6 +60,7 @@ def run(
         stem=stem,
         name=name,
         resume=resume,
+        changes=changes_of(settings, rounds) if resume else {},
     )
     with Screen(err=as_json, data_dir=data_dir) as screen:
         outcome, interrupted = asyncio.run(_run(plan, app, options, screen.show))
@@ -99,6 +100,14 @@ def check_app(app: str) -> None:
         raise click.UsageError(f"no file {path} (in {Path.cwd()}).{near}")
     if not colon:
         raise click.UsageError(f'"{app}" wants FILE:APP, for example {app}:app')
+
+
+def changes_of(settings: Sequence[tuple[str, Any]], rounds: int | None) -> dict[str, Any]:
+    """What the command line changes of a session that is resumed."""
+    from fedk.cli.session_file import rule
+
+    given = {".".join(rule(key)): value for key, value in settings}
+    return given | ({"rounds": rounds} if rounds is not None else {})
 
 
 def rules_of(session: Path | None, settings: Sequence[tuple[str, Any]], rounds: int | None) -> Any:

@@ -38,6 +38,7 @@ class Plan:
     stem: str = "session"
     name: str | None = None
     resume: str | None = None  # a session of data_dir to go on with
+    changes: Mapping[str, Any] = field(default_factory=dict)  # of its rules, by dotted key
 
 
 @dataclass(slots=True)
@@ -192,7 +193,7 @@ class Federation:
     async def _resumed(self, server: Server, ref: str) -> str:
         for session, live in server.runner.lives.items():
             if ref in (session, live.name):
-                await server.desk.resume(session)
+                await server.desk.resume(session, self._plan.changes)
                 return session
         waiting = ", ".join(live.name for live in server.runner.lives.values())
         raise Conflict(
