@@ -1,9 +1,6 @@
 """One of five clients misbehaves in every round: the session goes on with the other four."""
 
-from pathlib import Path
-
 import pytest
-
 from tests.conftest import ROOT, Fedk
 
 CLIENT = ROOT / "tests" / "clients" / "bad.py"
@@ -21,7 +18,7 @@ CLIENT = ROOT / "tests" / "clients" / "bad.py"
     ],
 )
 def test_bad_client_is_refused_and_the_session_finishes_with_the_other_four(
-    fedk: Fedk, tmp_path: Path, fault: str, verdict: str, reason: str
+    fedk: Fedk, fault: str, verdict: str, reason: str
 ) -> None:
     words = ("--clients", "5", "--rounds", "3", "--option", f"fault={fault}", "--data-dir", "D", "--json")
     document = fedk("run", f"{CLIENT}:app", *words).json

@@ -2,12 +2,12 @@
 
 import json
 import os
+import select
 import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
 from tests.conftest import ROOT, Background, Fedk
 
 ECHO = f"{ROOT / 'examples' / 'echo' / 'client.py'}:app"
@@ -53,13 +53,11 @@ def test_a_killed_run_takes_its_clients_with_it(start: Callable[..., Background]
     clients = [os.pidfd_open(pid) for pid in client_processes(tmp_path / "D")]
     running.kill()
     for client in clients:
-        signal_free_wait(client)
+        wait_for_end(client)
 
 
-def signal_free_wait(pidfd: int) -> None:
+def wait_for_end(pidfd: int) -> None:
     """Until the process has ended; 15 s are what a client may take to say goodbye to a server that is gone."""
-    import select
-
     ended, _, _ = select.select([pidfd], [], [], 15)
     os.close(pidfd)
     assert ended

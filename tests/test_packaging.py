@@ -1,6 +1,7 @@
 """The distributions fit together: one version, ranges that contain it, lists that are what the tree is."""
 
 import tomllib
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,8 @@ def test_all_distributions_have_one_version() -> None:
 @pytest.mark.parametrize("path", PROJECTS, ids=lambda p: p.parent.name)
 def test_ranges_between_distributions_contain_their_version(path: Path) -> None:
     version = project(path)["version"]
-    wanted = [*project(path)["dependencies"], *sum(project(path).get("optional-dependencies", {}).values(), [])]
+    extras = project(path).get("optional-dependencies", {})
+    wanted = [*project(path)["dependencies"], *chain.from_iterable(extras.values())]
     for requirement in map(Requirement, wanted):
         if requirement.name.startswith("fedk") and requirement.specifier:
             assert version in requirement.specifier, requirement

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from safetensors.numpy import load_file
-
 from tests.conftest import ROOT, Background, Fedk, Served
 
 ECHO = f"{ROOT / 'examples' / 'echo' / 'client.py'}:app"

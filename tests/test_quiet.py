@@ -21,7 +21,7 @@ def switches(pid: int) -> dict[int, int]:
 
 
 def test_ten_idle_clients_do_not_wake_the_server(
-    serve: Callable[..., Served], start: Callable[..., Background], tmp_path: Path
+    serve: Callable[..., Served], start: Callable[..., Background]
 ) -> None:
     server = serve(FEDK_LOG__LEVEL="debug")
     app = f"{ROOT / 'examples' / 'echo' / 'client.py'}:app"

@@ -14,7 +14,7 @@ def taken() -> tuple[socket.socket, str]:
     return listener, f"127.0.0.1:{listener.getsockname()[1]}"
 
 
-def test_a_taken_port_is_named_and_never_shared(fedk: Fedk, serve: Callable[..., Served]) -> None:
+def test_a_taken_port_is_named_and_never_shared(fedk: Fedk) -> None:
     for key in ("LISTEN", "ADMIN"):
         listener, address = taken()
         free = {"FEDK_SERVER__LISTEN": "127.0.0.1:0", "FEDK_SERVER__ADMIN": "127.0.0.1:0"}
@@ -58,7 +58,9 @@ def test_listening_beyond_loopback_needs_insecure(fedk: Fedk) -> None:
 
 
 def test_all_mistakes_of_a_file_are_told_at_once(fedk: Fedk, tmp_path: Path) -> None:
-    (tmp_path / "fedk.toml").write_text('[server]\nlisten = "6090"\n[storage]\nuse = "s4"\n[limits]\nmax_exmaples = 1\n')
+    (tmp_path / "fedk.toml").write_text(
+        '[server]\nlisten = "6090"\n[storage]\nuse = "s4"\n[limits]\nmax_exmaples = 1\n'
+    )
     ended = fedk("config", "check", code=78)
     assert [word in ended.err for word in ("line 2", "line 4", "line 6")] == [True] * 3
     assert fedk("server", code=78).err == ended.err
