@@ -10,6 +10,7 @@ from fedk.api.config import Config
 from fedk.api.errors import Conflict, NotFound, PluginError
 from fedk.api.mistake import Mistake, mistake
 from fedk.api.suggestion import did_you_mean
+from fedk.catalogue.conformance import recorded
 from fedk.catalogue.kind import GROUPS, KINDS
 from fedk.catalogue.lock import Locked, enforce, freeze
 from fedk.catalogue.plugin import Plugin, PluginInfo, masked
@@ -133,6 +134,10 @@ class Catalogue:
                     found += self.load("hook", asked).check(table, name)
         return found
 
+    def usable(self) -> list[Entry]:
+        """The entries that may be imported: whatever their state, nothing forbids it."""
+        return [entry for entry in self._entries if entry.kind and self._policy.obstacle(entry) is None]
+
     def freeze(self) -> list[Locked]:
         """What a lock would hold: every distribution that brings plugins."""
         return freeze(self._entries)
@@ -243,6 +248,7 @@ class Catalogue:
             calls=tally.calls,
             seconds=round(tally.seconds, 6),
             failures=tally.failures,
+            conformance=recorded(entry.file),
             config_schema=plugin.config.model_json_schema() if plugin else None,
             settings=masked(config) if config is not None else {},
             error=obstacle.problem if obstacle else "",

@@ -1,24 +1,23 @@
-"""`fedk plugins`: what is installed, in which state, and why."""
+"""`fedk plugins`: what is installed, in which state, and why; for authors: new, check."""
 
 import json
 import os
-import shutil
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 
-from fedk.api.columns import columns
-from fedk.catalogue import Catalogue, PluginInfo
-from fedk.catalogue.key import keys
+from fedk.catalogue import KINDS, Catalogue, PluginInfo
+from fedk.catalogue.plugin import ILL
 from fedk.cli.config import FILE
+from fedk.cli.screens.plugin import listed, shown
 from fedk.settings import load
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="One JSON document.")
-_USED = ("aggregator", "balancer", "storage", "db")
-_WELL = ("available", "active", "disabled", "shadowed")
+_KIND = click.option("--kind", type=click.Choice(list(KINDS)), help="Where a name is in several.")
 
 
 @click.group()
@@ -32,65 +31,138 @@ def plugins() -> None:
 def list_(file: Path | None, as_json: bool) -> None:  # click's signature
     """Every plugin that is found, or asked for by the configuration. Imports none."""
     found = _catalogue(file).entries()
-    if as_json:
-        click.echo(json.dumps([asdict(info) for info in found], ensure_ascii=False, indent=2))
-    else:
-        click.echo("\n".join(_listed(found)))
+    click.echo(_json(found) if as_json else "\n".join(listed(found)))
 
 
 @plugins.command()
 @click.argument("name")
-@click.option("--kind", help="aggregator, balancer, storage, db, codec, hook: where a name is in several.")
+@_KIND
 @FILE
 @_JSON
 def show(name: str, kind: str | None, file: Path | None, as_json: bool) -> None:  # click's signature
     """One plugin, by NAME or DISTRIBUTION:NAME, with its keys. Imports it."""
-    info = _catalogue(file).show(name, kind, load=True)
-    if as_json:
-        click.echo(json.dumps(asdict(info), ensure_ascii=False, indent=2))
-    else:
-        click.echo("\n".join(_shown(info)))
+    info = _catalogue(file, imports=True).show(name, kind, load=True)
+    click.echo(json.dumps(asdict(info), ensure_ascii=False, indent=2) if as_json else "\n".join(shown(info)))
 
 
-def _catalogue(file: Path | None) -> Catalogue:
+@plugins.command()
+@click.argument("what", metavar="[NAME|FOLDER]", required=False)
+@_KIND
+@FILE
+@_JSON
+def check(what: str | None, kind: str | None, file: Path | None, as_json: bool) -> None:  # click's signature
+    """Import each plugin in a process of its own, for at most 5 s; exit 1 where one fails.
+
+    NAME: that one alone. FOLDER: a plugin's sources, before they are published: metadata, contract, README and suite;
+    what the suite said is recorded beside the module.
+    """
+    if what is not None and Path(what).is_dir():
+        _check_folder(Path(what), as_json=as_json)
+        return
+    found = _probed(_catalogue(file, imports=True), what, kind)
+    click.echo(_json(found) if as_json else "\n".join(listed(found)))
+    if any(info.state in ILL for info in found):
+        click.get_current_context().exit(1)
+
+
+@plugins.command()
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), default="fedk.lock", show_default=True)
+@FILE
+def freeze(output: Path, file: Path | None) -> None:
+    """Write distribution, version and hash of every plugin, for plugins.lock. `-o -` prints it."""
+    from fedk.catalogue.lock import written
+
+    locked = _catalogue(file).freeze()
+    text = written(locked, output.name)
+    if str(output) == "-":
+        click.echo(text, nl=False)
+        return
+    output.write_text(text, "utf-8")
+    click.echo(f'{output}: {len(locked)} distributions. Enforce it:  [plugins] lock = "{output}"')
+
+
+@plugins.command()
+@click.argument("kind")
+@click.argument("name")
+@click.option(
+    "--dir", "folder", type=click.Path(file_okay=False, path_type=Path), default=".", help="Where to write it."
+)
+@click.option("--author", default="", help="For the license: whose it is.")
+@click.option(
+    "--license",
+    "license_",
+    default="Apache-2.0",
+    show_default=True,
+    help="Or MIT, BSD-3-Clause, LicenseRef-Proprietary.",
+)
+def new(kind: str, name: str, folder: Path, author: str, license_: str) -> None:
+    """Write a complete distribution for a plugin of KIND (aggregator, balancer, storage, db, codec, hook) called NAME."""
+    from fedk.cli.scaffold import LICENSES, NAME, Scaffold
+
+    _one_of(kind, KINDS, "kind of plugin")
+    _one_of(license_, LICENSES, "license")
+    name = name.removeprefix("fedk-plugin-")
+    if not NAME.fullmatch(name):
+        raise click.UsageError(
+            f'"{name}" is no name: lower-case letters, digits and single dashes, for example my-yogi'
+        )
+    root = Scaffold(kind, name, author, license_).write(folder)
+    click.echo(f"{root}\nnext  cd {root} && pytest -q     then  fedk plugins check .")
+
+
+def _one_of(given: str, choices: Any, what: str) -> None:
+    from fedk.api.suggestion import did_you_mean
+
+    if given not in choices:
+        raise click.UsageError(f'"{given}" is no {what}: {", ".join(choices)}.{did_you_mean(given, choices)}')
+
+
+def _json(found: Sequence[PluginInfo]) -> str:
+    return json.dumps([asdict(info) for info in found], ensure_ascii=False, indent=2)
+
+
+def _catalogue(file: Path | None, *, imports: bool = False) -> Catalogue:
     """What is installed, as the configuration selects it; a configuration with mistakes is no reason to show nothing."""
     found = load(file, os.environ)
     if found.mistakes:
         click.echo(f"{found.file or 'environment'} has mistakes: fedk config check", err=True)
     chosen = found.settings.plugins
     catalogue = Catalogue.scan(disabled=chosen.disabled, allow=chosen.allow)
+    if imports:
+        catalogue.enforce(chosen.lock)
     for kind, section in found.drivers.items():
         catalogue.ask(kind, section["use"])
+    for use in chosen.hooks:
+        catalogue.ask("hook", use)
     return catalogue
 
 
-def _listed(found: Sequence[PluginInfo]) -> Iterator[str]:
-    header = ("kind", "name", "state", "distribution", "summary")
-    rows = [(i.kind, i.name, i.state, f"{i.distribution} {i.version}".strip(), i.error or i.summary) for i in found]
-    yield from (_fitted(line) for line in columns([header, *rows], gap=2))
-    ill = [info.name for info in found if info.state not in _WELL]
-    attention = f", {len(ill)} need attention: fedk plugins show {' | '.join(ill)}" if ill else ""
-    yield f"{len(found)} plugins{attention}"
+def _probed(catalogue: Catalogue, name: str | None, kind: str | None) -> list[PluginInfo]:
+    """All, or one, after an import apart."""
+    from fedk.catalogue.probe import probe
+
+    named = catalogue.show(name, kind) if name is not None else None
+    infos = catalogue.entries() if named is None else [named]
+    usable = {(entry.kind, entry.full_name): entry for entry in catalogue.usable()}
+
+    def probed(info: PluginInfo) -> PluginInfo:
+        entry = usable.get((info.kind, f"{info.distribution}:{info.name}"))
+        return probe(entry, info) if entry is not None else info
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(probed, infos))
 
 
-def _fitted(line: str) -> str:
-    """On a terminal a row is one line; a pipe gets it whole."""
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else len(line)
-    return line if len(line) <= width else f"{line[: width - 1]}…"
+def _check_folder(root: Path, *, as_json: bool) -> None:
+    from fedk.cli.distribution import Folder
 
-
-def _shown(info: PluginInfo) -> Iterator[str]:
-    facts = (f"{info.distribution} {info.version}".strip(), info.license, info.requires)
-    yield f"{info.kind} {info.name}   {info.state}   {', '.join(filter(None, facts))}".rstrip()
-    yield from (f"  {line}" for line in (info.summary, info.file) if line)
-    if info.error:
-        yield f"  why   {info.error}"
-    if info.hint:
-        yield f"  next  {info.hint}"
-    if info.import_ms is not None:
-        yield f"  imported in {info.import_ms:g} ms"
-    table = [(key.name, key.default, key.allowed, key.meaning) for key in keys(info.config_schema or {})]
-    if table:
-        yield from (f"  {line}" for line in columns([("key", "default", "allowed", "meaning"), *table], gap=2))
-    if info.kind in _USED and info.state in _WELL:
-        yield f'  use it:  [{info.kind}] use = "{info.name}"'
+    found = []
+    for finding in Folder(root).check():
+        found.append(finding)
+        if not as_json:
+            mark = "ok" if finding.well else "WRONG"
+            click.echo(f"{finding.subject:<9} {mark:<6} {finding.text}")
+    if as_json:
+        click.echo(json.dumps([asdict(finding) for finding in found], ensure_ascii=False, indent=2))
+    if not all(finding.well for finding in found):
+        click.get_current_context().exit(1)

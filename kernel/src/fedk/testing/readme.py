@@ -1,14 +1,16 @@
 """What a plugin's README must say: the table of keys, made from its Config, and a session that can be started."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel
 
 from fedk.catalogue.key import keys
 
 
-def key_table(config: type[BaseModel]) -> str:
+def key_table(config: type[BaseModel] | Mapping[str, Any]) -> str:
     """Markdown: a row for each key, with its default, what is allowed and what it means."""
     rows = [f"| `{key.name}` | {_code(key.default)} | {_code(key.allowed)} | {key.meaning} |" for key in keys(config)]
     return "\n".join(["| key | default | allowed | meaning |", "|---|---|---|---|", *rows])
