@@ -233,5 +233,5 @@ def configured(configuration: Configuration) -> tuple[Settings, Catalogue]:
     catalogue = Catalogue.scan(disabled=wanted.disabled, allow=wanted.allow)
     catalogue.enforce(wanted.lock)  # before anything is imported
     found = catalogue.check(configuration.drivers, idle=True)
-    found += catalogue.check_hooks(wanted.hooks, configuration.settings.hooks, idle=True)
+    found += catalogue.check_hooks(wanted.hooks, configuration.settings.hooks, idle=True, strict=wanted.strict)
     return configuration.checked(found), catalogue

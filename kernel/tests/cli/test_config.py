@@ -90,3 +90,25 @@ def test_what_is_shown_has_no_secrets(fedk: Any) -> None:
 )  # fmt: skip
 def test_values_are_written_as_toml_reads_them(value: Any) -> None:
     assert tomllib.loads(f"{toml_key('a b', 'c')} = {toml(value)}") == {"a b": {"c": value}}
+
+
+def test_a_hook_plugin_that_is_missing_is_a_warning_and_with_strict_a_mistake(fedk: Any) -> None:
+    Path("fedk.toml").write_text('[plugins]\nhooks = ["slakc"]\n', "utf-8")
+    outcome = fedk("config", "check")
+    assert outcome.code == 0
+    assert outcome.err.startswith('warning: hook "slakc" is not installed. Installed: ')
+    Path("fedk.toml").write_text('[plugins]\nhooks = ["slakc"]\nstrict = true\n', "utf-8")
+    outcome = fedk("config", "check")
+    assert outcome.code == 78
+    assert outcome.err.splitlines()[1].startswith('  line 2   plugins.hooks   names "slakc", which is not installed. ')
+
+
+def test_a_lock_that_does_not_fit_is_told_before_anything_is_imported(fedk: Any) -> None:
+    assert fedk("plugins", "freeze").code == 0
+    Path("fedk.toml").write_text('[plugins]\nlock = "fedk.lock"\n', "utf-8")
+    assert fedk("config", "check").code == 0
+    text = Path("fedk.lock").read_text("utf-8")
+    Path("fedk.lock").write_text(text.replace('version = "0.1.0"', 'version = "0.0.9"', 1), "utf-8")
+    outcome = fedk("config", "check")
+    assert outcome.code == 78
+    assert outcome.err.startswith("fedk.lock (plugins.lock): 1 of the installed plugins differ\n")

@@ -114,16 +114,23 @@ class Catalogue:
         return found
 
     def check_hooks(
-        self, names: Iterable[str], tables: Mapping[str, Mapping[str, Any]], *, idle: bool = False
+        self,
+        names: Iterable[str],
+        tables: Mapping[str, Mapping[str, Any]],
+        *,
+        idle: bool = False,
+        strict: bool = False,
     ) -> list[Mistake]:
         """What is wrong with the keys of the hook plugins that `names` enables; with `idle` also of the others.
 
-        A plugin that is not there is no mistake: it is shown as missing, and the server starts without it.
+        A plugin that cannot be used is no mistake, unless `strict`: its state shows it, and the server starts without.
         """
         found: list[Mistake] = []
         enabled = list(dict.fromkeys(names))
         for use in enabled:
             self.ask("hook", use)
+            if strict:
+                found += self._check_enabled(use)
         known = sorted({entry.name for entry in self._of("hook")})
         for name, table in tables.items():
             asked = next((use for use in [*enabled, *known] if _same(name, use.rpartition(":")[2])), None)
@@ -133,6 +140,14 @@ class Catalogue:
                 with suppress(PluginError):  # shown by its state
                     found += self.load("hook", asked).check(table, name)
         return found
+
+    def _check_enabled(self, use: str) -> list[Mistake]:
+        try:
+            self.load("hook", use)
+        except PluginError as error:
+            text = f'names "{use}", which {self._why_not("hook", use, error)}'
+            return [Mistake(("plugins", "hooks"), "plugins.hooks", f"{text} plugins.strict = false  starts without.")]
+        return []
 
     def usable(self) -> list[Entry]:
         """The entries that may be imported: whatever their state, nothing forbids it."""

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import NoReturn
 
@@ -25,27 +25,41 @@ INTERRUPTED = 130
 
 
 class Nouns(click.Group):
-    """A noun `x` is the command `x` of the module `fedk.cli.x`; listing the nouns imports none."""
+    """A noun `x` is the command `x` of the module `fedk.cli.x`; listing the nouns imports none.
+
+    Any other noun may be a plugin's: those that the configuration enables are asked.
+    """
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(NOUNS)
+        return [*NOUNS, *_added()]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in NOUNS:
-            return None
+            return _added().get(cmd_name)
         command: click.Command = getattr(import_module(f"fedk.cli.{cmd_name}"), cmd_name)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(NOUNS.items()))
+        if more := _added():
+            with formatter.section("Commands of plugins"):
+                formatter.write_dl([(name, command.get_short_help_str(80)) for name, command in more.items()])
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args[0] not in NOUNS and not args[0].startswith("-"):
-            raise click.NoSuchCommand(args[0], possibilities=NOUNS, ctx=ctx)
+        if args[0] not in NOUNS and not args[0].startswith("-") and args[0] not in _added():
+            raise click.NoSuchCommand(args[0], possibilities=[*NOUNS, *_added()], ctx=ctx)
         return super().resolve_command(ctx, args)
+
+
+def _added() -> Mapping[str, click.Command]:
+    if "FEDK_PLUGINS__HOOKS" not in os.environ and not os.path.isfile("fedk.toml"):  # noqa: PTH113  # pathlib costs 5 ms
+        return {}  # nothing can be enabled: what reads configurations is not imported
+    from fedk.cli.added import added
+
+    return added()
 
 
 def _version(ctx: click.Context, _: click.Parameter, asked: bool) -> None:  # click's signature

@@ -13,7 +13,7 @@ from fedk.api.columns import columns
 from fedk.api.errors import PluginError
 from fedk.api.toml import toml, toml_key
 from fedk.catalogue import Catalogue
-from fedk.catalogue.plugin import masked
+from fedk.catalogue.plugin import ILL, masked
 from fedk.settings import Configuration, load
 from fedk.settings.example import example as text_of_example
 from fedk.settings.settings import Choice
@@ -30,7 +30,10 @@ def config() -> None:
 @FILE
 def check(file: Path | None) -> None:
     """Name every mistake; exit 78 if there is one."""
-    found, _ = checked(file)
+    found, catalogue = checked(file)
+    for info in catalogue.entries():
+        if info.kind == "hook" and info.state in ILL:
+            click.echo(f'warning: hook "{info.name}" {info.error}. {info.hint}', err=True)
     click.echo(f"{found.file or 'no fedk.toml here, all defaults'}: ok")
 
 
@@ -57,11 +60,14 @@ def example() -> None:
 
 
 def checked(file: Path | None) -> tuple[Configuration, Catalogue]:
-    """Without a mistake, of its own or of a driver; ConfigError names all. Not the server's way: that imports all rooms."""
+    """Without a mistake, of its own or of a plugin; ConfigError names all. Not the server's way: that imports all rooms."""
     found = load(file, os.environ)
     plugins = found.settings.plugins
     catalogue = Catalogue.scan(disabled=plugins.disabled, allow=plugins.allow)
-    found.checked(catalogue.check(found.drivers, idle=True))
+    catalogue.enforce(plugins.lock)
+    wrong = catalogue.check(found.drivers, idle=True)
+    wrong += catalogue.check_hooks(plugins.hooks, found.settings.hooks, idle=True, strict=plugins.strict)
+    found.checked(wrong)
     return found, catalogue
 
 
