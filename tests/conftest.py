@@ -138,3 +138,47 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Served]]:
             return served.ready()
 
         yield begin
+
+
+@pytest.fixture(scope="session")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the wheels of all distributions, built from the tree."""
+    folder = tmp_path_factory.mktemp("wheels")
+    command = [BIN / "uv", "build", "-q", "--all-packages", "--wheel", "--no-build-isolation", "-o", folder]
+    subprocess.run(command, cwd=ROOT, env=environment(), check=True)
+    return folder
+
+
+class Installed:
+    """An environment outside the repository, with nothing in it but what was installed."""
+
+    def __init__(self, folder: Path, wheels: Path) -> None:
+        self.bin, self._wheels = folder / "bin", wheels
+        subprocess.run([BIN / "uv", "venv", "-q", "--python", sys.executable, folder], check=True)
+
+    def install(self, *what: str | Path) -> None:
+        """From the wheels, and what they need from the package index."""
+        command = [BIN / "uv", "pip", "install", "-q", "--python", self.bin / "python", "--find-links", self._wheels]
+        subprocess.run([*command, *what], check=True)
+
+    def uninstall(self, what: str) -> None:
+        subprocess.run([BIN / "uv", "pip", "uninstall", "-q", "--python", self.bin / "python", what], check=True)
+
+    def run(self, *words: str | Path, cwd: Path, code: int | None = 0) -> Output:
+        """A command of this environment, to its end."""
+        command = [str(self.bin / str(words[0])), *map(str, words[1:])]
+        path = {"PATH": f"{self.bin}:/usr/bin:/bin"}
+        done = subprocess.run(
+            command, cwd=cwd, env=environment() | path, capture_output=True, text=True, timeout=300, check=False
+        )
+        if code is not None:
+            assert done.returncode == code, f"{command}\n{done.stdout}\n{done.stderr}"
+        return Output(done)
+
+
+@pytest.fixture(scope="session")
+def installed(wheels: Path, tmp_path_factory: pytest.TempPathFactory) -> Installed:
+    """`pip install 'fedk[standard]'` from the wheels, shared by the tests: who installs more uninstalls it again."""
+    environment = Installed(tmp_path_factory.mktemp("installed"), wheels)
+    environment.install("fedk[standard]")
+    return environment
