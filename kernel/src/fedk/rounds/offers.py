@@ -4,9 +4,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from fedk.rounds.clients import Offer, Work
+from fedk.rounds.clients import Input, Offer, Work
 from fedk.rounds.draw import seed
-from fedk.rounds.live import Live
+from fedk.rounds.live import Base, Live
 from fedk.rounds.roster import Member
 from fedk.rounds.states import Task
 
@@ -45,9 +45,16 @@ def _work(live: Live, task: Task, before: tuple[str, ...]) -> Work:
         before=before,
         round=task.asked_round,
         step=task.step,
-        inputs=base.inputs if base is not None else {},
+        inputs=_inputs(base, training is not None),
         settings=json.dumps(settings(live), sort_keys=True),
         wants=tuple(training.metrics) if training else (),
         sets=training.sets if training else (),
         remaining=lambda: live.clock.left if live.clock.running else live.state.rules.round.deadline,
     )
+
+
+def _inputs(base: Base | None, training: bool) -> Mapping[str, Input]:
+    """What the aggregator sends along is for those who train: for others it would be as much again as the model."""
+    if base is None:
+        return {}
+    return base.inputs if training else {"model": base.inputs["model"]}

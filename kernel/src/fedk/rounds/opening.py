@@ -98,10 +98,17 @@ class Opener:
     def _sent(self, live: Live, expected: Expected, source: str, state: AggregatorState) -> Input:
         assert live.aggregator is not None  # noqa: S101  # as above
         assert expected.grid is not None  # noqa: S101  # there is a base
+        small = bytearray()
+
+        def write(data: bytes | memoryview) -> None:
+            part.write(data)
+            if len(small) <= INLINE_MAX:
+                small.extend(data)
+
         with self.blobs.part(live.project) as part:
-            send(live.aggregator, source, state.tensors, expected.grid, part.write)
+            send(live.aggregator, source, state.tensors, expected.grid, write)
             stored = part.seal()
-        return Input(stored.sha256, stored.size)
+        return Input(stored.sha256, stored.size, inline=bytes(small) if stored.size <= INLINE_MAX else None)
 
     async def restore(self, db: AsyncConnection, live: Live) -> None:
         """Open the head's model, the state beside it, and every accepted result."""

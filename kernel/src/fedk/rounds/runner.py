@@ -326,13 +326,18 @@ class Runner:
         if reply is not None and task.result_id and not said:
             self._network.reply(task.client, reply)
         taken = live.taken.get(task.id)
-        if task.state == "accepted" and taken is not None and task.kind == "train" and task.round is not None:
-            self._making(live, task.round).add(self._contribution(live, task, taken))
+        if task.state == "accepted" and taken is not None and task.kind == "train":
+            self._fold_ahead(live, task, taken)
         elif task.state == "settled" and taken is not None:
             del live.taken[task.id]
             self.forget(taken.arrival.span)
         if task.state == "settled":
             self.spool.expire(task.id)
+
+    def _fold_ahead(self, live: Live, task: Task, taken: Taken) -> None:
+        # async: while a model is made, updates of the next round come in; they are folded when that round closes
+        if task.round == live.state.head + 1:
+            self._making(live, task.round).add(self._contribution(live, task, taken))
 
     def _select(self, live: Live, action: act.Select) -> None:
         if self.gates.has("clients_selected"):
