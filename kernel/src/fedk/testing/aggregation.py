@@ -11,23 +11,24 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fedk.aggregation.accumulator import Accumulator
-from fedk.aggregation.contract import check_contract
+from fedk.aggregation.composition import AnyFolding, begin, composed
 from fedk.aggregation.contribution import Contribution
 from fedk.aggregation.expected import Expected, check_numbers, expect
 from fedk.aggregation.folding import Folding
 from fedk.aggregation.intake import Intake
 from fedk.aggregation.model import Model
+from fedk.aggregation.noise import normal
 from fedk.aggregation.numbers import BLOCK
 from fedk.aggregation.state import AggregatorState, first_state
 from fedk.aggregation.terms import terms
-from fedk.api.aggregator import AnyAggregator, Config, MeanAggregator, Round, Update
-from fedk.api.errors import PluginError
+from fedk.api.aggregator import AnyAggregator, Array, Config, Round, Update
 from fedk.blobs.reader import Span
 from fedk.catalogue.catalogue import Catalogue
 from fedk.testing.combiner import Combiner
 from fedk_protocol.codec import Safetensors
 
 Arrays = Mapping[str, ArrayLike]
+Noise = Callable[[int], Array]
 Chosen = str | type[AnyAggregator[Any]] | AnyAggregator[Any]
 
 
@@ -61,22 +62,23 @@ def aggregate(  # noqa: PLR0917 — what a plugin's author types, in the order o
     state: State | None = None,
     *,
     population: int | None = None,
+    noise: Noise = normal,
 ) -> tuple[dict[str, NDArray[Any]], State]:
     """One round: the next model, and the state for the call after it.
 
-    `aggregator` is a name ("fedavg"), a class, or an object (`config` is its own then). `weights` are the answers'
-    `num_examples`; `population` are the session's clients, those that answer unless given. Lists take the base's
-    dtype, arrays keep theirs. Raises what a round meets: Refused for an update
-    that intake does not take, FormulaError for a formula that fails.
+    `aggregator` is a name ("fedavg"), a class, or an object (`config` is its own then), of any shape. `weights` are
+    the answers' `num_examples`; `population` are the session's clients, those that answer unless given; `noise` is
+    what a formula that draws any gets. Lists take the base's dtype, arrays keep theirs. Raises what a round meets:
+    Refused for an update that intake does not take, FormulaError for a formula that fails.
     """
     answers = [update if isinstance(update, Answer) else Answer(update) for update in updates]
     if weights is not None:
         answers = [_weighted(answer, weight) for answer, weight in zip(answers, weights, strict=True)]
-    with Workshop(built(aggregator, config), base, state) as workshop:
+    with Workshop(built(aggregator, config), base, state, noise=noise) as workshop:
         return workshop.round(answers, population=population)
 
 
-def built(aggregator: Chosen, config: Mapping[str, Any] | Config | None = None) -> MeanAggregator[Any]:
+def built(aggregator: Chosen, config: Mapping[str, Any] | Config | None = None) -> AnyAggregator[Any]:
     """The driver, with its settings; its contract is checked."""
     driver = aggregator
     if isinstance(driver, str):
@@ -86,20 +88,19 @@ def built(aggregator: Chosen, config: Mapping[str, Any] | Config | None = None) 
         driver = driver(settings)
     elif config is not None:
         raise TypeError("an aggregator that is already made has its config: give its class, or no config")
-    if not isinstance(driver, MeanAggregator):
-        raise PluginError(f"{driver!r} is no MeanAggregator, the shape that this version of fedk folds")
-    check_contract(driver)
-    return driver
+    return composed(driver)
 
 
 class Workshop:
     """A base and a folder of blobs: rounds of one aggregator, also in parts as combiners do them."""
 
-    def __init__(self, aggregator: MeanAggregator[Any], base: Arrays, state: State | None = None) -> None:
+    def __init__(
+        self, aggregator: AnyAggregator[Any], base: Arrays, state: State | None = None, *, noise: Noise = normal
+    ) -> None:
         self._folder = TemporaryDirectory(prefix="fedk-")
         self._blobs = 0
         self._models: list[Model] = []
-        self._aggregator = aggregator
+        self._aggregator, self._noise = aggregator, noise
         self._base = {name: np.asarray(value) for name, value in base.items()}
         self._number = state.number if state else 0
         self._state = self._opened(state) if state else first_state(aggregator)
@@ -123,12 +124,15 @@ class Workshop:
         """The next model and state. The answers are summed in their order, or as the combiners of `tree` do it."""
         base, count = self._model(self._base), len(answers)
         expected = expect(self._aggregator, base)
-        view = Round(self._number + 1, population or count, count, self._state.scalars)
+        view = Round(self._number + 1, population or count, count, self._state.scalars, folds=self._number + 1)
         contributions = [self._taken(expected, view, number, answer) for number, answer in enumerate(answers)]
-        summing = _Summing(self, contributions, lambda: Folding(self._aggregator, base, self._state, view, block=block))
-        return self._finished(summing.folded(tree or Combiner(tuple(range(count)))))
 
-    def _finished(self, folding: Folding) -> tuple[dict[str, NDArray[Any]], State]:
+        def started() -> AnyFolding:
+            return begin(self._aggregator, base, self._state, view, block=block, noise=self._noise)
+
+        return self._finished(_Summing(self, contributions, started).folded(tree or Combiner(tuple(range(count)))))
+
+    def _finished(self, folding: AnyFolding) -> tuple[dict[str, NDArray[Any]], State]:
         model, state = bytearray(), bytearray()
         scalars = folding.finish(model.extend, state.extend)
         arrays = Safetensors().decode(bytes(model))
@@ -196,13 +200,13 @@ class _Summing:
 
     workshop: Workshop
     contributions: Sequence[Contribution]
-    begin: Callable[[], Folding]
+    begin: Callable[[], AnyFolding]
 
-    def folded(self, combiner: Combiner) -> Folding:
+    def folded(self, combiner: Combiner) -> AnyFolding:
         folding = self.begin()
         for part in combiner.parts:
             if isinstance(part, Combiner):
-                self._add(folding.accumulator, self.folded(part).accumulator, exported=part.exported)
+                self._add(_sums(folding), _sums(self.folded(part)), exported=part.exported)
             else:
                 folding.fold(self.contributions[part])
         return folding
@@ -212,6 +216,11 @@ class _Summing:
             into.take(other.summary(), self.workshop.carried(other))
         else:
             into.merge(other)
+
+
+def _sums(folding: AnyFolding) -> Accumulator:
+    assert isinstance(folding, Folding), "only means are added up by combiners"
+    return folding.accumulator
 
 
 def _weighted(answer: Answer, num_examples: int) -> Answer:

@@ -21,11 +21,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from fedk.aggregation.grid import PLAIN
-from fedk.api.aggregator import Array, MeanAggregator, Round, Update
+from fedk.api.aggregator import AnyAggregator, Array, MeanAggregator, Round, Update
 from fedk.api.errors import FormulaError, Refused
 from fedk.rounds.rules import Rules
 from fedk.testing.aggregation import Answer, State, Workshop, built
-from fedk.testing.combiner import trees
+from fedk.testing.combiner import Combiner, trees
 from fedk.testing.readme import key_table, session
 from fedk.testing.suite import Suite, since
 from fedk.testing.textbook import Textbook, flat, told
@@ -43,9 +43,12 @@ FLOATS = tuple(dtype for dtype in DTYPES.values() if dtype.kind not in "iub")
 
 @since("1.0")
 class AggregatorSuite(Suite):
-    """The contract of a MeanAggregator in `fedk.api.aggregator`, in numbers. Each test says what breaks without it."""
+    """The contract of `fedk.api.aggregator` for all shapes, in numbers. Each test says what breaks without it.
 
-    aggregator: ClassVar[type[MeanAggregator[Any]] | str]
+    A wrapper is tested around another aggregator: override `driver`.
+    """
+
+    aggregator: ClassVar[type[AnyAggregator[Any]] | str]
     """The class, or the name that it is installed under."""
     config: ClassVar[Mapping[str, Any]] = {}
     """Its settings in these tests."""
@@ -53,6 +56,10 @@ class AggregatorSuite(Suite):
     """Whether one update alone is the next model (FedAvg), byte for byte."""
     equivariant: ClassVar[bool] = True
     """Whether base and updates, all moved by the same, give a model moved by that. False where weights decay."""
+    ties_by_key: ClassVar[bool] = False
+    """Whether equally good updates are the rule, and told apart by their keys: of two that have only each other."""
+    resists: ClassVar[int] = 0
+    """Liars among the clients of these tests who cannot move the model beyond where the honest ones are."""
     readme: ClassVar[Path | None] = None
     """The plugin's README.md, whose table of settings and first session are compared with the plugin."""
 
@@ -128,7 +135,7 @@ class AggregatorSuite(Suite):
         answers = self.answers(model(0))
         after, _ = self.round(model(0), answers)
         for seed in range(5):
-            turned, _ = self.round(model(0), Random(seed).sample(answers, len(answers)))  # noqa: S311 — a test's draw
+            turned, _ = self.turned(model(0), answers, seed)
             assert_close(turned, after, "the same updates in another order gave another model")
 
     def test_only_the_ratio_of_the_weights_matters(self) -> None:
@@ -141,6 +148,7 @@ class AggregatorSuite(Suite):
     @settings(max_examples=20, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.differing_executors])
     @given(data=st.data())
     def test_any_tree_of_combiners_gives_the_flat_model_to_float64_rounding(self, data: st.DataObject) -> None:
+        self.mean_shaped()
         answers = self.answers(model(0))
         at_once, _ = self.round(model(0), answers)
         tree, _ = self.round(model(0), answers, tree=data.draw(trees(len(answers))))
@@ -151,7 +159,7 @@ class AggregatorSuite(Suite):
         whole, _ = self.round(model(0), answers)
         for block in (1, 7, 64):
             parts, _ = self.round(model(0), answers, block=block)
-            assert_close(parts, whole, f"blocks of {block} elements gave another model: `step` is not elementwise")
+            assert_close(parts, whole, f"blocks of {block} elements gave another model: the formula is not elementwise")
 
     def test_updates_of_a_ten_thousandth_keep_their_digits(self) -> None:
         """Differences of numbers that were rounded to float32 have three digits left."""
@@ -169,7 +177,7 @@ class AggregatorSuite(Suite):
             assert off < 1e-6, f"the step of {name} is off by {off:.0e} of itself: something is rounded to float32"
 
     def test_step_leaves_its_blocks_alone(self) -> None:
-        driver = self.driver()
+        driver = self.mean_shaped()
         x, mean = np.linspace(-1, 1, 5), np.linspace(-1, 1.5, 5)
         state = {name: np.full(5, fill) for name, fill in driver.initial().items()}
         before = [array.copy() for array in (x, mean, *state.values())]
@@ -181,7 +189,7 @@ class AggregatorSuite(Suite):
         if self.driver().random:
             pytest.skip("declares itself `random`")
         base, driver = model(0), self.driver()
-        with Workshop(driver, base) as workshop:
+        with Workshop(driver, base, noise=zeros) as workshop:
             first, again = (workshop.round(self.answers(base)) for _ in range(2))
         assert_same_bytes(first[0], again[0], "the same round, done again, gave another model: state outside `state`")
         assert first[1] == again[1], "the same round, done again, gave another state: state outside `state`"
@@ -193,6 +201,30 @@ class AggregatorSuite(Suite):
             assert state.number == number, "the state counts commits"
         assert state is not None
         assert set(state.scalars) >= set(self.driver().initial_scalars()), "`finish` dropped scalars of the state"
+
+    def test_equal_updates_are_one_choice_whoever_sends_them(self) -> None:
+        """Ties are the rule where clients are few or copied: the model must not depend on who is compared first."""
+        answers = self.answers(model(0))
+        pairs = [answers[n // 2] for n in range(2 * len(answers))]
+        wanted, _ = self.round(model(0), pairs)
+        for seed in range(5):
+            turned, _ = self.turned(model(0), pairs, seed)
+            assert_close(turned, wanted, "two equal updates each, in another order, gave another model")
+
+    def test_liars_move_it_no_further_than_the_honest(self) -> None:
+        """Together, in one direction, far and near; the honest differ by what one of them moves."""
+        if not self.resists:
+            pytest.skip("declares that it `resists` no liars")
+        base = model(0)
+        answers = self.answers(base)
+        honest = [flat(answer.tensors) for answer in answers[self.resists :]]
+        center = np.mean(honest, axis=0)
+        radius = max(float(np.linalg.norm(one - center)) for one in honest)
+        for lie in (1e3, -1e3, -10.0, -1.0, 0.0):
+            liars = [{name: value + lie for name, value in base.items()} for _ in range(self.resists)]
+            after, _ = self.round(base, [*map(self.answer, liars), *answers[self.resists :]])
+            moved_by = float(np.linalg.norm(flat(after) - center)) / radius
+            assert moved_by <= 2, f"{self.resists} of {len(answers)} moved the model by {moved_by:.3g} radii"
 
     def test_what_is_not_finite_is_refused_at_intake(self) -> None:
         if not self.driver().inspect:
@@ -258,18 +290,24 @@ class AggregatorSuite(Suite):
 
     # ---- what the tests are made of ----
 
-    def driver(self) -> MeanAggregator[Any]:
+    def driver(self) -> AnyAggregator[Any]:
         return built(self.aggregator, self.config)
+
+    def mean_shaped(self) -> MeanAggregator[Any]:
+        driver = self.driver()
+        if not isinstance(driver, MeanAggregator):
+            pytest.skip("is no MeanAggregator: it has no step, and combiners add nothing up for it")
+        return driver
 
     def clients(self) -> int:
         return max(CLIENTS, self.driver().minimum())
 
     def view(self, count: int) -> Round:
         """A round's numbers as `step` meets them, with the sums of `count` equal answers."""
-        driver = self.driver()
+        driver = self.mean_shaped()
         metrics = {name: min(max(1.0, low), high) for name, (low, high) in driver.metrics.items()}
         scalars = dict(driver.initial_scalars())
-        r, u = Round(1, count, count, scalars), Update("k", "c", 1, metrics, norm=1.0, max_abs=1.0)
+        r, u = Round(1, count, count, scalars, folds=1), Update("k", "c", 1, metrics, norm=1.0, max_abs=1.0)
         sums = {name: value * count for name, value in driver.sums(u, r).items()}
         sets = {name: np.full(5, 0.01) for name in driver.sets}
         weight = driver.weight(u, r) * count
@@ -286,8 +324,15 @@ class AggregatorSuite(Suite):
     def round(
         self, base: Model, answers: Sequence[Answer], state: State | None = None, **how: Any
     ) -> tuple[Model, State]:
-        with Workshop(self.driver(), base, state) as workshop:
+        with Workshop(self.driver(), base, state, noise=zeros) as workshop:
             return workshop.round(answers, **how)
+
+    def turned(self, base: Model, answers: Sequence[Answer], seed: int) -> tuple[Model, State]:
+        """A round in another order: other keys too, unless ties are decided by them."""
+        order = Random(seed).sample(range(len(answers)), len(answers))  # noqa: S311 — a test's draw
+        if self.ties_by_key:
+            return self.round(base, answers, tree=Combiner(tuple(order)))
+        return self.round(base, [answers[n] for n in order])
 
 
 def model(seed: int, dtype: "np.dtype[Any] | type[np.float64]" = np.float64) -> Model:

@@ -17,8 +17,3 @@ def krum_scores(distances: Array, byzantine: int) -> Array:
     nearest = max(1, n - byzantine - 2)
     scores: Array = np.add.reduce(others[:, :nearest], axis=1)
     return scores
-
-
-def fewest(byzantine: int) -> int:
-    """Updates that Krum needs: n ≥ 2f + 3 (Proposition 1)."""
-    return 2 * byzantine + 3
