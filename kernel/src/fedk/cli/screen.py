@@ -66,6 +66,10 @@ class Screen:
             size = quantity.size(body["bytes"])
             self._begin(f"model {tensors}, {body['elements']:,} weights, {size}")
 
+    def _on_session_finished(self, body: Mapping[str, Any]) -> None:
+        for text in body["warnings"]:
+            self.say(f"warning   {text}")
+
     def _begin(self, model: str) -> None:
         """The session's line; the table starts below it."""
         name, rounds = self._session["name"], quantity.counted(self._session["rounds"], "round")

@@ -16,6 +16,7 @@ from fedk.rounds.inbox import Committed, Seen
 from fedk.rounds.ledger import Row, Writes, round_row, session_row, tasks_changed, write_tasks
 from fedk.rounds.live import SHOWN, Base, Live, Means, Taken
 from fedk.rounds.making import Made
+from fedk.rounds.offers import settings
 from fedk.rounds.roster import Roster
 from fedk.rounds.states import ENDED, Session, Task
 from fedk.rounds.trail import Share, config_hash, digest
@@ -57,9 +58,10 @@ class Book:
         if new.status in ENDED and old.status not in ENDED:
             live.record.ended_at = time.time()
             self._measured(live, new.head)
+        more = {"round.committed": extra, "session.finished": {"warnings": list(live.record.warnings)}}
         for action in actions:
             if isinstance(action, act.Emit):
-                self._emit(live, action, extra if action.type == "round.committed" else {})
+                self._emit(live, action, more.get(action.type, {}))
         self._session(live, new, changed=(len(self.events), self._size()) != before)
 
     def _size(self) -> int:
@@ -114,6 +116,7 @@ class Book:
         for task, taken in shares.items():
             self._contribution(live, base.id, old.tasks[task], taken)
         live.record.head_model = base.id
+        live.record.warnings = unread(live)
         trained = live.trained.pop(no, Means())
         shown = self._shown(live, base.id, no, made)
         if no > 0:
@@ -315,6 +318,13 @@ class Book:
         if means is not None and means.sums:
             body = {"name": live.name, "round": no, "clients": means.clients, "metrics": means.values()}
             self.publish(live.project, live.state.id, "model.measured", body)
+
+
+def unread(live: Live) -> tuple[str, ...]:
+    """Settings that went to clients and that none of them has read: FedProx without its μ is FedAvg."""
+    read = ", ".join(sorted(live.settings_read)) or "none"
+    names = sorted(settings(live).keys() - live.settings_read) if live.state.head >= 0 else []
+    return tuple(f'setting "{name}" was read by no client (they read: {read})' for name in names)
 
 
 def _own(taken: Taken) -> Measured:

@@ -14,7 +14,7 @@ from fedk.api.hooks import ClientFacts
 from fedk.blobs.reader import Span
 from fedk.rounds import events as ev
 from fedk.rounds.answers import answer, of_task
-from fedk.rounds.clients import Arrival, Joined, Joining, Kept, Receipt, Reply, SendFrom, Verdict
+from fedk.rounds.clients import Arrival, Joined, Joining, Kept, Reply, SendFrom, Verdict
 from fedk.rounds.feed import Published
 from fedk.rounds.inbox import Entry, Seen
 from fedk.rounds.live import Live, Taken
@@ -120,7 +120,7 @@ class Door:
         """Accept a result whose bytes have passed intake: durable, and in the rows, when this returns."""
         live, task = self._runner.live_of(arrival.task), self._runner.task_of(arrival.client, arrival.task)
         if live is None or task is None or not task.open:
-            self._runner.forget(arrival.span)
+            self._drop(arrival)
             return await self._said(arrival.client, arrival.task, arrival.result_id)
         try:
             taken = Taken(arrival, self._terms(live, task, arrival), live.state.staleness(task))
@@ -130,12 +130,18 @@ class Door:
         try:
             await self._judge(live, task, arrival)
         except Refused as refused:
-            self._runner.forget(arrival.span)
+            self._drop(arrival)
             return await self.refuse(arrival.client, arrival.task, arrival.result_id, refused)
         reply = await self._post_and_wait(live.state.id, ev.Result(task.id, arrival.result_id, ROOT), taken)
-        if not isinstance(reply, Receipt):
-            self._runner.forget(arrival.span)
+        self._drop(arrival)
         return reply or await self._said(arrival.client, arrival.task, arrival.result_id)
+
+    def _drop(self, arrival: Arrival) -> None:
+        """Forget its bytes, unless they are the accepted ones: the same result may come twice, into one file."""
+        live = self._runner.live_of(arrival.task)
+        taken = live.taken.get(arrival.task) if live is not None else None
+        if taken is None or taken.arrival.span != arrival.span:
+            self._runner.forget(arrival.span)
 
     async def _judge(self, live: Live, task: Task, arrival: Arrival) -> None:
         """Refused where a gate does not let an update count."""
@@ -164,7 +170,7 @@ class Door:
         log.error(
             "formula.error session=%s client=%s", live.name, self._runner.roster.name(arrival.client), exc_info=error
         )
-        self._runner.forget(arrival.span)
+        self._drop(arrival)
         live.formula_errors += 1
         refused = Refused("formula-error", str(error))
         reply = await self.refuse(arrival.client, arrival.task, arrival.result_id, refused)
