@@ -73,7 +73,7 @@ async def test_only_clients_that_the_gate_admits_are_asked_and_the_veto_is_recor
             found = await here.start(until="session.finished", **rules)
         assert found["status"] == "finished"
         assert set(asked) == {ids["a"], ids["c"]}
-        assert seen[0] == ("digits-1", 1, ["a", "b", "c"])
+        assert (*seen[0][:2], sorted(seen[0][2])) == ("digits-1", 1, ["a", "b", "c"])  # drawn in any order
         listener.close()
         vetoed = [event async for event in listener if event.type == "clients.vetoed"]
         assert (vetoed[0].body["clients"], vetoed[0].body["plugins"]) == (["b"], ["guard"])
