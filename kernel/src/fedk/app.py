@@ -184,7 +184,15 @@ class Server:
         self.listen = await self.network.start(s.server.listen)
         self._closing.append(self.network.stop)
         self.store.announce(f"http://{self.admin}")
-        self.facts = ServerFacts(s.server.name, version("fedk"), self.listen, self.admin, self.data_dir, s.server.role)
+        self.facts = ServerFacts(
+            name=s.server.name,
+            version=version("fedk"),
+            listen=self.listen,
+            admin=self.admin,
+            data_dir=self.data_dir,
+            role=s.server.role,
+            sessions={session: live.state.status for session, live in self.runner.lives.items()},
+        )
         self.hooks.observers.notify("server_started", server=self.facts)
 
     def _driver(self, kind: str, choice: Any) -> Any:

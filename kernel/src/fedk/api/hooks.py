@@ -78,6 +78,7 @@ class ServerFacts:
     admin: str
     data_dir: Path = Path()  # everything of the server that must survive; a relative path of a plugin starts here
     role: str = "standalone"
+    sessions: Mapping[str, str] = field(default_factory=dict)  # id → state, of those that had not ended at the start
 
 
 @dataclass(frozen=True, slots=True)
