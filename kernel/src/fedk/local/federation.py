@@ -117,6 +117,7 @@ class Federation:
         loop = asyncio.get_running_loop()
         began = loop.time()
         gone: asyncio.Future[None] = loop.create_future()
+        broken = server.runner.broken or loop.create_future()
 
         def died(name: str, last: str) -> None:
             self._died(server, name, last)
@@ -124,25 +125,25 @@ class Federation:
                 gone.set_result(None)
 
         await self._launcher.start(server.listen, self._names, died)
-        if not await self._until(self._joined(listener), gone):
+        if not await self._until(self._joined(listener), gone, broken):
             return
         self._show(
             "clients",
             {"joined": len(self._names) - len(self._left), "of": len(self._names), "seconds": loop.time() - began},
         )
         await self._begin(server)
-        await self._until(self._follow(listener), gone)
+        await self._until(self._follow(listener), gone, broken)
         if self._interrupted.is_set() and self._outcome.status == "running":
             await server.desk.pause(self._outcome.session)
             self._outcome.status = "paused"
         self._outcome.sent, self._outcome.received = server.network.traffic(self._outcome.session)
 
-    async def _until(self, work: Awaitable[None], gone: asyncio.Future[None]) -> bool:
-        """Wait for `work`, the person, or the last client's end; whether it was the work."""
+    async def _until(self, work: Awaitable[None], gone: asyncio.Future[None], broken: asyncio.Future[None]) -> bool:
+        """Wait for `work`, the person, the last client's end, or the server's; whether it was the work."""
         task: asyncio.Future[Any] = asyncio.ensure_future(work)
         person: asyncio.Future[Any] = asyncio.ensure_future(self._interrupted.wait())
         try:
-            await asyncio.wait({task, person, gone}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({task, person, gone, broken}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             person.cancel()
             if not task.done():
@@ -152,6 +153,8 @@ class Federation:
             return True
         if self._interrupted.is_set():
             return False
+        if broken.done():
+            broken.result()
         raise FedkError(f"no client is left\n{self._last_words}")
 
     def _died(self, server: Server, name: str, last: str) -> None:

@@ -46,14 +46,21 @@ class Inbox:
     def __init__(self) -> None:
         self._items: deque[Entry | Seen] = deque()
         self._filled = asyncio.Event()
+        self._closed = False
 
     def put(self, item: Entry | Seen) -> None:
         self._items.append(item)
         self._filled.set()
 
+    def close(self) -> None:
+        """What is there is still given out; then there is nothing any more."""
+        self._closed = True
+        self._filled.set()
+
     async def batch(self) -> list[Entry | Seen]:
-        """Everything that is there, and at least one item."""
+        """Everything that is there: at least one item, or none once the inbox is closed."""
         await self._filled.wait()
-        self._filled.clear()
+        if not self._closed:
+            self._filled.clear()
         batch, self._items = list(self._items), deque()
         return batch

@@ -82,6 +82,13 @@ class Runner:
         for live in self.lives.values():
             self._resume(live)
         self._loop = asyncio.create_task(self._run())
+        self._loop.add_done_callback(self._ended)
+
+    def _ended(self, loop: asyncio.Task[None]) -> None:
+        """A fault ends the server, visibly: one that goes on without its loop would be a zombie."""
+        error = None if loop.cancelled() else loop.exception()
+        if error is not None and self.broken is not None and not self.broken.done():
+            self.broken.set_exception(error)
 
     async def _first_project(self) -> None:
         """A new database has one project: the one of who names none."""
@@ -135,8 +142,8 @@ class Runner:
         self.presence.close()
         for live in self.lives.values():
             live.clock.stop()
+        self.inbox.close()
         if self._loop is not None:
-            self._loop.cancel()
             await asyncio.gather(self._loop, return_exceptions=True)
         await asyncio.gather(*self._folds, return_exceptions=True)
         for live in self.lives.values():
@@ -185,8 +192,7 @@ class Runner:
     # ---- the batch loop ----
 
     async def _run(self) -> None:
-        while True:
-            batch = await self.inbox.batch()
+        while batch := await self.inbox.batch():
             try:
                 await self._batch(batch)
             except (FedkError, SQLAlchemyError, OSError) as error:
@@ -247,10 +253,11 @@ class Runner:
         for item in batch:
             if isinstance(item, Entry) and item.session == new.id and isinstance(item.note, Committed):
                 if item.note.base.round == new.head:
-                    live.bases[new.head] = item.note.base
-                    live.aggregator_state = item.note.state
+                    live.aggregator_state.close()
+                    live.bases[new.head], live.aggregator_state = item.note.base, item.note.state
                 else:
                     item.note.base.close()
+                    item.note.state.close()
 
     def _reply(self, batch: Sequence[Entry | Seen]) -> set[str]:
         """Answer those who wait for this batch; returns the tasks whose word is said."""
