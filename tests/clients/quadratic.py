@@ -1,8 +1,8 @@
 """Clients whose losses are parabolas of unlike width and place, so that what they have in common is known exactly.
 
 Client I's loss is ½Σa(w - t)², a and t drawn from its part; the optimum of all is Σat / Σa. It takes unlike numbers of
-steps, and reports what any aggregator asks for. Option `lost` (0 to 1) is the share of its results that never count: it
-trains, and then says that it had no examples, which the server refuses.
+steps, and reports what any aggregator asks for. The setting `lost` (0 to 1) is the share of its results that never
+count: it trains, and then says that it had no examples, which the server refuses.
 """
 
 from typing import NamedTuple
@@ -25,15 +25,14 @@ class Parabola(NamedTuple):
 
     a: Vector
     t: Vector
-    lost: float
 
     def loss(self, w: Vector) -> float:
         return float(0.5 * np.sum(self.a * (w - self.t) ** 2))
 
 
-def parabola(part: int, lost: float = 0.0) -> Parabola:
+def parabola(part: int) -> Parabola:
     draw = np.random.default_rng(part)
-    return Parabola(draw.uniform(0.2, 2.0, 3), draw.standard_normal(3), lost)
+    return Parabola(draw.uniform(0.2, 2.0, 3), draw.standard_normal(3))
 
 
 def optimum(parts: int) -> Vector:
@@ -47,7 +46,7 @@ def model() -> Weights:
 
 
 def data(me: Client) -> Parabola:
-    return parabola(me.part, float(me.options.get("lost", "0")))
+    return parabola(me.part)
 
 
 app = ClientApp(model=model, data=data)
@@ -56,7 +55,7 @@ app = ClientApp(model=model, data=data)
 @app.train
 def train(net: Weights, task: Task[Parabola]) -> Update:
     own, steps = task.data, task.setting("steps", 0) or 2 + task.client.part
-    before = own.loss(net["w"])
+    before, lost = own.loss(net["w"]), np.random.default_rng(task.seed).random() < task.setting("lost", 0.0)
     mu = task.setting("proximal_mu", 0.0)
     term, control, counted = ProximalTerm(net, mu), ControlVariate(net, task), LocalSteps(proximal=RATE * mu)
     for _ in range(steps):
@@ -68,7 +67,7 @@ def train(net: Weights, task: Task[Parabola]) -> Update:
     control.update(net, steps=steps, learning_rate=RATE)
     return Update(
         net,
-        num_examples=0 if np.random.random() < own.lost else 10 * (1 + task.client.part),
+        num_examples=0 if lost else 10 * (1 + task.client.part),
         metrics={"loss": own.loss(net["w"]), "global_loss": before, "local_steps": counted.norm},
         sets=control.sets,
         state=control.state,

@@ -30,6 +30,11 @@ class AggregatorState:
     tensors: Model | None = None
     scalars: Mapping[str, float] = field(default_factory=dict)
 
+    def close(self) -> None:
+        """Give its file back."""
+        if self.tensors is not None:
+            self.tensors.close()
+
 
 def first_state(aggregator: AnyAggregator[Config]) -> AggregatorState:
     """The state before the first round."""

@@ -105,5 +105,6 @@ class Live:
             making.close()
         for base in self.bases.values():
             base.close()
+        self.aggregator_state.close()
         self.makings.clear()
         self.bases.clear()

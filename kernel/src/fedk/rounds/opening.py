@@ -121,6 +121,8 @@ class Opener:
             live.bases[row.round] = await self.base(live, row.round, row.id, stored, row.digest, state=state)
             if row.round == live.state.head:
                 live.aggregator_state = state
+            else:
+                state.close()
         if live.state.head < 0:
             live.aggregator_state = self.initial_state(live)
         for row in await _results(db, live):
