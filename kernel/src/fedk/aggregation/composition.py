@@ -21,7 +21,7 @@ def composed(
 ) -> AnyAggregator[Any]:
     """The first of `wrap` is the outermost. PluginError says which two do not go together."""
     whole = aggregator
-    if isinstance(whole, Wrapper):
+    if isinstance(whole, Wrapper) and not hasattr(whole, "inner"):
         raise PluginError(f"{name_of(whole)} goes around another aggregator: aggregator.wrap, not aggregator.use")
     for wrapper in reversed(list(wrap)):
         whole = _wrapped(wrapper, whole)
