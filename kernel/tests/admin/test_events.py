@@ -50,7 +50,7 @@ async def test_a_session_is_heard_alone_and_a_reader_goes_on_where_it_was(site: 
     await site.players.join("a", GOOD)
     await site.players.join("b", GOOD)
     await site.start(until="session.finished", rounds=1)
-    await site.rest.post("/api/v1/sessions", json={"name": "other"})
+    await site.rest.post("/api/v1/sessions", json={"name": "other", "model": await site.put(), "clients": {"min": 9}})
     mine = await told(site, "session=digits-1&after=0")
     assert mine[0][1] == "session.running"
     assert not {"client.joined"} & {kind for _, kind in mine}
@@ -84,6 +84,15 @@ async def test_progress_is_heard_live_has_no_number_and_is_not_kept(site: Site) 
                 break
     assert (data["seq"], data["body"]["step"], data["body"]["client"]) == (0, 3, "a")
     assert [kind for _, kind in await told(site, "after=0")] == ["client.joined"]
+
+
+async def test_a_reader_who_leaves_listens_no_longer(site: Site) -> None:
+    await site.players.join("a", GOOD)
+    async with aclosing(events(site, "after=0")) as stream:
+        async for _ in stream:
+            assert len(site.desk.feed._listeners) == 1
+            break
+    assert len(site.desk.feed._listeners) == 0
 
 
 async def test_a_stream_ends_when_the_server_does(site: Site) -> None:

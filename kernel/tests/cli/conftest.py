@@ -1,10 +1,12 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from fedk.cli import main
+from fedk.testing import site as testing
+from fedk.testing.site import Served
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,3 +30,11 @@ def fedk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
         return Outcome(exit_.value.code, out, err)
 
     return run
+
+
+@pytest.fixture
+def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
+    """A server, which `fedk …` asks; its directory is ./fedk-data."""
+    with testing.served(tmp_path / "fedk-data") as here:
+        monkeypatch.setenv("FEDK_URL", here.url)
+        yield here

@@ -1,12 +1,14 @@
 """/events: the event log as server-sent events; first what is written, then what comes."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from dataclasses import asdict
 
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from fedk.admin.page import number
 from fedk.admin.queries import events, sessions
@@ -33,15 +35,25 @@ async def stream(request: Request) -> Response:
             after = await events.before_rounds(db, found, rounds)
     live = here.desk is not None and request.query_params.get("live") != "false"
     body = _lived(here, tenant, found, after) if live else _replayed(here, tenant, found, after)
-    return StreamingResponse(
+    return _Stream(
         _texts(body), media_type="text/event-stream", headers={"cache-control": "no-store", "x-accel-buffering": "no"}
     )
 
 
-async def _texts(body: AsyncIterator[Published]) -> AsyncIterator[str]:
+class _Stream(StreamingResponse):
+    """Closes its iterator however it ends: a reader who is gone would listen on until it is collected."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        assert isinstance(self.body_iterator, AsyncGenerator)  # noqa: S101  # made here
+        async with aclosing(self.body_iterator):
+            await super().__call__(scope, receive, send)
+
+
+async def _texts(body: AsyncGenerator[Published]) -> AsyncGenerator[str]:
     yield ": events\n\n"  # so that the head goes out at once
-    async for event in body:
-        yield _text(event)
+    async with aclosing(body):
+        async for event in body:
+            yield _text(event)
 
 
 def _text(event: Published) -> str:
@@ -49,7 +61,7 @@ def _text(event: Published) -> str:
     return f"{number}event: {event.type}\ndata: {json.dumps(asdict(event), ensure_ascii=False)}\n\n"
 
 
-async def _replayed(here: Services, tenant: str, session: str | None, after: int) -> AsyncIterator[Published]:
+async def _replayed(here: Services, tenant: str, session: str | None, after: int) -> AsyncGenerator[Published]:
     while True:
         async with here.store.reading() as db:
             batch = await events.after(db, tenant, session, after)
@@ -60,7 +72,7 @@ async def _replayed(here: Services, tenant: str, session: str | None, after: int
         after = batch[-1].seq
 
 
-async def _lived(here: Services, tenant: str, session: str | None, after: int) -> AsyncIterator[Published]:
+async def _lived(here: Services, tenant: str, session: str | None, after: int) -> AsyncGenerator[Published]:
     with here.running().feed.listen() as listener:  # before the rows are read: nothing falls between
         async for event in _replayed(here, tenant, session, after):
             after = event.seq

@@ -2,17 +2,19 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx2
 import numpy as np
 from starlette.applications import Starlette
 
 from fedk.admin import admin_app
+from fedk.admin.http import HttpServer
 from fedk.aggregation.intake import Place
 from fedk.api.codec import Safetensors
 from fedk.api.errors import Refused
@@ -29,6 +31,8 @@ from fedk.rounds.door import Door
 from fedk.rounds.runner import Runner
 from fedk.settings import Settings
 from fedk.state.store import Store
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,3 +198,41 @@ async def site(
             data_dir=data_dir, settings=settings, catalogue=catalogue, store=store, blobs=blobs, desk=desk,
             players=players, app=app, rest=rest,
         )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A site behind a port, on a loop of its own: for what blocks, as a command line does."""
+
+    site: Site
+    url: str
+    loop: asyncio.AbstractEventLoop
+
+    def do(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run it on the site's loop; its result."""
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result()
+
+
+@contextmanager
+def served(data_dir: Path) -> Iterator[Served]:
+    """Serve one in `data_dir`, on a free port of loopback."""
+    loop, stack = asyncio.new_event_loop(), AsyncExitStack()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    try:
+        yield asyncio.run_coroutine_threadsafe(_serve(data_dir, stack, loop), loop).result()
+    finally:
+        asyncio.run_coroutine_threadsafe(stack.aclose(), loop).result()
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+async def _serve(data_dir: Path, stack: AsyncExitStack, loop: asyncio.AbstractEventLoop) -> Served:
+    here = await stack.enter_async_context(site(data_dir))
+    http = HttpServer(here.app)
+    url = f"http://{await http.open('127.0.0.1:0')}"
+    stack.push_async_callback(http.close)
+    stack.callback(here.desk.feed.close)  # streams of events end before the server that sends them
+    here.store.announce(url)
+    return Served(here, url, loop)
