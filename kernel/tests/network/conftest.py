@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from fedk.api.codec import Safetensors
+from fedk.app import Aggregators
 from fedk.blobs.spool import Spool
 from fedk.blobs.store import Blobs
 from fedk.catalogue import Catalogue
@@ -18,7 +19,6 @@ from fedk.network.server import Network
 from fedk.rounds.desk import Desk
 from fedk.rounds.door import Door
 from fedk.rounds.feed import Listener, Published
-from fedk.rounds.opening import Loaded
 from fedk.rounds.rules import Rules
 from fedk.rounds.runner import Runner
 from fedk.settings import Settings
@@ -57,11 +57,14 @@ class House:
         await client.join(**hello)
         return client
 
-    async def session(self, name: str = "digits-1", *, size: int = 4, clients: int = 1, **rules: Any) -> str:
-        """Start a session from model w = 0; every round asks `clients` clients at least. Returns its id."""
+    async def session(self, name: str = "digits-1", *, size: int = 4, select: str = "random", **rules: Any) -> str:
+        """Start a session from model w = 0, of one round unless `rules` say more. Returns its id."""
         model = await self.desk.put_model("default", await self.blobs.put("default", weights(size=size)))
-        rules = {"clients": {"min": clients}, "validation": {"every": 0}, **rules}
-        return await self.desk.create("default", name=name, stem="", rules=Rules.model_validate(rules), model=model)
+        return await self.desk.create("default", name=name, stem="", rules=self.rules(select, **rules), model=model)
+
+    def rules(self, select: str = "random", **given: Any) -> Rules:
+        """One client is enough, and nobody validates."""
+        return Rules.model_validate({"clients": {"min": 1, "select": select}, "validation": {"every": 0}, **given})
 
     async def event(self, type_: str) -> Published:
         """The next event of that type; others are passed over."""
@@ -81,15 +84,11 @@ async def opened(data_dir: Path, *, address: str = "127.0.0.1:0", **given: Any) 
     settings = Settings.model_validate({"server": {"data_dir": str(data_dir)}, **given})
     catalogue = Catalogue.scan()
 
-    def aggregators(rules: Rules) -> Loaded:
-        plugin = catalogue.load("aggregator", rules.aggregator.use)
-        return Loaded(catalogue.create("aggregator", rules.aggregator.use), plugin.name, plugin.version)
-
     store = await Store.open(catalogue.create("db", "sqlite"), data_dir, owner="test")
     blobs = Blobs(catalogue.create("storage", "local"), data_dir)
     await blobs.start()
     spool = Spool(data_dir / "spool", settings.limits.spool_bytes)
-    runner = Runner(store=store, blobs=blobs, spool=spool, aggregators=aggregators)
+    runner = Runner(store=store, blobs=blobs, spool=spool, aggregators=Aggregators(catalogue))
     balancer = catalogue.create("balancer", "least-loaded")
     network = Network(Door(runner), spool, settings=settings, balancer=balancer, keepalive=keepalive)
     try:

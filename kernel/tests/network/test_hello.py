@@ -18,7 +18,7 @@ HELLO: dict[str, Any] = {
     "capabilities": ["train", "codec:npz"],
     "software": "fedk-client 0.1.0",
 }
-KEPT = {"task": "t1", "result_id": "r1", "sha256": b"h" * 32, "size": 9}
+KEPT: dict[str, Any] = {"task": "t1", "result_id": "r1", "sha256": b"h" * 32, "size": 9}
 
 
 def test_an_honest_one_is_taken_as_it_is() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -137,7 +138,7 @@ async def test_a_second_hello_breaks_the_protocol(house: House) -> None:
 async def test_bytes_that_are_no_message_end_that_stream_and_no_other(house: House) -> None:
     other = await house.joined("b")
     async with grpc.aio.insecure_channel(house.address) as channel:
-        call = channel.stream_stream("/fedk.v1.Federation/Connect")()
+        call: Any = channel.stream_stream("/fedk.v1.Federation/Connect")()
         await call.write(b"\xff\xff\xff")
         assert await call.code() is grpc.StatusCode.INVALID_ARGUMENT
         assert await call.details() == "3 bytes are no ClientMessage"

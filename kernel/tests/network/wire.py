@@ -10,6 +10,7 @@ class Wire:
     def __init__(self, target: str) -> None:
         self._host, _, self._port = target.rpartition(":")
         self.address = ""
+        self._server: asyncio.Server | None = None
         self._open = asyncio.Event()
         self._open.set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -31,7 +32,8 @@ class Wire:
             task.cancel()
         for writer in self._writers:
             writer.close()
-        self._server.close()
+        if self._server is not None:
+            self._server.close()
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         other_reader, other_writer = await asyncio.open_connection(self._host, int(self._port))
