@@ -157,7 +157,9 @@ async def test_a_session_starts_from_the_model_of_another(site: Site) -> None:
     await site.players.join("a", GOOD)
     await site.players.join("b", GOOD)
     await site.start(until="session.finished", rounds=2)
-    started = await site.rest.post("/api/v1/sessions", json={"name": "next", "model": "digits-1/2"})
+    started = await site.rest.post(
+        "/api/v1/sessions", json={"name": "next", "model": "digits-1/2", "clients": {"min": 9}}
+    )
     assert started.status_code == 201
     trail = (await site.rest.get("/api/v1/sessions/next/trail")).json()["models"]
     other = (await site.rest.get("/api/v1/models/digits-1/2")).json()

@@ -1,3 +1,4 @@
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,9 +33,18 @@ def fedk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     return run
 
 
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data directory with tables and nothing in them."""
+    directory = tmp_path_factory.mktemp("prepared") / "data"
+    testing.prepare(directory)
+    return directory
+
+
 @pytest.fixture
-def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
+def served(tmp_path: Path, prepared: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
     """A server, which `fedk …` asks; its directory is ./fedk-data."""
+    shutil.copytree(prepared, tmp_path / "fedk-data")
     with testing.served(tmp_path / "fedk-data") as here:
         monkeypatch.setenv("FEDK_URL", here.url)
         yield here

@@ -17,8 +17,8 @@ def list_(at: Address, as_json: bool) -> None:
     """All clients that this project has seen."""
     from fedk.cli.screens.client import listed
 
-    found, flags = ask(at, "clients")
-    click.echo(document(found["clients"]) if as_json else "\n".join(listed(found["clients"], flags)))
+    found = ask(at, "clients")
+    click.echo(document(found["clients"]) if as_json else "\n".join(listed(found["clients"], at.flags)))
 
 
 @client.command()
@@ -29,5 +29,5 @@ def show(at: Address, ref: str, as_json: bool) -> None:
     """One client, with how its last tasks ended."""
     from fedk.cli.screens.client import shown
 
-    found, _ = ask(at, "clients", ref)
+    found = ask(at, "clients", ref)
     click.echo(document(found) if as_json else "\n".join(shown(found)))

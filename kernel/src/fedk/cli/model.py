@@ -26,8 +26,8 @@ def list_(at: Address, session: str | None, limit: int, as_json: bool) -> None:
     """The newest models."""
     from fedk.cli.screens.model import listed
 
-    found, flags = ask(at, "models", session=session, limit=limit)
-    click.echo(document(found["models"]) if as_json else "\n".join(listed(found["models"], flags)))
+    found = ask(at, "models", session=session, limit=limit)
+    click.echo(document(found["models"]) if as_json else "\n".join(listed(found["models"], at.flags)))
 
 
 @model.command()
@@ -38,8 +38,8 @@ def show(at: Address, ref: str, as_json: bool) -> None:
     """One model with its tensors."""
     from fedk.cli.screens.model import shown
 
-    found, flags = ask(at, "models", ref)
-    click.echo(document(found) if as_json else "\n".join(shown(found, flags)))
+    found = ask(at, "models", ref)
+    click.echo(document(found) if as_json else "\n".join(shown(found, at.flags)))
 
 
 @model.command()

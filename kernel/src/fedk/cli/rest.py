@@ -21,6 +21,7 @@ from fedk.settings import Settings, is_loopback, load
 
 JSON = click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 _WAYS = "give --url URL or --data-dir DIR"
+_OTHERWISE = f"Otherwise {_WAYS}"
 # a server may hash gigabytes before it answers; one that is not there is known within seconds
 _TIMEOUT = httpx2.Timeout(None, connect=5.0)
 
@@ -32,6 +33,8 @@ class Address:
     url: str | None
     data_dir: Path | None
     project: str
+    flags: str = ""
+    """What a command that follows must say to ask the same: " --data-dir demo-data"."""
 
 
 class Mistaken(ConfigError):
@@ -50,19 +53,21 @@ def asking(verb: Callable[..., Any]) -> Callable[..., Any]:
     @click.option("--project", default="default", show_default=True, help="The tenant.")
     @functools.wraps(verb)
     def asks(*args: Any, url: str | None, data_dir: Path | None, project: str, **options: Any) -> Any:
-        if url is not None and data_dir is not None and not _from_environment("url"):
+        said = None if _from_environment("url") else url
+        if said is not None and data_dir is not None:
             raise click.UsageError("--url asks a server, --data-dir reads without one: give one of them")
-        return verb(*args, at=Address(url if data_dir is None else None, data_dir, project), **options)
+        flags = _flags({"--url": said, "--data-dir": data_dir, "--project": project if project != "default" else None})
+        return verb(*args, at=Address(url if data_dir is None else None, data_dir, project, flags), **options)
 
     return asks
 
 
-def ask(at: Address, *path: str, **query: Any) -> tuple[Any, str]:
-    """One GET: the document, and the flags with which a command that follows asks the same."""
+def ask(at: Address, *path: str, **query: Any) -> Any:
+    """The document that one GET gives."""
 
-    async def got() -> tuple[Any, str]:
+    async def got() -> Any:
         async with asked(at) as rest:
-            return await rest.get(*path, **query), rest.flags
+            return await rest.get(*path, **query)
 
     return asyncio.run(got())
 
@@ -79,14 +84,6 @@ class Rest:
     http: httpx2.AsyncClient
     at: Address
     place: str  # of the server, for messages
-
-    @property
-    def flags(self) -> str:
-        """What a command that follows must say to ask the same: " --data-dir demo-data"."""
-        asked = [("--url", self.at.url), ("--data-dir", self.at.data_dir)]
-        if self.at.project != "default":
-            asked.append(("--project", self.at.project))
-        return "".join(f" {name} {value}" for name, value in asked if value is not None)
 
     async def get(self, *path: str, **query: Any) -> Any:
         return await self._json("GET", path, query)
@@ -116,7 +113,7 @@ class Rest:
         try:
             return response.json()
         except (JSONDecodeError, UnicodeDecodeError) as error:
-            raise FedkError(f"what answers at {self.place} is no fedk server. {_WAYS.capitalize()}") from error
+            raise FedkError(f"what answers at {self.place} is no fedk server. {_OTHERWISE}") from error
 
     def _path(self, path: tuple[str, ...]) -> str:
         return "/api/v1/" + "/".join(quote(part, safe="/") for part in path)
@@ -161,8 +158,11 @@ def _url(text: str) -> httpx2.URL:
     """HOST:PORT is http; who listens everywhere is reached here."""
     try:
         url = httpx2.URL(text if "://" in text else f"http://{text}")
-    except httpx2.InvalidURL as error:
-        raise click.UsageError(f'--url "{text}" is none: {error}. For example http://127.0.0.1:6080') from error
+        known = url.scheme in ("http", "https") and bool(url.host)
+    except httpx2.InvalidURL:
+        known = False
+    if not known:
+        raise click.UsageError(f'"{text}" is no address of a server. For example http://127.0.0.1:6080')
     here = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # asked, not listened on
     return url.copy_with(host=here.get(url.host, url.host))
 
@@ -186,10 +186,14 @@ def _error(response: httpx2.Response, place: str) -> FedkError:
         error = response.json()["error"]
         message, found = str(error["message"]), error.get("mistakes")
     except (JSONDecodeError, UnicodeDecodeError, LookupError, TypeError):
-        return FedkError(f"{place} answered {response.status_code}: is it a fedk server? {_WAYS.capitalize()}")
+        return FedkError(f"{place} answered {response.status_code}: is it a fedk server? {_OTHERWISE}")
     if found is None:
         return FedkError(message)
     return Mistaken(message, [Mistake(tuple(one["key"]), one["subject"], one["text"]) for one in found])
+
+
+def _flags(given: dict[str, Any]) -> str:
+    return "".join(f" {name} {value}" for name, value in given.items() if value is not None)
 
 
 def _from_environment(option: str) -> bool:

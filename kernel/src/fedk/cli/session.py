@@ -31,7 +31,7 @@ def start(at: Address, file: Path, settings: Sequence[tuple[str, Any]], name: st
     from fedk.cli.screens.session import begun
 
     found, model, clients = asyncio.run(_started(at, file, settings, name))
-    click.echo(document(found) if as_json else begun(found, model, clients))
+    click.echo(document(found) if as_json else begun(found, model, clients, at.flags))
 
 
 @session.command("list")
@@ -41,8 +41,8 @@ def list_(at: Address, as_json: bool) -> None:
     """All sessions, newest first."""
     from fedk.cli.screens.session import listed
 
-    found, flags = ask(at, "sessions")
-    click.echo(document(found["sessions"]) if as_json else "\n".join(listed(found["sessions"], flags)))
+    found = ask(at, "sessions")
+    click.echo(document(found["sessions"]) if as_json else "\n".join(listed(found["sessions"], at.flags)))
 
 
 @session.command()
@@ -53,8 +53,8 @@ def show(at: Address, ref: str, as_json: bool) -> None:
     """Where one session stands, what it waits for, why it failed, and what to do."""
     from fedk.cli.screens.session import shown
 
-    found, flags = ask(at, "sessions", ref)
-    click.echo(document(found) if as_json else "\n".join(shown(found, flags)))
+    found = ask(at, "sessions", ref)
+    click.echo(document(found) if as_json else "\n".join(shown(found, at.flags)))
 
 
 @session.command()
@@ -137,9 +137,9 @@ def _changes(settings: Sequence[tuple[str, Any]]) -> dict[str, Any]:
 def _steer(at: Address, ref: str, verb: str, body: Any = None, *, as_json: bool) -> None:
     from fedk.cli.screens.session import steered
 
-    async def posted() -> tuple[Any, str]:
+    async def posted() -> Any:
         async with asked(at) as rest:
-            return await rest.post("sessions", ref, verb, body=body), rest.flags
+            return await rest.post("sessions", ref, verb, body=body)
 
-    found, flags = asyncio.run(posted())
-    click.echo(document(found) if as_json else steered(found, flags))
+    found = asyncio.run(posted())
+    click.echo(document(found) if as_json else steered(found, at.flags))

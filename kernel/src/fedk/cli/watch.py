@@ -35,7 +35,7 @@ async def watched(at: Address, ref: str, *, as_json: bool) -> str:
             else:
                 status = await _drawn(rest, found)
         except asyncio.CancelledError:
-            click.echo(f"{found['name']} goes on: fedk session watch {found['name']}{rest.flags}", err=True)
+            click.echo(f"{found['name']} goes on: fedk session watch {found['name']}{rest.at.flags}", err=True)
             raise
         return status
 
@@ -60,7 +60,7 @@ async def _drawn(rest: Rest, found: Event) -> str:
             status = _status(event, found, status)
             wait.stir()
         wait.cancel()
-    click.echo("\n".join(shown(await rest.get("sessions", found["id"]), rest.flags)))
+    click.echo("\n".join(shown(await rest.get("sessions", found["id"]), rest.at.flags)))
     return status
 
 

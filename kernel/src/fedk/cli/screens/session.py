@@ -10,18 +10,21 @@ from fedk.cli.screens.table import facts, names, table
 Document = Mapping[str, Any]
 
 _WORKING = {"train": "training", "validate": "validating", "init": "making the initial model"}
+ENDINGS = ("late", "stale", "memory", "damaged", "holder-lost", "session-stopped", "session-failed")
+"""Reasons that are not the client's fault; `fedk.rounds.states` has them, at the cost of its imports."""
+
 LOUD = ("clients", "person", "repair")
 """Kinds of waiting that somebody must end."""
 
 
-def begun(found: Document, model: str, clients: Sequence[Document]) -> str:
+def begun(found: Document, model: str, clients: Sequence[Document], flags: str) -> str:
     """The line after a start: the initial model, and who is there."""
     here = [one["name"] for one in clients if one["state"] == "connected" and "train" in one["capabilities"]]
     least = found["rules"]["clients"]["min"]
     among = f" ({names(here)})" if here else ""
     missing = f", waiting for {least - len(here)} more" if len(here) < least else ""
     present = f"{quantity.counted(len(here), 'client')} of {least}{among}{missing}"
-    return f"{found['name']}   {model}   {present}   fedk session watch"
+    return f"{found['name']}   {model}   {present}   fedk session watch{flags}"
 
 
 def listed(found: Sequence[Document], flags: str) -> Iterator[str]:
@@ -92,6 +95,8 @@ def _word(one: Document) -> str:
                 f" {quantity.span(time.time() - one['sent_at'])}" if one["sent_at"] is not None else ", not sent yet"
             )
             return f"asked{since}"
+        case "rejected" if one["reason"] in ENDINGS:
+            return f"answer not used: {detail}"
         case "rejected":
             return f"refused{times}: {detail}"
         case "failed":

@@ -1,0 +1,162 @@
+"""`fedk model` against a server behind a real port, and over its directory once it is gone."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fedk.testing import site as testing
+from fedk.testing.site import Play, Served, weights
+
+GOOD = Play(loss=0.25, accuracy=0.75, examples=36)
+
+
+def finished(served: Served, *, rounds: int = 2, **rules: Any) -> None:
+    for name in ("a", "b"):
+        served.do(served.site.players.join(name, GOOD))
+    served.do(served.site.start(until="session.finished", rounds=rounds, **rules))
+
+
+def blob(served: Served, ref: str) -> Path:
+    sha256 = served.do(served.site.get(f"models/{ref}"))["sha256"]
+    (path,) = served.site.data_dir.rglob(sha256)
+    return Path(path)
+
+
+def test_a_list_shows_the_newest_models_and_what_to_type_next(fedk: Any, served: Served) -> None:
+    assert fedk("model", "list").out == "no models yet: fedk session start FILE, or fedk model put FILE\n"
+    finished(served)
+    lines = fedk("model", "list", "--session", "digits-1").out.splitlines()
+    assert [line.split()[0] for line in lines[:4]] == ["model", "digits-1/2", "digits-1/1", "digits-1/0"]
+    assert lines[4] == "3 models: fedk model get digits-1/2 -o M.safetensors"
+    one = fedk("model", "list", "--limit", "1", "--json")
+    assert [model["ref"] for model in json.loads(one.out)] == ["digits-1/2"]
+
+
+def test_a_model_shows_its_hashes_and_tensors(fedk: Any, served: Served) -> None:
+    finished(served)
+    lines = fedk("model", "show", "digits-1/2").out.splitlines()
+    assert lines[0] == "digits-1/2"
+    assert ["tensors", "1,", "4", "weights"] in [line.split() for line in lines]
+    assert ["w", "float64", "4"] in [line.split() for line in lines]
+    assert lines[-1] == "next       fedk model get digits-1/2 -o M.safetensors"
+    blob(served, "digits-1/2").unlink()
+    assert "damaged    blob " in fedk("model", "show", "digits-1/2").out
+
+
+def test_a_model_that_is_put_can_be_started_from(fedk: Any, served: Served) -> None:
+    Path("M.safetensors").write_bytes(weights(0.5))
+    outcome = fedk("model", "put", "M.safetensors")
+    id_ = served.do(served.site.get("models"))["models"][0]["id"]
+    assert outcome.out == f'model {id_}   1 tensor, 4 weights, 136 B   in a session file: model = "{id_}"\n'
+    again = json.loads(fedk("model", "put", "M.safetensors", "--json").out)
+    assert again["sha256"] == hashlib.sha256(weights(0.5)).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [(b"PK\x03\x04 no model at all", "bad-format"), (b"", "the body is empty"), (None, "M.safetensors cannot be read")],
+)
+def test_what_is_no_model_cannot_be_put(fedk: Any, served: Served, data: bytes | None, words: str) -> None:
+    if data is not None:
+        Path("M.safetensors").write_bytes(data)
+    outcome = fedk("model", "put", "M.safetensors")
+    assert (outcome.code, outcome.out, words in outcome.err) == (1, "", True)
+    assert served.do(served.site.get("models")) == {"models": []}
+
+
+def test_a_model_is_got_into_a_file_that_is_replaced_only_by_force(fedk: Any, served: Served) -> None:
+    finished(served)
+    outcome = fedk("model", "get", "digits-1/2", "-o", "M.safetensors")
+    content = blob(served, "digits-1/2").read_bytes()
+    sha256 = hashlib.sha256(content).hexdigest()
+    assert outcome.out == f"digits-1/2   136 B in M.safetensors, sha256 {sha256[:8]}… as committed\n"
+    assert Path("M.safetensors").read_bytes() == content
+    again = fedk("model", "get", "digits-1/1", "-o", "M.safetensors")
+    assert (again.code, again.err) == (
+        1,
+        "fedk: M.safetensors exists already: --force replaces it, -o names another file\n",
+    )
+    assert Path("M.safetensors").read_bytes() == content
+    assert fedk("model", "get", "digits-1/1", "-o", "M.safetensors", "--force").code == 0
+    assert Path("M.safetensors").read_bytes() == blob(served, "digits-1/1").read_bytes()
+    named = json.loads(fedk("model", "get", "--json").out)
+    assert (named["file"], Path("digits-1-2.safetensors").read_bytes()) == ("digits-1-2.safetensors", content)
+
+
+def test_a_model_that_does_not_arrive_whole_leaves_no_file(fedk: Any, served: Served) -> None:
+    finished(served)
+    path = blob(served, "digits-1/2")
+    path.write_bytes(path.read_bytes()[:-1] + b"\xff")
+    outcome = fedk("model", "get", "digits-1/2", "-o", "M.safetensors")
+    assert (outcome.code, f"blob {path.name} is damaged" in outcome.err) == (1, True)
+    nowhere = fedk("model", "get", "digits-1/1", "-o", "no/such/folder/M.safetensors")
+    assert (nowhere.code, nowhere.err) == (
+        1,
+        "fedk: no/such/folder/M.safetensors cannot be written: No such file or directory\n",
+    )
+    assert list(Path().glob("*.safetensors*")) + list(Path().glob(".*safetensors*")) == []
+
+
+def test_a_trail_shows_parents_contributors_and_who_was_left_out(fedk: Any, served: Served) -> None:
+    served.do(served.site.players.join("c", Play(refuse="non-finite", detail="w has 1 NaN of 4")))
+    finished(served, round={"quorum": 0.6})
+    lines = fedk("model", "trail").out.splitlines()
+    assert lines[0].split() == [
+        "model", "parent", "sha256", "aggregator", "updates", "validate.accuracy", "committed",
+    ]  # fmt: skip
+    assert lines[1].split()[:2] == ["digits-1/0", "–"]
+    assert "digits-1/1  0       " in lines[2]
+    assert "a b   − c refused" in lines[2]
+    assert lines[4] == "3 models, chain whole.   --verify recomputes hashes; --round N: weights, refusals"
+    one = fedk("model", "trail", "digits-1", "--round", "1").out.splitlines()
+    assert one[0].startswith("digits-1/1   ")
+    assert [line.split()[:3] for line in one[2:4]] == [["a", "36", "36"], ["b", "36", "36"]]
+    assert one[4] == " − c refused: non-finite, w has 1 NaN of 4"
+    none = fedk("model", "trail", "digits-1", "--round", "9")
+    assert (none.code, none.err) == (1, 'fedk: no model "digits-1/9". It has digits-1/0 … digits-1/2\n')
+
+
+def test_a_trail_is_verified_and_a_damaged_model_breaks_it(fedk: Any, served: Served) -> None:
+    finished(served)
+    outcome = fedk("model", "trail", "--verify")
+    assert (outcome.code, outcome.out.splitlines()[-1]) == (
+        0,
+        "3 models, chain whole.   hashes and digests recomputed",
+    )
+    path = blob(served, "digits-1/1")
+    path.write_bytes(b"x")
+    broken = fedk("model", "trail", "--verify")
+    assert broken.code == 1
+    assert f"digits-1/1: blob {path.name} is damaged" in broken.out
+    assert broken.out.splitlines()[-1] == "3 models, chain broken.   hashes and digests recomputed"
+    document = json.loads(fedk("model", "trail", "--verify", "--json").out)
+    assert (document["whole"], [check["whole"] for check in document["checks"]]) == (False, [True, False, True])
+
+
+def test_a_long_trail_is_read_page_by_page(fedk: Any, served: Served) -> None:
+    finished(served, rounds=101, validation={"every": 0})
+    assert fedk("model", "trail").out.splitlines()[-1].startswith("102 models, chain whole.")
+
+
+def test_a_directory_is_read_without_its_server(fedk: Any, tmp_path: Path) -> None:
+    with testing.served(tmp_path / "demo-data") as here:
+        finished(here)
+        locked = fedk("session", "list", "--data-dir", "demo-data")
+        assert (locked.code, f"ask it: --url {here.url}" in locked.err) == (1, True)
+    flags = ("--data-dir", "demo-data")
+    assert (
+        fedk("session", "list", *flags).out.splitlines()[-1]
+        == "1 session: fedk session show digits-1 --data-dir demo-data"
+    )
+    shown = fedk("session", "show", *flags).out.splitlines()
+    assert shown[-1] == "next       fedk model get digits-1/2 -o M.safetensors --data-dir demo-data"
+    copied = fedk(*shown[-1].split()[2:])  # the line as it stands
+    assert (copied.code, Path("M.safetensors").is_file()) == (0, True)
+    assert fedk("model", "trail", "--verify", *flags).code == 0
+    assert fedk("session", "watch", *flags).code == 0
+    assert "lost" in fedk("client", "list", *flags).out
+    refused = fedk("session", "resume", *flags)
+    assert (refused.code, "Start a server to change it: fedk server" in refused.err) == (1, True)
