@@ -35,11 +35,11 @@ def tag(name: str, *children: Child, **attributes: str) -> Html:
     return Html(f"<{name}{given}>{render(children)}</{name}>")
 
 
-def table(header: Iterable[str], rows: Iterable[Iterable[Child]]) -> Html:
-    """Scrolls by itself where the window is narrow."""
+def table(header: Iterable[str], rows: Iterable[Iterable[Child]], class_: str = "") -> Html:
+    """Scrolls by itself where the window is narrow. Class `lines`: only the last cell of a row may wrap."""
     head = tag("tr", (tag("th", one, scope="col") for one in header))
     body = (tag("tr", (tag("td", cell) for cell in row)) for row in rows)
-    return tag("div", tag("table", tag("thead", head), tag("tbody", body)), class_="wide")
+    return tag("div", tag("table", tag("thead", head), tag("tbody", body)), class_=f"wide {class_}".rstrip())
 
 
 def facts(pairs: Iterable[tuple[str, Child]]) -> Html:
@@ -54,7 +54,8 @@ h1 { font-size: 1.4rem; margin: 0 0 .3rem } h2 { font-size: 1.05rem; margin: 2re
 p { margin: .3rem 0 } a { color: inherit } .dim { color: var(--dim) }
 .wide { overflow-x: auto } table { border-collapse: collapse; width: 100% }
 th, td { text-align: left; vertical-align: top; padding: .35rem 1rem .35rem 0; border-bottom: 1px solid var(--line) }
-th { font-weight: 600; white-space: nowrap } td:first-child { white-space: nowrap }
+th { font-weight: 600; white-space: nowrap } td:first-child, .lines td:not(:last-child) { white-space: nowrap }
+.lines td:last-child { min-width: 16rem }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .25rem 1.5rem; margin: .5rem 0 }
 dt { color: var(--dim) } dd { margin: 0; overflow-wrap: anywhere }
 code, pre { font: 13px/1.5 ui-monospace, monospace; background: var(--soft); border-radius: 4px }

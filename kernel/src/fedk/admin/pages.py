@@ -50,7 +50,9 @@ def _list(found: Sequence[PluginInfo], server: str) -> str:
 
 def _table(found: Iterable[PluginInfo]) -> Html:
     header = ("kind", "name", "state", "distribution", "calls", "summary")
-    return table(header, ((i.kind, _link(i), _state(i), _owner(i), _calls(i), i.error or i.summary) for i in found))
+    return table(
+        header, ((i.kind, _link(i), _state(i), _owner(i), _calls(i), i.error or i.summary) for i in found), "lines"
+    )
 
 
 def _one(info: PluginInfo) -> str:
@@ -103,7 +105,7 @@ def _trace(info: PluginInfo) -> Child:
 def _calls(info: PluginInfo) -> str:
     if not info.calls:
         return ""
-    each = f"{info.calls:,} of {info.seconds / info.calls * 1000:.3g} ms"
+    each = f"{info.calls:,} × {info.seconds / info.calls * 1000:.2g} ms"
     return f"{each}, {info.failures:,} failed" if info.failures else each
 
 

@@ -1,7 +1,7 @@
 """Mistakes in settings: what stands there, and what is allowed, in words of the person who wrote it."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -39,6 +39,7 @@ class Mistake:
     key: tuple[str, ...]  # where: ("limits", "max_exmaples")
     subject: str  # as it stands there: max_exmaples = 100000
     text: str  # what is allowed, and the next step
+    cause: BaseException | None = field(default=None, compare=False, repr=False)  # that --debug shows
 
     def __str__(self) -> str:
         return f"{self.subject} {self.text}"

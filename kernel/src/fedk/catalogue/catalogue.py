@@ -3,6 +3,7 @@
 import traceback
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -146,7 +147,8 @@ class Catalogue:
             self.load("hook", use)
         except PluginError as error:
             text = f'names "{use}", which {self._why_not("hook", use, error)}'
-            return [Mistake(("plugins", "hooks"), "plugins.hooks", f"{text} plugins.strict = false  starts without.")]
+            text = f"{text} plugins.strict = false  starts without."
+            return [Mistake(("plugins", "hooks"), "plugins.hooks", text, error)]
         return []
 
     def usable(self) -> list[Entry]:
@@ -219,7 +221,7 @@ class Catalogue:
         try:
             plugin = self.load(kind, use)
         except PluginError as error:
-            return [mistake((kind, "use"), use, self._why_not(kind, use, error))]
+            return [replace(mistake((kind, "use"), use, self._why_not(kind, use, error)), cause=error)]
         spelt, table = _own(section, plugin.name)
         return plugin.check(table, spelt)
 

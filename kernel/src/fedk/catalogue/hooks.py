@@ -1,5 +1,6 @@
 """The hook plugins that the configuration enables, in its order, each loaded apart from the others."""
 
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +12,8 @@ from fedk.catalogue.catalogue import Catalogue
 from fedk.catalogue.implementation import HOOKS, Implementation, implementations
 from fedk.catalogue.tally import Tally
 from fedk.catalogue.worker import Worker
+
+log = logging.getLogger("fedk.plugins")
 
 WHERE = "plugins.hooks"
 
@@ -63,6 +66,7 @@ def enable(
         try:
             enabled.append(_enabled(catalogue, use, tables))
         except PluginError as error:
+            log.warning("plugin.failed", extra={"fields": {"kind": "hook", "plugin": use, "error": str(error)}})
             errors.append(error)
     if strict and errors:
         told = "\n".join(map(str, errors))

@@ -40,7 +40,8 @@ class Configuration:
         if found:
             found.sort(key=lambda one: self._rank(one.key))
             rows = [(self.place(one.key), one.subject, one.text) for one in found]
-            raise ConfigError(self._title(len(found)), columns(rows))
+            cause = next((one.cause for one in found if one.cause is not None), None)
+            raise ConfigError(self._title(len(found)), columns(rows)) from cause
         return self.settings
 
     @property
