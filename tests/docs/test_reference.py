@@ -8,6 +8,8 @@ from tests.conftest import ROOT
 
 from fedk.admin import health, pages
 from fedk.admin.app import V1
+from fedk.catalogue import KINDS
+from fedk.catalogue.implementation import HOOKS
 
 
 def test_tables_of_keys_rules_and_commands_are_those_of_the_code() -> None:
@@ -27,6 +29,13 @@ def test_every_rest_path_is_in_the_page_and_no_other() -> None:
     }
     said = set(re.findall(r"^\| `([A-Z]+ /[^`]*)`", (ROOT / "docs" / "rest.md").read_text(), re.MULTILINE))
     assert said == has
+
+
+def test_every_hook_and_family_is_in_the_authors_reference_and_has_its_page() -> None:
+    folder = ROOT / "docs" / "plugins"
+    text = (folder / "reference.md").read_text()
+    assert not [name for name in HOOKS if f"`{name}(" not in text]
+    assert not [kind for kind in KINDS if not (folder / f"{kind}.md").is_file() or f"## {kind}, group" not in text]
 
 
 def test_files_that_contributing_names_exist() -> None:
