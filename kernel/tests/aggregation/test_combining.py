@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 
 from fedk.aggregation.combining import Combining
 from fedk.aggregation.composition import begin, composed
+from fedk.aggregation.contribution import Contribution
 from fedk.aggregation.state import AggregatorState, first_state
+from fedk.aggregation.terms import Terms
 from fedk.api.aggregator import (
     Aggregator,
     AnyAggregator,
@@ -34,6 +36,8 @@ from fedk.api.aggregator import (
 )
 from fedk.api.errors import BlobError, FormulaError, PluginError
 from fedk.api.formulas import median
+from fedk.blobs.reader import Span
+from fedk_protocol.codec import Safetensors
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -60,6 +64,11 @@ class Chooses(SelectionAggregator[Config]):
 
     def choose(self, geometry: Geometry, weights: Array) -> Array:
         return np.array(self.weights)
+
+
+class Around(MeanAggregator[Config]):
+    def step(self, x: Array, mean: Array, state: State, r: Round) -> tuple[Array, State]:
+        return mean, {}
 
 
 class Momentum(MeanAggregator[Config]):
@@ -414,16 +423,27 @@ def test_thousands_of_updates_need_few_open_files(bench: Any) -> None:
     assert open_files() <= before
 
 
+@pytest.mark.parametrize("aggregator", [Median(), Around()])
+def test_ten_thousand_clients_with_a_small_model(bench: Any, aggregator: AnyAggregator[Any]) -> None:
+    """In one file, as small results stand in the spool; weighted by 1 … 7."""
+    base = {"w": np.zeros(200, np.float32)}
+    blobs = [Safetensors().dumps({"w": np.full(200, n, np.float32)}) for n in range(10_000)]
+    span, size, model = bench.span(b"".join(blobs)), len(blobs[0]), bench.model(base)
+    folding = begin(aggregator, model, first_state(aggregator), Round(1, 10_000, 10_000))
+    for n in range(10_000):
+        blob = Span(span.path, span.offset + n * size, size)
+        folding.fold(Contribution(Update(f"k{n}", f"c{n}", n % 7 + 1), Terms(n % 7 + 1), {"model": blob}, model))
+    weights = np.arange(10_000) % 7 + 1
+    mean = float(np.arange(10_000) @ weights / weights.sum())
+    wanted = np.float32(4999.5 if isinstance(folding, Combining) else mean)
+    assert bench.finished(folding)[0]["w"].tolist() == [wanted] * 200
+
+
 def open_files() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
 # ---- which go together ----
-
-
-class Around(MeanAggregator[Config]):
-    def step(self, x: Array, mean: Array, state: State, r: Round) -> tuple[Array, State]:
-        return mean, {}
 
 
 class Needy(Around):

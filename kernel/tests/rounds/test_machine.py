@@ -275,6 +275,18 @@ def test_a_restart_derives_everything_pending_again() -> None:
     assert any(isinstance(a, act.Fold) for a in play.actions)
 
 
+def test_each_model_that_is_begun_is_counted_before_and_one_that_is_begun_again_twice() -> None:
+    """Noise that was drawn for a model is spent, whether it was committed or lost with the server."""
+    play = Play(session("ab", head=-1)).give(ev.Start()).answer("a").fold()
+    assert play.state.folds == 0, "the initial model is no fold"
+    play.answer("a", "b")
+    assert play.state.folds == 1
+    play.give(ev.Recovered())
+    assert play.state.folds == 2
+    play.fold().answer("a", "b")
+    assert play.state.folds == 3
+
+
 NAMES = "abcde"
 
 
