@@ -93,8 +93,7 @@ async def _detail(here: Services, session: str) -> dict[str, Any]:
     async with here.store.reading() as db:
         detail = await sessions.detail(db, session)
     desk = here.desk
-    waiting, unread = (desk.waiting_for(session), desk.unread_settings(session)) if desk is not None else ([], [])
-    return {**detail, "waiting_for": waiting, "unread_settings": unread}
+    return {**detail, "waiting_for": desk.waiting_for(session) if desk is not None else []}
 
 
 async def _model(here: Services, tenant: str, asked: Body) -> str | None:

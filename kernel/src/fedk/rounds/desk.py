@@ -22,7 +22,6 @@ from fedk.rounds.feed import Feed
 from fedk.rounds.ledger import Record, session_row
 from fedk.rounds.live import Live
 from fedk.rounds.making import Made
-from fedk.rounds.offers import settings
 from fedk.rounds.roster import Roster
 from fedk.rounds.rules import Rules
 from fedk.rounds.runner import Runner
@@ -104,7 +103,7 @@ class Desk:
         live.aggregator, live.config = loaded.aggregator, loaded.config
         live.aggregator_state = self._runner.opener.initial_state(live)
         await self._enter(live, Stored(first.sha256, first.bytes) if first else None)
-        self._begin(live)
+        await self._begin(live)
         return live.state.id
 
     async def _enter(self, live: Live, first: Stored | None) -> None:
@@ -124,10 +123,10 @@ class Desk:
             await tx.execute(insert(t.sessions).values(live.row))
             await book.writes.execute(tx)
 
-    def _begin(self, live: Live) -> None:
+    async def _begin(self, live: Live) -> None:
         self._runner.lives[live.state.id] = live
         self._runner.announce(live)
-        self._runner.post(live.state.id, ev.Start())
+        await self._runner.settle(live.state.id, ev.Start())
 
     async def pause(self, session: str) -> None:
         """Ask nothing more and close no round; answers are still taken."""
@@ -181,11 +180,6 @@ class Desk:
         """What the session waits for; empty when it has ended."""
         live = self._runner.lives.get(session)
         return waiting_for(live, self._runner.roster) if live is not None else []
-
-    def unread_settings(self, session: str) -> list[str]:
-        """Settings that went to clients and that none of them has read so far."""
-        live = self._runner.lives.get(session)
-        return sorted(settings(live).keys() - live.settings_read) if live is not None and live.settings_read else []
 
     def doing(self, client: str) -> list[dict[str, Any]]:
         """Tasks that a client works on, over all sessions."""

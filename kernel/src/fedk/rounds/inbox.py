@@ -20,6 +20,11 @@ class Committed:
     base: Base
     state: AggregatorState
 
+    def close(self) -> None:
+        """Give its files back: it did not become the session's head."""
+        self.base.close()
+        self.state.close()
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:

@@ -185,7 +185,7 @@ def write_tasks(writes: Writes, old: Session | None, new: Session, record: Recor
         if was is None:
             writes.insert(t.tasks, task_row(new, task, record, now))
             continue
-        sent = {"sent_at": now} if (was.state, task.state) == ("queued", "sent") else {}
+        sent = {"sent_at": now} if was.state == "queued" and task.state in ("sent", "accepted") else {}
         writes.update(t.tasks, task_changes(task, was, now) | sent)
 
 

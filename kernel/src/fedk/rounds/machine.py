@@ -361,7 +361,6 @@ class _Step:
             return self._judge_closing()
         if s.round is None:
             self._set(round=Round(s.head + 1, first_task=s.next_task))
-            self._emit("round.open", round=s.head + 1)
             return True
         if s.round.state == "open":
             return self._judge_open(s.round)
@@ -375,6 +374,8 @@ class _Step:
             self._round(target=target(s))
             if self._s.round is None or self._s.round.target == 0:
                 return False
+            if r.attempt == 0:
+                self._emit("round.open", round=r.no, attempt=1, target=self._s.round.target)
             if r.attempt and any(t.state == "sent" for t in s.outstanding()) and not r.armed:
                 self._arm()
             return True

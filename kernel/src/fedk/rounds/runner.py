@@ -142,10 +142,14 @@ class Runner:
         self.presence.close()
         for live in self.lives.values():
             live.clock.stop()
+        await asyncio.gather(*self._folds, return_exceptions=True)
         self.inbox.close()
         if self._loop is not None:
             await asyncio.gather(self._loop, return_exceptions=True)
         await asyncio.gather(*self._folds, return_exceptions=True)
+        for item in await self.inbox.batch():  # a model that came too late is made again after the restart
+            if isinstance(item, Entry) and isinstance(item.note, Committed):
+                item.note.close()
         for live in self.lives.values():
             live.close()
         self.feed.close()
@@ -256,8 +260,7 @@ class Runner:
                     live.aggregator_state.close()
                     live.bases[new.head], live.aggregator_state = item.note.base, item.note.state
                 else:
-                    item.note.base.close()
-                    item.note.state.close()
+                    item.note.close()
 
     def _reply(self, batch: Sequence[Entry | Seen]) -> set[str]:
         """Answer those who wait for this batch; returns the tasks whose word is said."""

@@ -74,8 +74,6 @@ def _story(found: Document) -> Iterator[tuple[str, str]]:
         yield "metrics", f"{'   '.join(values)}   (model {found['name']}/{measured['round']})"
     for text in found["warnings"]:
         yield "warning", text
-    for name in found["unread_settings"]:
-        yield "warning", f'setting "{name}" was read by no client so far'
 
 
 def _words(clients: Sequence[Document]) -> dict[str, list[str]]:
