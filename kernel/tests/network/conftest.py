@@ -1,6 +1,7 @@
 """A server on loopback: real rows, blobs, spool, runner and gRPC. Clients are scripted."""
 
-from collections.abc import AsyncIterator, Callable
+import asyncio
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ from fedk.blobs.store import Blobs
 from fedk.catalogue import Catalogue
 from fedk.network.listener import Keepalive
 from fedk.network.server import Network
+from fedk.rounds.clients import Joined, Joining
 from fedk.rounds.desk import Desk
 from fedk.rounds.door import Door
 from fedk.rounds.feed import Listener, Published
@@ -62,6 +64,20 @@ class House:
         model = await self.desk.put_model("default", await self.blobs.put("default", weights(size=size)))
         return await self.desk.create("default", name=name, stem="", rules=self.rules(select, **rules), model=model)
 
+    def hold_joining(self) -> tuple[asyncio.Event, asyncio.Event]:
+        """From now on a client's joining sets the first event, and waits for the second before it is written down."""
+        reached, go = asyncio.Event(), asyncio.Event()
+        door = self.network._members._door
+        join = door.join
+
+        async def late(joining: Joining) -> Joined:
+            reached.set()
+            await go.wait()
+            return await join(joining)
+
+        door.join = late  # type: ignore[method-assign]  # the same, later
+        return reached, go
+
     def rules(self, select: str = "random", **given: Any) -> Rules:
         """One client is enough, and nobody validates."""
         return Rules.model_validate({"clients": {"min": 1, "select": select}, "validation": {"every": 0}, **given})
@@ -72,9 +88,6 @@ class House:
             if event.type == type_:
                 return event
         raise AssertionError(f"no {type_}: the feed has ended")
-
-
-Open = Callable[..., Any]
 
 
 @asynccontextmanager

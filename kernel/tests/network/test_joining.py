@@ -11,6 +11,7 @@ from kernel.tests.network.conftest import House, opened
 from kernel.tests.network.wire import Wire
 
 from fedk.api.errors import ConfigError
+from fedk.network import members
 from fedk.network.listener import Keepalive
 from fedk_protocol.v1 import federation_pb2 as pb
 
@@ -120,6 +121,24 @@ async def test_a_bad_name_breaks_the_protocol(house: House, name: str) -> None:
     client = await house.client("a")
     await client.open(name=name)
     assert (await client.inbox.ended()).startswith("INVALID_ARGUMENT name")
+
+
+async def test_a_stranger_who_says_nothing_is_shown_out(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(members, "GREETING", 0.05)
+    client = await house.client("a")
+    await client.dial()
+    assert await client.inbox.ended() == "DEADLINE_EXCEEDED no Hello within 0.05 s"
+
+
+async def test_a_client_that_is_gone_before_its_welcome_is_not_there(house: House) -> None:
+    reached, go = house.hold_joining()
+    client = await house.client("a")
+    await client.open()
+    await reached.wait()
+    await client.cut()
+    go.set()
+    assert (await house.event("client.lost")).body["client"] == "a"
+    assert len(house.network._members) == 0
 
 
 async def test_anything_before_hello_breaks_the_protocol(house: House) -> None:

@@ -68,6 +68,18 @@ async def test_who_comes_while_it_drains_is_told_to_come_back(house: House) -> N
     assert (await client.inbox.ended()).startswith("UNAVAILABLE draining: ")
 
 
+async def test_who_is_taken_in_while_it_stops_is_dismissed_at_once(house: House) -> None:
+    reached, go = house.hold_joining()
+    client = await house.client("a")
+    await client.open()
+    await reached.wait()
+    await house.network.drain(0)
+    stopping = asyncio.create_task(house.network.stop())
+    go.set()
+    await stopping
+    assert (await client.inbox.ended()).startswith("UNAVAILABLE")
+
+
 async def test_a_client_at_work_comes_back_to_the_next_server_and_is_answered(tmp_path: Path) -> None:
     async with opened(tmp_path) as first:
         client = await first.joined("a")

@@ -9,6 +9,7 @@ from fedk.api.errors import Refused
 from fedk.network.calls import Context, Ended, next_of, parsed, violated
 from fedk.network.hello import joining
 from fedk.network.member import Member
+from fedk.network.turns import Turns
 from fedk.rounds.clients import Joined, Joining, SendFrom, Verdict
 from fedk.rounds.door import Door
 from fedk_protocol.reasons import Reason
@@ -38,10 +39,10 @@ class Members:
     """By the id that the root minted. A client has one stream: the newest."""
 
     def __init__(self, door: Door, *, enrol: Enrol, welcome: Welcome) -> None:
-        self.draining = False
+        self.draining = self._dismissed = False
         self._door, self._enrol, self._welcome = door, enrol, welcome
         self._members: dict[str, Member] = {}
-        self._arriving: dict[tuple[str, str], Joining] = {}  # by project and name
+        self._turns = Turns()
         self._changed = asyncio.Event()
 
     def __len__(self) -> int:
@@ -52,6 +53,18 @@ class Members:
 
     def get(self, client: str) -> Member | None:
         return self._members.get(client)
+
+    def drain(self) -> None:
+        """Nobody is sent a task any more, and nobody is taken in."""
+        self.draining = True
+        for member in self:
+            member.drain()
+
+    def dismiss(self) -> None:
+        """End every stream, also of who is just being taken in."""
+        self.draining = self._dismissed = True
+        for member in self:
+            member.dismiss()
 
     def changed(self) -> None:
         """Somebody may have become idle, or has left."""
@@ -66,22 +79,35 @@ class Members:
     async def connect(self, _requests: object, context: Context) -> None:
         """The call: a stream from Hello to its end."""
         hello = await _greeting(context)
-        arriving = joining(hello)
+        admission = asyncio.create_task(self._admit(joining(hello), hello, context))
         try:
-            self._check(hello)
-            joined = await self._join(arriving, context)
+            member = await asyncio.shield(admission)
         except Refused as refused:
             refusal = pb.Refusal(reason=refused.reason, detail=refused.detail, retry=refused.reason in WILLING)
             await context.write(pb.ServerMessage(refusal=refusal).SerializeToString())
             code = STATUSES.get(refused.reason, grpc.StatusCode.FAILED_PRECONDITION)
             raise Ended(code, str(refused)) from refused
-        member = self._enrol(joined, hello, context)
+        except asyncio.CancelledError:  # the client is gone; that it came may be written down already
+            admission.add_done_callback(self._abandoned)
+            raise
         try:
-            self._register(member, joined)
             await self._cancel_settled(member, hello)
             await member.serve()
         finally:
             self._leave(member)
+
+    async def _admit(self, arriving: Joining, hello: pb.Hello, context: Context) -> Member:
+        """One stream of a name after the other: whoever came last is the one that `rounds` knows."""
+        async with self._turns.take(f"{arriving.project}/{arriving.name}"):
+            self._check(hello)
+            joined = await self._door.join(arriving)
+            member = self._enrol(joined, hello, context)
+            self._register(member, joined)
+        return member
+
+    def _abandoned(self, admission: "asyncio.Task[Member]") -> None:
+        if not admission.cancelled() and admission.exception() is None:
+            self._leave(admission.result())
 
     def _check(self, hello: pb.Hello) -> None:
         if hello.version.major != VERSION[0]:
@@ -90,24 +116,6 @@ class Members:
             raise Refused(Reason.VERSION, text)
         if self.draining:
             raise Refused(Reason.DRAINING, "the server is about to stop")
-
-    async def _join(self, arriving: Joining, context: Context) -> Joined:
-        """While one stream of a name is written down a newer one may come: the newest wins."""
-        key = (arriving.project, arriving.name)
-        self._arriving[key] = arriving
-        try:
-            joined = await self._door.join(arriving)
-            newest = self._arriving.get(key, arriving)
-        finally:
-            if self._arriving.get(key) is arriving:
-                del self._arriving[key]
-        if newest is not arriving:
-            if newest.instance != arriving.instance:
-                await context.write(
-                    pb.ServerMessage(superseded=pb.Superseded(instance=newest.instance)).SerializeToString()
-                )
-            raise Ended(grpc.StatusCode.ABORTED, "this client has a newer stream")
-        return joined
 
     def _register(self, member: Member, joined: Joined) -> None:
         older = self._members.get(member.client)
@@ -118,6 +126,10 @@ class Members:
         for reply in joined.replies:
             member.reply(reply)
         self._door.joined(member.client)
+        if self._dismissed:
+            member.dismiss()
+        elif self.draining:
+            member.drain()
 
     async def _cancel_settled(self, member: Member, hello: pb.Hello) -> None:
         for task in hello.working:

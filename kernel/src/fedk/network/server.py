@@ -39,8 +39,8 @@ INLINE_MAX, CHUNK = 64 * 2**10, 512 * 2**10
 RECONNECT, RECONNECTS_A_SECOND = (0.2, 2.0), 500
 """Seconds of back-off, at least and at most; the cap grows so that no more clients come back in a second."""
 
-FAREWELL = 6.0
-"""Seconds that streams have to end by themselves: longer than each has for its last words."""
+FAREWELL, STATUSES = 6.0, 0.5
+"""Seconds that streams have to end by themselves, longer than each has for its last words; and their statuses to leave."""
 
 Status = health_pb2.HealthCheckResponse
 
@@ -105,22 +105,21 @@ class Network:
 
     async def drain(self, grace: float) -> None:
         """Send no task any more; wait until every answer under way has come, at most `grace` seconds."""
-        self._members.draining = True
+        self._members.drain()
         await self._health.set(SERVICE, Status.NOT_SERVING)
         await self._health.set("", Status.NOT_SERVING)
-        for member in self._members:
-            member.drain()
         with suppress(TimeoutError):  # a client may train for hours: it keeps its result and comes back
             async with asyncio.timeout(grace):  # as said above
                 await self._members.until(self._quiet)
 
     async def stop(self) -> None:
         """End every stream, and stop listening."""
-        self._members.draining = True
-        for member in self._members:
-            member.dismiss()
+        self._members.dismiss()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FAREWELL):  # some may be dead, and an upload on a slow line
+                await self._members.until(lambda: not self._members and not self._transfers)
         if self._server is not None:
-            await self._server.stop(FAREWELL)
+            await self._server.stop(STATUSES)
         self._threads.close()
 
     def _quiet(self) -> bool:
