@@ -104,6 +104,20 @@ def test_one_update_alone_is_its_own_mean_bit_for_bit(seed: int) -> None:
         assert mean[name].astype(tensors[name].dtype).tobytes() == tensors[name].tobytes()
 
 
+def test_ten_thousand_clients_lose_no_digit() -> None:
+    """Sums of whole weights times float32 values, near 100 and 1e-3 apart, beside exact fractions."""
+    draw = np.random.default_rng(0)
+    values, weights = (100 + 1e-3 * draw.standard_normal(10_000)).astype(np.float32), draw.integers(1, 1000, 10_000)
+    grid = Grid(layout_of({"w": np.zeros(1, np.float32)}))
+    accumulator = Accumulator(grid)
+    for number, (value, weight) in enumerate(zip(values, weights.tolist(), strict=True)):
+        accumulator.begin(f"k{number}", Terms(float(weight)))
+        accumulator.add("model", grid.runs[0], 0, value.reshape(1))
+    total = sum((Fraction(float(v)) * w for v, w in zip(values, weights.tolist(), strict=True)), Fraction(0))
+    mean = accumulator.mean("model", grid.runs[0], 0, np.empty(1))[0]
+    assert mean == pytest.approx(float(total / sum(weights.tolist())), rel=1e-15)
+
+
 def test_every_integer_lies_between_its_least_and_greatest() -> None:
     updates = [update(number) for number in range(5)]
     steps = np.stack([tensors["steps"] for tensors, _ in updates])
