@@ -6,6 +6,7 @@ _OPTIONS = [
     # a dead server or a dropped link is noticed within 30 s, also by a client that only waits
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.ping_timeout_ms", 10_000),  # its default of a minute would be waited for beside the line above
     ("grpc.http2.max_pings_without_data", 0),
     # the back-off is this library's: each try is a channel of its own, which fails at once or within 5 s
     ("grpc.use_local_subchannel_pool", 1),

@@ -9,7 +9,7 @@ from typing import Any
 
 from fedk.aggregation.expected import Expected
 from fedk.aggregation.terms import Terms, terms
-from fedk.api.errors import FormulaError, NotFound, Refused
+from fedk.api.errors import FormulaError, NotFound, Refused, StateError
 from fedk.api.hooks import ClientFacts
 from fedk.blobs.reader import Span
 from fedk.rounds import events as ev
@@ -54,7 +54,11 @@ class Door:
         member = self._runner.roster.join(joining)
         done = asyncio.get_running_loop().create_future()
         self._runner.inbox.put(Seen(member, "client.joined", done))
-        await done
+        try:
+            await done
+        except StateError:
+            member.state = "lost"  # it is not in the rows: it says hello again
+            raise
         return Joined(member.id, tuple([await self._kept(member.id, kept) for kept in joining.outbox]))
 
     async def _kept(self, client: str, kept: Kept) -> Reply:

@@ -74,6 +74,7 @@ class Roster:
         self._by_id: dict[str, Member] = {}
         self._by_name: dict[tuple[str, str], Member] = {}
         self.projects: set[str] = set()
+        self.version = 0  # of who there is and what they can: a count over all clients is made once for each
 
     async def read(self, db: AsyncConnection) -> None:
         """Read projects and clients; who was connected is now just lost."""
@@ -130,6 +131,7 @@ class Roster:
         if member.instance != joining.instance:
             self._changed(member)
             member.instance, member.generation = joining.instance, member.generation + 1
+        self.version += 1
         member.attributes, member.capabilities = dict(joining.attributes), joining.capabilities
         member.software, member.state, member.last_seen = joining.software, "connected", time.time()
         return member

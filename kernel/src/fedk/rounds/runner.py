@@ -191,7 +191,10 @@ class Runner:
 
     def population(self, live: Live) -> int:
         """Clients that the session may ask, present or not."""
-        return sum(m.admitted(live.state.rules) for m in self.roster.of(live.project))
+        if live.population[0] != self.roster.version:
+            count = sum(m.admitted(live.state.rules) for m in self.roster.of(live.project))
+            live.population = self.roster.version, count
+        return live.population[1]
 
     # ---- the batch loop ----
 
