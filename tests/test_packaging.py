@@ -9,7 +9,9 @@ import pytest
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parent.parent
-PROJECTS = sorted(p for p in ROOT.glob("**/pyproject.toml") if p.parent != ROOT and ".venv" not in p.parts)
+PROJECTS = sorted(
+    p for where in ("protocol", "kernel", "client/*", "plugins/*/*") for p in ROOT.glob(f"{where}/pyproject.toml")
+)
 PLUGINS = sorted(ROOT.glob("plugins/*/*/pyproject.toml"))
 
 

@@ -32,7 +32,7 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "fedyogi": {"learning_rate": 0.1},
     "qfedavg": {"q": 0.1, "client_learning_rate": 0.1},
 }
-"""The best of three or four tries each."""
+"""The better of two tries for fedadam, fedyogi, fedprox and qfedavg; one for the others."""
 
 
 @dataclass(frozen=True)
