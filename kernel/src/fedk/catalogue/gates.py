@@ -73,6 +73,8 @@ class Gates:
             except PluginError as error:
                 raise Refused("gate-failed", str(error)) from error
             if why is not None:
+                fields = {"plugin": plugin.name, "hook": hook, "client": arguments["client"].name, "why": why}
+                log.info("gate.vetoed", extra={"fields": fields})
                 raise Refused("gate-failed", f'hook "{plugin.name}" does not allow it: {why}')
 
     def _asked(self, hook: str) -> list[tuple[Enabled, Implementation]]:

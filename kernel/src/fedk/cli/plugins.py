@@ -17,6 +17,7 @@ from fedk.cli.screens.plugin import listed, shown
 from fedk.settings import load
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+_URL = click.option("--url", help="Ask this server what it uses, what calls cost; else: what is installed here.")
 _KIND = click.option("--kind", type=click.Choice(list(KINDS)), help="Where a name is in several.")
 
 
@@ -27,10 +28,11 @@ def plugins() -> None:
 
 @plugins.command("list")
 @FILE
+@_URL
 @_JSON
-def list_(file: Path | None, as_json: bool) -> None:  # click's signature
+def list_(file: Path | None, url: str | None, as_json: bool) -> None:  # click's signature
     """Every plugin that is found, or asked for by the configuration. Imports none."""
-    found = _catalogue(file).entries()
+    found = _of(url) if url is not None else _catalogue(file).entries()
     click.echo(_json(found) if as_json else "\n".join(listed(found)))
 
 
@@ -38,10 +40,14 @@ def list_(file: Path | None, as_json: bool) -> None:  # click's signature
 @click.argument("name")
 @_KIND
 @FILE
+@_URL
 @_JSON
-def show(name: str, kind: str | None, file: Path | None, as_json: bool) -> None:  # click's signature
-    """One plugin, by NAME or DISTRIBUTION:NAME, with its keys. Imports it."""
-    info = _catalogue(file, imports=True).show(name, kind, load=True)
+def show(name: str, kind: str | None, file: Path | None, url: str | None, as_json: bool) -> None:  # click's signature
+    """One plugin, by NAME or DISTRIBUTION:NAME, with its keys. Imports it, unless a server is asked."""
+    if url is not None:
+        info = _one_of_server(url, name, kind)
+    else:
+        info = _catalogue(file, imports=True).show(name, kind, load=True)
     click.echo(json.dumps(asdict(info), ensure_ascii=False, indent=2) if as_json else "\n".join(shown(info)))
 
 
@@ -135,6 +141,28 @@ def _catalogue(file: Path | None, *, imports: bool = False) -> Catalogue:
     for use in chosen.hooks:
         catalogue.ask("hook", use)
     return catalogue
+
+
+def _of(url: str) -> list[PluginInfo]:
+    """What a running server says."""
+    from fedk.cli.rest import Address, ask
+
+    found = ask(Address(url, None, "default"), "plugins")["plugins"]
+    return [PluginInfo(**{**one, "hooks": tuple(one["hooks"])}) for one in found]
+
+
+def _one_of_server(url: str, name: str, kind: str | None) -> PluginInfo:
+    from fedk.api.errors import Conflict, NotFound
+    from fedk.api.suggestion import did_you_mean
+
+    among = [info for info in _of(url) if kind in (None, info.kind)]
+    found = [info for info in among if name in (info.name, f"{info.distribution}:{info.name}")]
+    if not found:
+        raise NotFound(f'the server has no plugin "{name}".{did_you_mean(name, {info.name for info in among})}')
+    if len(found) > 1:
+        choices = ", ".join(f"--kind {info.kind} {info.distribution}:{info.name}" for info in found)
+        raise Conflict(f'"{name}" may be any of  {choices}: name one')
+    return found[0]
 
 
 def _probed(catalogue: Catalogue, name: str | None, kind: str | None) -> list[PluginInfo]:
