@@ -5,8 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.conftest import Fedk
-from tests.plugins.conftest import Venv
+from tests.conftest import Fedk, Installed
 
 CLIENT = """
 import numpy as np
@@ -46,25 +45,28 @@ def wheel(fedk: Fedk, tmp_path: Path) -> Path:
 
 
 def test_a_session_trains_with_it_and_after_pip_uninstall_there_is_no_trace(
-    wheel: Path, venv: Venv, tmp_path: Path
+    wheel: Path, installed: Installed, tmp_path: Path
 ) -> None:
-    before = venv.run("fedk", "plugins", "list", "--json", cwd=tmp_path).stdout
-    venv.run("pip", "install", "-q", "--no-index", wheel, cwd=tmp_path)
-    (listed,) = [p for p in venv.json("fedk", "plugins", "list", "--json", cwd=tmp_path) if p["name"] == "demo"]
+    installed.install("pip")
+    before = installed.run("fedk", "plugins", "list", "--json", cwd=tmp_path).out
+    installed.run("pip", "install", "-q", "--no-index", wheel, cwd=tmp_path)
+    (listed,) = [
+        p for p in installed.run("fedk", "plugins", "list", "--json", cwd=tmp_path).json if p["name"] == "demo"
+    ]
     assert (listed["kind"], listed["state"], listed["error"]) == ("aggregator", "available", "")
     assert (listed["distribution"], listed["version"]) == ("fedk-plugin-demo", "0.1.0")
 
     (tmp_path / "client.py").write_text(CLIENT, "utf-8")
     (tmp_path / "session.toml").write_text(SESSION, "utf-8")
     run = ("fedk", "run", "client.py:app", "--session", "session.toml", "--data-dir", "data", "--json")
-    assert venv.json(*run, cwd=tmp_path)["status"] == "finished"
-    trail = venv.run("fedk", "model", "trail", "latest", "--data-dir", "data", "--json", cwd=tmp_path).stdout
+    assert installed.run(*run, cwd=tmp_path).json["status"] == "finished"
+    trail = installed.run("fedk", "model", "trail", "latest", "--data-dir", "data", "--json", cwd=tmp_path).out
     assert '"demo"' in trail
-    venv.run("fedk", "model", "get", "latest", "-o", "m.safetensors", "--data-dir", "data", cwd=tmp_path)
+    installed.run("fedk", "model", "get", "latest", "-o", "m.safetensors", "--data-dir", "data", cwd=tmp_path)
     weights = (
         "from fedk.api.codec import Safetensors; print(*Safetensors().decode(open('m.safetensors', 'rb').read())['w'])"
     )
-    assert venv.run("python", "-c", weights, cwd=tmp_path).stdout.split() == ["1.0"] * 4  # two half steps
+    assert installed.run("python", "-c", weights, cwd=tmp_path).out.split() == ["1.0"] * 4  # two half steps
 
-    venv.run("pip", "uninstall", "-q", "-y", "fedk-plugin-demo", cwd=tmp_path)
-    assert venv.run("fedk", "plugins", "list", "--json", cwd=tmp_path).stdout == before
+    installed.run("pip", "uninstall", "-q", "-y", "fedk-plugin-demo", cwd=tmp_path)
+    assert installed.run("fedk", "plugins", "list", "--json", cwd=tmp_path).out == before
