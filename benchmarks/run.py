@@ -15,6 +15,7 @@ from pathlib import Path
 from time import time
 
 import aggregation
+import listing
 import memory
 import rounds
 import starting
@@ -35,6 +36,7 @@ def folding() -> Iterator[Row]:
 SECTIONS: dict[str, Callable[[], Iterable[Row]]] = {
     "rounds": rounds.measure,
     "starting": starting.measure,
+    "listing": listing.measure,
     "memory": memory.measure,
     "aggregation": folding,
 }

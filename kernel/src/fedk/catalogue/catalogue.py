@@ -249,14 +249,14 @@ class Catalogue:
     def _info(self, entry: Entry) -> PluginInfo:
         plugin, config = self._plugins.get(entry), self._active.get(entry)
         obstacle, trace = self._trouble(entry)
-        owner, tally = entry.owner, self._tallies.get(entry, Tally())
+        owner, tally, file = entry.owner, self._tallies.get(entry, Tally()), entry.file
         return PluginInfo(
             kind=entry.kind or entry.group,
             name=entry.name,
             state=obstacle.state if obstacle else "active" if config is not None else "available",
             distribution=owner.distribution,
             version=owner.version,
-            file=entry.file,
+            file=file,
             summary=owner.summary,
             license=owner.license,
             requires=f"fedk{owner.requires}" if owner.requires else "",
@@ -265,7 +265,7 @@ class Catalogue:
             calls=tally.calls,
             seconds=round(tally.seconds, 6),
             failures=tally.failures,
-            conformance=recorded(entry.file),
+            conformance=recorded(file),
             config_schema=plugin.config.model_json_schema() if plugin else None,
             settings=masked(config) if config is not None else {},
             error=obstacle.problem if obstacle else "",
