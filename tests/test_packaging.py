@@ -1,5 +1,6 @@
 """The distributions fit together: one version, ranges that contain it, lists that are what the tree is."""
 
+import re
 import tomllib
 from itertools import chain
 from pathlib import Path
@@ -7,6 +8,8 @@ from typing import Any
 
 import pytest
 from packaging.requirements import Requirement
+
+from fedk.catalogue import KINDS
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECTS = sorted(
@@ -48,6 +51,14 @@ def test_a_plugin_folder_is_named_like_its_import_and_holds_the_same_things(path
     assert (folder / "src" / f"fedk_plugin_{folder.name}" / "py.typed").is_file()
     assert (folder / "README.md").is_file()
     assert list((folder / "tests").glob("test_*.py"))
+
+
+@pytest.mark.parametrize("path", PLUGINS, ids=lambda p: p.parent.name)
+def test_a_plugin_runs_the_suite_of_its_family(path: Path) -> None:
+    kind = next(kind for kind in KINDS.values() if kind.group in project(path)["entry-points"])
+    suite = {"db": "DatabaseSuite"}.get(kind.name, f"{kind.name.capitalize()}Suite")
+    tests = "".join(file.read_text("utf-8") for file in (path.parent / "tests").glob("test_*.py"))
+    assert re.search(rf"class \w+\([^)]*{suite}\b", tests), f"no class of its tests is a {suite}"
 
 
 def test_the_kernels_dependencies_each_have_a_reason() -> None:

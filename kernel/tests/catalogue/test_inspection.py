@@ -1,5 +1,6 @@
 """What an inspection says of plugins in use: calls, seconds, failures; and of those that vanish."""
 
+import json
 import logging
 import shutil
 import threading
@@ -9,6 +10,7 @@ import pytest
 
 from fedk.api.balancer import ClientView, ServerView
 from fedk.catalogue import Catalogue, slow
+from fedk.catalogue.plugin import conformed
 
 FAILS = """
 from fedk.api.balancer import Balancer
@@ -76,3 +78,18 @@ def test_an_import_that_does_not_end_is_told_of_with_the_way_out(site: Any, monk
         f'hook "slow" of acme-slow 1.0 is still being imported after 0 s ({site.folder / "acme_slow.py"}). '
         "To do without it: Ctrl-C, then FEDK_PLUGINS__DISABLED='[\"slow\"]'"
     )
+
+
+def test_what_an_author_recorded_of_the_suite_is_shown_without_an_import(site: Any) -> None:
+    package = site.folder / "acme_fair"
+    package.mkdir()
+    (package / "__init__.py").write_text("raise RuntimeError('imported')", "utf-8")
+    site.install("acme-fair", "[fedk.balancers]\nfair = acme_fair:Fair")
+    recorded = {"suite": "1.0", "passed": 24, "failed": 0, "skipped": 1, "version": "0.9", "recorded": "2026-11-24"}
+    (package / "conformance.json").write_text(json.dumps(recorded), "utf-8")
+    info = Catalogue.scan(path=[str(site.folder)]).show("fair")
+    assert info.conformance == recorded
+    assert conformed(info) == "1.0: 24 passed (recorded 2026-11-24 for 0.9)"
+    for text in ("{", "[]", '{"suite": "1.0"}'):
+        (package / "conformance.json").write_text(text, "utf-8")
+        assert Catalogue.scan(path=[str(site.folder)]).show("fair").conformance is None

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 from sqlalchemy import event
-from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from fedk.api.db import Database
@@ -75,10 +74,10 @@ async def opened(tmp_path: Path) -> AsyncIterator[Callable[[Database[Any]], Open
         (Fast, DatabaseSuite.test_a_commit_is_durable, "synchronous must be FULL"),
         (Plain, DatabaseSuite.test_a_commit_is_durable, "journal_mode must be WAL"),
         (Plain, DatabaseSuite.test_a_failed_transaction_leaves_nothing_not_even_a_table, "not part of the transaction"),
-        (Plain, DatabaseSuite.test_a_read_only_engine_refuses_to_write, "DID NOT RAISE"),
-        (Writable, DatabaseSuite.test_a_read_only_engine_refuses_to_write, "DID NOT RAISE"),
-        (Forgetful, DatabaseSuite.test_a_commit_is_there_after_a_restart, "no such table"),
-        (OwnFiles, DatabaseSuite.test_engines_see_each_others_commits, "no such table"),
+        (Plain, DatabaseSuite.test_a_read_only_engine_refuses_to_write, "a read-only engine wrote a row"),
+        (Writable, DatabaseSuite.test_a_read_only_engine_refuses_to_write, "a read-only engine wrote a row"),
+        (Forgetful, DatabaseSuite.test_a_commit_is_there_after_a_restart, "a table that was committed cannot be read"),
+        (OwnFiles, DatabaseSuite.test_engines_see_each_others_commits, "a table that was committed cannot be read"),
     ],
 )
 async def test_a_wrong_driver_is_caught(
@@ -87,5 +86,5 @@ async def test_a_wrong_driver_is_caught(
     words: str,
     opened: Callable[[Database[Any]], Open],
 ) -> None:
-    with pytest.raises((AssertionError, OperationalError, pytest.fail.Exception), match=words):
+    with pytest.raises(AssertionError, match=words):
         await test(DatabaseSuite(), opened(driver()))

@@ -118,17 +118,17 @@ class DatabaseSuite(Suite):
         first, second = open_engine(), open_engine()
         await _create(first, rows=1)
         async with second.begin() as connection:
-            assert await _ids(connection) == [0]
+            assert await _ids(connection) == [0], "an engine does not see what another has committed"
             await connection.execute(insert(THINGS).values(id=1))
         async with first.begin() as connection:
-            assert await _ids(connection) == [0, 1]
+            assert await _ids(connection) == [0, 1], "an engine does not see what another has committed since"
 
     async def test_a_commit_is_there_after_a_restart(self, open_engine: Open) -> None:
         first = open_engine()
         await _create(first, rows=3)
         await first.dispose()
         async with open_engine(read_only=True).connect() as connection:
-            assert await _ids(connection) == [0, 1, 2]
+            assert await _ids(connection) == [0, 1, 2], "rows that were committed are not there after a restart"
 
     async def test_values_come_back_as_they_went(self, open_engine: Open) -> None:
         row = {
@@ -143,16 +143,15 @@ class DatabaseSuite(Suite):
         async with engine.begin() as connection:
             await connection.execute(insert(THINGS).values(id=1, **row))
         async with engine.begin() as connection:
-            assert dict((await connection.execute(select(THINGS))).mappings().one()) == {"id": 1, **row}
+            found = dict((await connection.execute(select(THINGS))).mappings().one())
+            assert found == {"id": 1, **row}, "a value came back as another"
 
     async def test_a_read_only_engine_refuses_to_write(self, open_engine: Open) -> None:
         await _create(open_engine(), rows=1)
         readers = open_engine(read_only=True)
-        with pytest.raises(DBAPIError):
-            async with readers.begin() as connection:
-                await connection.execute(insert(THINGS).values(id=1))
+        assert await _refuses(readers), "a read-only engine wrote a row"
         async with readers.connect() as connection:
-            assert await _ids(connection) == [0]
+            assert await _ids(connection) == [0], "what a read-only engine refused is there all the same"
 
     async def test_readers_do_not_wait_for_a_writer_and_see_one_state(self, open_engine: Open) -> None:
         writer, readers = open_engine(), open_engine(read_only=True)
@@ -162,9 +161,9 @@ class DatabaseSuite(Suite):
             async with writer.begin() as writing:
                 await writing.execute(insert(THINGS).values(id=1))
                 async with readers.connect() as another:
-                    assert await _ids(another) == [0]
+                    assert await _ids(another) == [0], "a reader sees a row that is not committed"
         async with readers.connect() as reading:
-            assert await _ids(reading) == [0, 1]
+            assert await _ids(reading) == [0, 1], "a reader does not see a row that is committed"
 
     async def test_concurrent_transactions_lose_no_update(self, open_engine: Open) -> None:
         engines = [open_engine(), open_engine()]
@@ -177,7 +176,8 @@ class DatabaseSuite(Suite):
 
         await asyncio.gather(*map(count, engines))
         async with engines[0].begin() as connection:
-            assert (await connection.execute(select(THINGS.c.count))).scalar() == 20
+            counted = (await connection.execute(select(THINGS.c.count))).scalar()
+            assert counted == 20, f"20 transactions each added 1, and {counted} is there: an update was lost"
 
     async def test_the_kernels_tables_are_made_once(self, open_engine: Open) -> None:
         for _ in range(2):
@@ -195,7 +195,7 @@ class DatabaseSuite(Suite):
                 await connection.execute(select(1))
             epochs.append(store.epoch)
             await store.close()
-        assert epochs[1] == epochs[0] + 1
+        assert epochs[1] == epochs[0] + 1, f"two servers one after the other led with the epochs {epochs}"
 
 
 async def _create(engine: AsyncEngine, *, rows: int = 0) -> None:
@@ -213,7 +213,20 @@ async def _create_and_fail(engine: AsyncEngine) -> None:
 
 
 async def _ids(connection: AsyncConnection) -> list[int]:
-    return list((await connection.execute(select(THINGS.c.id).order_by(THINGS.c.id))).scalars())
+    try:
+        return list((await connection.execute(select(THINGS.c.id).order_by(THINGS.c.id))).scalars())
+    except DBAPIError as error:
+        raise AssertionError(f"a table that was committed cannot be read: {error.orig}") from error
+
+
+async def _refuses(engine: AsyncEngine) -> bool:
+    """Whether a row cannot be written."""
+    try:
+        async with engine.begin() as connection:
+            await connection.execute(insert(THINGS).values(id=1))
+    except DBAPIError:
+        return True
+    return False
 
 
 async def _scalar(connection: AsyncConnection, statement: str) -> Any:

@@ -49,10 +49,16 @@ BODIES: Mapping[str, Mapping[str, Any]] = {
     "client.lost": {"client": "a", "instance": "7f3a"},
     "client.left": {"client": "a", "instance": "7f3a"},
     "model.measured": {**_ROUND, "clients": 2, "metrics": {"validate.accuracy": 0.9}},
+    "task.failed": {**_ROUND, "task": "t-3", "client": "b", "kind": "train", "reason": "raised", "detail": "ValueError"},
+    "task.lost": {**_ROUND, "task": "t-4", "client": "b"},
+    "task.recorded": {**_ROUND, "task": "t-5", "client": "a"},
+    "clients.vetoed": {**_ROUND, "clients": ["b"], "plugins": ["guard"]},
+    "hook.failed": {"plugin": "slack", "hook": "event", "error": "OSError: down", "times": 1},
+    "hook.off": {"plugin": "slack", "error": "OSError: down"},
     "client.progress": {"client": "a", "task": "t-1", "step": 3, "metrics": {"loss": 0.5}},
     "acme.unheard_of": {},
 }  # fmt: skip
-"""An example of each event that has an observer of its own, of one that is not kept, and of one of a later fedk."""
+"""An example of each event that has an observer of its own, of others, and of one of a later fedk."""
 
 
 @since("1.0")
