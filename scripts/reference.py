@@ -100,7 +100,9 @@ def plugins() -> str:
 
 def contract(cls: type) -> str:
     """A base class: what it declares, then its functions; of aggregators each shape."""
-    shapes: list[type] = [cls, *sorted(cls.__subclasses__(), key=lambda one: one.__name__)] if cls is AnyAggregator else [cls]
+    shapes: list[type] = (
+        [cls, *sorted(cls.__subclasses__(), key=lambda one: one.__name__)] if cls is AnyAggregator else [cls]
+    )
     ours = [one for one in shapes if one.__module__.startswith(("fedk.api", "fedk_protocol"))]
     return "\n\n".join(f"### {one.__name__}\n\n{first(one)}\n\n{members(one)}" for one in ours)
 
