@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 from tests.conftest import Installed
 
 CLIENT = """
@@ -38,3 +39,19 @@ def test_the_standard_extra_brings_the_embedded_defaults_and_nothing_else(instal
         ("db", "sqlite"),
         ("storage", "local"),
     }
+
+
+@pytest.mark.parametrize("name", ["krum", "trimmed-mean", "fedyogi"])
+def test_one_aggregators_wheel_brings_that_one_and_no_other(installed: Installed, tmp_path: Path, name: str) -> None:
+    before = listed(installed, tmp_path)
+    installed.install(f"fedk-plugin-{name}")
+    try:
+        assert listed(installed, tmp_path) - before == {("aggregator", name)}
+    finally:
+        installed.uninstall(f"fedk-plugin-{name}")
+    assert listed(installed, tmp_path) == before
+
+
+def listed(installed: Installed, folder: Path) -> set[tuple[str, str]]:
+    found = installed.run("fedk", "plugins", "list", "--json", cwd=folder).json
+    return {(one["kind"], one["name"]) for one in found}
