@@ -73,6 +73,25 @@ async def test_a_small_round_is_one_message_each_way(server: ScriptedServer, sta
     assert client.inbox.kinds() == ["result"]
 
 
+async def test_an_answer_that_is_made_before_its_delivery_returns_is_sent(server: ScriptedServer, start: Start) -> None:
+    running = start(app_of(), server.address)
+    client = await server.joined()
+    connection = running._connection
+    deliver, answered, made = connection._desk.deliver, connection.answered, threading.Event()
+
+    def delivered(assignment: Any) -> None:
+        deliver(assignment)
+        made.wait()  # the thread of user code is quicker than this one
+
+    def told(kept: Any) -> None:
+        answered(kept)
+        made.set()
+
+    connection._desk.deliver, connection.answered = delivered, told  # type: ignore[method-assign]  # to choose the order
+    await client.send(task=task(server))
+    assert weights(await client.next("result")) == [2, 2, 2]
+
+
 async def test_init_and_validate_are_answered_too(server: ScriptedServer, start: Start) -> None:
     start(app_of(), server.address)
     client = await server.joined()

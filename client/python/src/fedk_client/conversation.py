@@ -191,6 +191,7 @@ class Conversation:
             return
         entry.ready = True
         desk.inputs.trim({blob.sha256 for each in desk.agenda.entries() for blob in each.task.inputs.values()})
+        self._jobs.finish(task.id)  # user code may answer before this returns, and its result must find no job here
         desk.deliver(Assignment.of(task, inputs, entry.deadline))
 
     async def _inputs(self, task: pb.Task) -> dict[str, bytes | memoryview]:

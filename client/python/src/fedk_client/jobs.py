@@ -27,6 +27,10 @@ class Jobs:
         job = self._jobs.pop(task, None)
         return job is not None and job.cancel()
 
+    def finish(self, task: str) -> None:
+        """Its job has done all it had to: what follows may begin before the loop sees the job end."""
+        self._jobs.pop(task, None)
+
     def close(self) -> None:
         for task in list(self._jobs):
             self.stop(task)
