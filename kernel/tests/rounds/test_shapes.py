@@ -107,7 +107,10 @@ async def test_two_runs_with_noise_do_not_end_alike(here: Site) -> None:
             {"use": "krum", "wrap": ["central-dp"]},
             "goes around mean-shaped aggregators, and fedk_plugin_krum.Krum is none",
         ),
-        ({"use": "fedbuff", "wrap": ["central-dp"]}, "uses more of an update than its mean (scale)"),
+        *(
+            ({"use": use, "wrap": ["central-dp"]}, "uses more of an update than its mean")
+            for use in ("fedbuff", "fednova", "scaffold", "qfedavg")
+        ),
         ({"use": "central-dp"}, "goes around another aggregator: aggregator.wrap, not aggregator.use"),
         ({"use": "fedavg", "then": "krum"}, "only the step of a mean-shaped one can"),
         ({"use": "fedavg", "wrap": ["fedavgm"]}, "fedk_plugin_fedavgm.FedAvgM goes around nothing"),
@@ -122,6 +125,20 @@ async def test_what_does_not_go_together_is_refused_at_the_start(here: Site, rul
 async def test_privacy_is_not_promised_where_a_client_may_be_in_a_model_twice(here: Site) -> None:
     rules = {"use": "fedavg", "wrap": ["central-dp"], "central-dp": {"noise_multiplier": 1.0, "clip": 0.5}}
     assert 'not with mode = "async"' in str(await refused(here, mode="async", aggregator=rules)).replace('\\"', '"')
+
+
+async def test_a_budget_that_one_model_would_overspend_is_refused_at_the_start(here: Site) -> None:
+    dp = {"noise_multiplier": 1.0, "clip": 0.5, "epsilon": 4.0}
+    text = await refused(here, aggregator={"use": "fedavg", "wrap": ["central-dp"], "central-dp": dp})
+    assert "would make no model: privacy budget: epsilon 0 of 4 is spent" in text
+
+
+@pytest.mark.parametrize("use", ["fedavg", "fedavgm", "fedadagrad", "fedadam", "fedyogi", "fedprox"])
+async def test_privacy_goes_around_what_uses_the_mean_only(here: Site, use: str) -> None:
+    await joined(here, *[0.1] * 3)
+    dp = {"noise_multiplier": 1.0, "clip": 0.5}
+    found = await finished(here, rounds=2, aggregator={"use": use, "wrap": ["central-dp"], "central-dp": dp})
+    assert (found["status"], found["aggregator"]) == ("finished", f"central-dp({use})")
 
 
 async def test_a_needed_setting_that_is_missing_is_named(here: Site) -> None:

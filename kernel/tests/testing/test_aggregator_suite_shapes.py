@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from pydantic import Field
 
+from fedk.aggregation.composition import composed
 from fedk.api.aggregator import (
     Aggregator,
     AnyAggregator,
@@ -208,7 +209,7 @@ TESTS = [name for cls in (AggregatorSuite, Suite) for name in vars(cls) if name.
 @pytest.mark.parametrize("name", TESTS)
 @pytest.mark.parametrize("right", [Median, Central, Halfway, Around])
 def test_a_right_aggregator_passes_or_skips(right: type[AnyAggregator[Any]], name: str) -> None:
-    whole = {"driver": lambda _: Around().around(Mean())} if right is Around else {}
+    whole = {"driver": lambda _: composed(Mean(), [Around()])} if right is Around else {}
     test: Test = getattr(AggregatorSuite, name)
     try:
         test(suite(right, **whole))

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from fedk.aggregation.followed import Followed
 from fedk.aggregation.formula import name_of
 from fedk.aggregation.state import MASTER
-from fedk.api.aggregator import Aggregator, AnyAggregator, Config, MeanAggregator
+from fedk.api.aggregator import Aggregator, AnyAggregator, Config, MeanAggregator, Wrapper
 from fedk.api.errors import PluginError
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
@@ -72,5 +72,5 @@ def _together(aggregator: AnyAggregator[Config]) -> Iterator[str]:
 def _mean(aggregator: MeanAggregator[Config]) -> Iterator[str]:
     if aggregator.of not in ("model", "delta"):
         yield f'of is "{aggregator.of}"; "model" or "delta" is wanted'
-    if aggregator.of == "model" and type(aggregator).scale is not MeanAggregator.scale:
+    if aggregator.of == "model" and type(aggregator).scale not in (MeanAggregator.scale, Wrapper.scale):
         yield 'scale() is defined, which only makes sense of deltas: of = "delta"'

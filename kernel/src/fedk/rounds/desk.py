@@ -13,7 +13,7 @@ from sqlalchemy import insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fedk.aggregation.model import Model
-from fedk.api.errors import ConfigError, Conflict, NotFound
+from fedk.api.errors import ConfigError, Conflict, NotFound, StateError
 from fedk.blobs.part import Stored
 from fedk.blobs.reader import Span
 from fedk.rounds import events as ev
@@ -90,6 +90,8 @@ class Desk:
         loaded = self._runner.opener.aggregators(rules)
         settled = rules.settled(minimum=loaded.aggregator.minimum(), seed=secrets.randbits(63))
         _enough_updates(settled, loaded.name, loaded.aggregator.minimum())
+        if why := loaded.aggregator.enough(loaded.aggregator.initial_scalars()):
+            raise ConfigError(f"{loaded.name} would make no model: {why}")
         async with self._runner.store.reading() as db:
             if project not in self.roster.projects:
                 raise NotFound(
@@ -119,9 +121,13 @@ class Desk:
             )
             book.stored(live.project, base, Made(first))
         live.row = session_row(live.state, live.record)
-        async with self._runner.store.transaction() as tx:
-            await tx.execute(insert(t.sessions).values(live.row))
-            await book.writes.execute(tx)
+        try:
+            async with self._runner.store.transaction() as tx:
+                await tx.execute(insert(t.sessions).values(live.row))
+                await book.writes.execute(tx)
+        except StateError:
+            if not await self._runner.knows(live.state.id):  # the answer to the commit may be lost, not the commit
+                raise
 
     async def _begin(self, live: Live) -> None:
         self._runner.lives[live.state.id] = live
