@@ -2,6 +2,7 @@
 unexport PYTHONDONTWRITEBYTECODE VIRTUAL_ENV PYTHONPATH
 export UV_COMPILE_BYTECODE := 1
 export UV_PYTHON_DOWNLOADS := never
+export NO_MKDOCS_2_WARNING := 1
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 SRC := $(wildcard protocol/src kernel/src client/*/src plugins/*/*/src)

@@ -5,10 +5,9 @@ from tests.conftest import ROOT, Fedk
 ECHO = f"{ROOT / 'examples' / 'echo' / 'client.py'}:app"
 
 
-def test_a_round_of_ten_clients_takes_less_than_a_tenth_of_a_second(fedk: Fedk) -> None:
+def test_a_round_of_ten_clients_moves_its_models_and_little_else(fedk: Fedk) -> None:
     run = fedk("run", ECHO, "--clients", "10", "--rounds", "50", "--data-dir", "D", "--json").json
     assert (run["status"], run["rounds"]) == ("finished", 50)
-    assert run["seconds_per_round"] > 0
     moved = 10 * 50 * 40_000  # bytes each way, and a header for each
     assert 1 < run["bytes"]["received"] / moved < 1.05
     assert 1 < run["bytes"]["sent"] / moved < 1.05

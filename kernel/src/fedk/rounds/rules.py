@@ -3,9 +3,10 @@
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from fedk.api.config import Duration
+from fedk.settings.settings import only
 
 VERSION = 1
 """Of this schema; stored with each session."""
@@ -93,13 +94,13 @@ class Limits(Table):
 
 
 class Keep(Table):
-    keep: str = Field(
+    keep: Annotated[str, AfterValidator(only("verdict", "updates kept for a replay"))] = Field(
         "verdict", pattern=r"^(verdict|all|last:[1-9][0-9]*)$", description='"verdict", "last:N" or "all"'
     )
 
 
 class KeepModels(Table):
-    keep: str = Field(
+    keep: Annotated[str, AfterValidator(only("all", "models whose bytes are dropped"))] = Field(
         "all", pattern=r"^(all|last:[1-9][0-9]*|every:[1-9][0-9]*)$", description='"all", "last:N", "every:N"'
     )
 
@@ -152,7 +153,9 @@ class Rules(BaseModel):
     updates: Keep = Keep()
     models: KeepModels = KeepModels()
     client_settings: dict[str, Any] = Field({}, description="JSON for clients with each task")
-    deterministic: bool = Field(False, description="exact accumulation: bit-identical models whatever the order")
+    deterministic: Annotated[bool, AfterValidator(only(False, "exact accumulation"))] = Field(
+        False, description="exact accumulation: bit-identical models whatever the order"
+    )
 
     @model_validator(mode="after")
     def _parsed(self) -> "Rules":

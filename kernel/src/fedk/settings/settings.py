@@ -21,7 +21,7 @@ def _written(size: int) -> str:
     return f"{size // _UNITS.get(unit, 1)} {unit}"
 
 
-def _only(taken: T, comes: str) -> Callable[[T], T]:
+def only(taken: T, comes: str) -> Callable[[T], T]:
     """Refuses what a later version brings: a setting that does nothing would be a lie."""
 
     def check(value: T) -> T:
@@ -58,9 +58,9 @@ class Choice(BaseModel):
 class Server(Section):
     name: str = Field("root", min_length=1, description="a combiner's name")
     role: Annotated[
-        Literal["standalone", "controller", "combiner"], AfterValidator(_only("standalone", "combiners"))
+        Literal["standalone", "controller", "combiner"], AfterValidator(only("standalone", "combiners"))
     ] = Field("standalone", description="standalone | controller | combiner")
-    parent: Annotated[tuple[Address, ...], AfterValidator(_only((), "combiners"))] = Field(
+    parent: Annotated[tuple[Address, ...], AfterValidator(only((), "combiners"))] = Field(
         (), description="combiner: addresses of its parent"
     )
     listen: Address = Field("127.0.0.1:6090", description="clients, over gRPC; port 0: any free one")
@@ -90,7 +90,7 @@ class Balancer(Choice):
 
 
 class Updates(Section):
-    durable: Annotated[Literal["local", "storage"], AfterValidator(_only("local", "results outlive the disk"))] = Field(
+    durable: Annotated[Literal["local", "storage"], AfterValidator(only("local", "results outlive the disk"))] = Field(
         "local", description='what a receipt promises: this disk; or "storage"'
     )
 
