@@ -130,12 +130,17 @@ class Runner:
     def _resume(self, live: Live) -> None:
         """Everybody who was present counts as just lost; every pending action is derived again."""
         now, grace = time.time(), live.state.rules.clients.grace
+        asked = {task.client for task in live.state.outstanding()}
         for member in self.roster.of(live.project):
             recent = member.state == "lost" and (member.was_connected or now - member.last_seen < grace)
             if recent and member.admitted(live.state.rules):
                 self.post(live.state.id, ev.Present(member.id, member.can("validate")))
                 self.presence.lost(live, member)
+            elif member.id in asked and member.state != "connected":  # its Gone may not have come into the rows
+                self.post(live.state.id, ev.Gone(member.id))
         self.post(live.state.id, ev.Recovered())
+        if live.state.status == "pending":  # created, and the server ended before it began
+            self.post(live.state.id, ev.Start())
 
     async def close(self) -> None:
         """Write what has arrived, then let go of everything; open tasks stay open in the rows."""
@@ -178,6 +183,11 @@ class Runner:
         if live.state.head >= 0 and live.state.head not in live.bases:
             async with self.store.reading() as db:
                 await self.opener.restore(db, live)
+
+    async def knows(self, session: str) -> bool:
+        """Whether the rows have it: resolves a commit whose outcome is unknown."""
+        async with self.store.reading() as db:
+            return (await db.scalar(select(t.sessions.c.id).where(t.sessions.c.id == session))) is not None
 
     def live_of(self, task: str) -> Live | None:
         """The session in memory that a task belongs to."""
