@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from fedk.aggregation.contribution import Contribution
 from fedk.aggregation.expected import Expected
-from fedk.aggregation.folding import Contribution, Folding
+from fedk.aggregation.folding import Folding
 from fedk.aggregation.intake import Facts, Intake
 from fedk.aggregation.model import Model
 from fedk.aggregation.state import AggregatorState, first_state
