@@ -144,7 +144,16 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Served]]:
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the wheels of all distributions, built from the tree."""
     folder = tmp_path_factory.mktemp("wheels")
-    command = [BIN / "uv", "build", "-q", "--all-packages", "--wheel", "--no-build-isolation", "-o", folder]
+    command: list[str | Path] = [
+        BIN / "uv",
+        "build",
+        "-q",
+        "--all-packages",
+        "--wheel",
+        "--no-build-isolation",
+        "-o",
+        folder,
+    ]
     subprocess.run(command, cwd=ROOT, env=environment(), check=True)
     return folder
 
@@ -158,8 +167,8 @@ class Installed:
 
     def install(self, *what: str | Path) -> None:
         """From the wheels, and what they need from the package index."""
-        command = [BIN / "uv", "pip", "install", "-q", "--python", self.bin / "python", "--find-links", self._wheels]
-        subprocess.run([*command, *what], check=True)
+        here = ("--python", self.bin / "python", "--find-links", self._wheels)
+        subprocess.run([BIN / "uv", "pip", "install", "-q", *here, *what], check=True)
 
     def uninstall(self, what: str) -> None:
         subprocess.run([BIN / "uv", "pip", "uninstall", "-q", "--python", self.bin / "python", what], check=True)
