@@ -81,13 +81,14 @@ class Book:
 
     def _rounds(self, live: Live, old: Session, new: Session, traffic: tuple[int, int]) -> None:
         was, now = old.round, new.round
-        if was is not None and (now is None or now.first_task != was.first_task):
+        another = was is None or now is None or (now.no, now.first_task) != (was.no, was.first_task)
+        if was is not None and another:
             state = "committed" if new.head >= was.no else "failed"
             self._round(live, new, {**live.round_row, "state": state, "closed_at": time.time()} | _moved(live, traffic))
             live.round_row = {}
         if now is None or (now is was and new.status == old.status):
             return
-        if was is None or now.first_task != was.first_task:
+        if another:
             live.opened_at, live.traffic, live.refused = time.time(), traffic, 0
         times = {"opened_at": live.opened_at, "closed_at": None, **_deadline(live, new)}
         self._round(live, new, round_row(new, now, live.record, times | _moved(live, traffic)))
@@ -398,3 +399,8 @@ def event_row(event: Published) -> Row:
         "body": dict(event.body),
         "at": event.at,
     }
+
+
+def published(row: Any) -> Published:
+    """The event of a row of table `events`."""
+    return Published(row.seq, row.project, row.session, row.type, row.body, row.at)

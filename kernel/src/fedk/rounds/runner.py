@@ -1,7 +1,6 @@
 """The runner: performs what the machine decides. One batch of events, one fsync, one transaction; then the actions."""
 
 import asyncio
-import hashlib
 import logging
 import time
 from collections.abc import Coroutine, Iterable, Sequence
@@ -15,15 +14,17 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from fedk.aggregation.composition import AnyFolding, begin
 from fedk.aggregation.contribution import Contribution
 from fedk.api.errors import BlobError, ConfigError, FedkError, FormulaError, PluginError, StateError
-from fedk.blobs.reader import Reader, Span
+from fedk.blobs.reader import Span
 from fedk.blobs.spool import Spool
 from fedk.blobs.store import Blobs
 from fedk.catalogue.gates import Gates
 from fedk.rounds import actions as act
 from fedk.rounds import events as ev
+from fedk.rounds import missed
 from fedk.rounds.answers import of_task
 from fedk.rounds.book import Book, event_row, new_id, trail_digest
-from fedk.rounds.clients import Arrival, Clients, Reply, SendFrom
+from fedk.rounds.clients import Clients, Reply, SendFrom
+from fedk.rounds.damage import damaged
 from fedk.rounds.feed import Feed, Published
 from fedk.rounds.gating import drawn, selected, with_settings
 from fedk.rounds.inbox import Committed, Entry, Inbox, Seen
@@ -31,12 +32,12 @@ from fedk.rounds.journal import record
 from fedk.rounds.ledger import Record, read_session, read_sessions, session_row
 from fedk.rounds.live import Live, Taken
 from fedk.rounds.machine import advance
-from fedk.rounds.making import COPY, Made, Making, copy
+from fedk.rounds.making import Made, Making, copy
 from fedk.rounds.offers import offer
 from fedk.rounds.opening import Aggregators, Opener
 from fedk.rounds.presence import Presence
 from fedk.rounds.roster import Member, Roster
-from fedk.rounds.states import ENDED, Round, Session, Task
+from fedk.rounds.states import ENDED, FINAL, Round, Session, Task
 from fedk.rounds.stopping import enough
 from fedk.rounds.trail import Share
 from fedk.rounds.views import round_view, update_view
@@ -298,6 +299,9 @@ class Runner:
             future = item.reply if isinstance(item, Entry) else item.done
             if future is not None and not future.done():
                 future.set_exception(StateError(f"not written: {error}"))
+            if isinstance(item, Entry) and isinstance(item.note, Committed):
+                item.note.base.close()
+                item.note.state.close()
         try:
             await self._reload({item.session for item in batch if isinstance(item, Entry)})
         except (FedkError, SQLAlchemyError, OSError) as again:
@@ -306,16 +310,22 @@ class Runner:
 
     async def _reload(self, sessions: Iterable[str]) -> None:
         async with self.store.reading() as db:
-            self._seq = (await db.scalar(select(func.max(t.events.c.seq)))) or 0
+            events = await missed.events(db, self._seq)
+            self._seq = events[-1].seq if events else self._seq
+            self.feed.publish(events)
             for session in sessions:
                 old = self.lives.pop(session, None)
                 found = await read_session(db, session)
                 if old is None or found is None:
                     continue
                 old.close()
-                live = await self._restore(db, *found)
-                self.announce(live)
-                self._resume(live)
+                if found[0].status in FINAL:
+                    self.presence.drop(session)
+                else:
+                    live = await self._restore(db, *found)
+                    self.announce(live)
+                    self._resume(live)
+                await missed.verdicts(db, old, found[0], clients=self._network, spool=self.spool)
 
     # ---- actions ----
 
@@ -452,9 +462,9 @@ class Runner:
             log.exception("formula.error session=%s round=%d", live.name, no)
             self.post(session, ev.FoldFailed(action.token, f"{live.record.aggregator}: {error}"))
         except (FedkError, OSError) as error:
-            damaged = await asyncio.to_thread(self._damaged, live, action.tasks)
-            if damaged:
-                self.post(session, ev.FoldFailed(action.token, str(error), damaged))
+            lost = await asyncio.to_thread(damaged, live.taken, action.tasks)
+            if lost:
+                self.post(session, ev.FoldFailed(action.token, str(error), lost))
             else:
                 log.exception("fold.failed session=%s round=%d", live.name, no)
                 self.post(session, ev.Blocked(f"model {no} cannot be stored: {error}"))
@@ -484,23 +494,6 @@ class Runner:
             state = await self.opener.state(live, made.state.sha256 if made.state else None, made.scalars)
         base = await self.opener.base(live, no, new_id(), made.model, digest, state=state, max_abs=made.max_abs)
         return Committed(made, base, state)
-
-    def _damaged(self, live: Live, tasks: Iterable[str]) -> tuple[str, ...]:
-        """The tasks whose results are no longer the bytes that arrived."""
-        return tuple(i for i in tasks if i in live.taken and not _whole(live.taken[i].arrival))
-
-
-def _whole(arrival: Arrival) -> bool:
-    if arrival.span is None:
-        return True
-    found = hashlib.sha256()
-    try:
-        with Reader(arrival.span) as reader:
-            for at in range(0, reader.size, COPY):
-                found.update(reader.read(at, min(COPY, reader.size - at)))
-    except BlobError:
-        return False
-    return found.digest() == arrival.sha256
 
 
 def session_of(task: str) -> str:

@@ -11,6 +11,9 @@ ROOT = "root"
 
 Status = Literal["pending", "running", "paused", "finished", "failed", "stopped"]
 ENDED = frozenset({"finished", "failed", "stopped"})
+FINAL = frozenset({"finished", "stopped"})
+"""Ended for good: a failed session can be resumed."""
+
 Outcome = Literal["committed", "recorded", "rejected", "failed", "lost", "cancelled"]
 
 
