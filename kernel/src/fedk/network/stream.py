@@ -74,6 +74,7 @@ class Stream:
         except TimeoutError:
             log.info("a client did not take its last words within %g s", FAREWELL)
         finally:
+            self._patience = None  # over: what the reader still says cannot move it
             reader.cancel()
             await asyncio.wait({reader})  # before the status: a read cannot outlive its call
         if self._ended is not None:
