@@ -27,19 +27,19 @@ _ANSWERS: Mapping[type[FedkError], tuple[int, str]] = {
 def _fedk(_: Request, error: Exception) -> Response:
     status, code = next((_ANSWERS[cls] for cls in type(error).__mro__ if cls in _ANSWERS), (500, "failed"))
     if isinstance(error, Refused):
-        return _answer(status, error.reason, str(error))
+        return answer(status, error.reason, str(error))
     if isinstance(error, BadBody):
-        return _answer(
+        return answer(
             status,
             code,
             error.title,
             mistakes=[{"key": one.key, "subject": one.subject, "text": one.text} for one in error.found],
         )
     if isinstance(error, ConfigError):
-        return _answer(
+        return answer(
             status, code, error.title, mistakes=[{"key": [], "subject": "", "text": text} for text in error.mistakes]
         )
-    return _answer(status, code, str(error))
+    return answer(status, code, str(error))
 
 
 def _http(request: Request, error: Exception) -> Response:
@@ -49,15 +49,16 @@ def _http(request: Request, error: Exception) -> Response:
     code = _CODES.get(status, "failed")
     own = detail and detail != HTTPStatus(status).phrase
     text = detail if own else f"{request.method} {request.url.path}: {code.replace('-', ' ')}"
-    return _answer(status, code, text, headers=getattr(error, "headers", None))
+    return answer(status, code, text, headers=getattr(error, "headers", None))
 
 
 def _unexpected(_: Request, error: Exception) -> Response:
     """Starlette raises it again once this is sent, so that the server logs the traceback."""
-    return _answer(500, "internal", f"{type(error).__name__}: a fault of the server. Its log has the traceback")
+    return answer(500, "internal", f"{type(error).__name__}: a fault of the server. Its log has the traceback")
 
 
-def _answer(status: int, code: str, message: str, headers: Mapping[str, str] | None = None, **more: Any) -> Response:
+def answer(status: int, code: str, message: str, headers: Mapping[str, str] | None = None, **more: Any) -> Response:
+    """An error as it is told."""
     return JSONResponse({"error": {"code": code, "message": message, **more}}, status, headers)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import uvicorn
 from starlette.applications import Starlette
 
+from fedk.admin.guard import Guard
 from fedk.api.errors import ConfigError
 
 LAST_WORDS = 2
@@ -21,7 +22,7 @@ class HttpServer(uvicorn.Server):
         # date_header: uvicorn renews it on its tick of 0.1 s, which an idle server does without
         super().__init__(
             uvicorn.Config(
-                app,
+                Guard(app),
                 log_config=None,
                 access_log=False,
                 lifespan="off",

@@ -1,0 +1,59 @@
+"""A web page in a browser of this machine must not steer the server: real sockets, as a browser would use them."""
+
+from collections.abc import AsyncIterator
+
+import httpx2
+import pytest
+
+from fedk.admin.http import HttpServer
+from fedk.testing.site import Site
+
+Headers = dict[str, str]
+
+
+@pytest.fixture
+async def page(site: Site) -> AsyncIterator[httpx2.AsyncClient]:
+    """What sends requests over HTTP, with the headers of whatever page it plays."""
+    http = HttpServer(site.app)
+    address = await http.open("127.0.0.1:0")
+    async with httpx2.AsyncClient(base_url=f"http://{address}", trust_env=False) as client:
+        yield client
+    await http.close()
+
+
+async def started(page: httpx2.AsyncClient, headers: Headers) -> httpx2.Response:
+    """A session, asked for as a form of a page does it without asking the browser first."""
+    return await page.post(
+        "/api/v1/sessions", content=b'{"name": "evil"}', headers={"content-type": "text/plain", **headers}
+    )
+
+
+@pytest.mark.parametrize("origin", ["http://evil.example", "https://127.0.0.1", "null", "http://[", ""])
+async def test_a_page_from_elsewhere_starts_no_session(site: Site, page: httpx2.AsyncClient, origin: str) -> None:
+    answer = await started(page, {"origin": origin})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (403, "foreign")
+    assert "Ask from the command line" in answer.json()["error"]["message"]
+    assert (await site.get("sessions"))["sessions"] == []
+
+
+async def test_a_page_whose_name_was_made_to_lead_here_starts_and_reads_nothing(
+    site: Site, page: httpx2.AsyncClient
+) -> None:
+    host = {"host": f"evil.example:{page.base_url.port}"}
+    rebound = {**host, "origin": f"http://evil.example:{page.base_url.port}"}
+    assert (await started(page, rebound)).status_code == 403
+    assert (await page.get("/api/v1/models", headers=host)).status_code == 403
+    assert (await site.get("sessions"))["sessions"] == []
+
+
+@pytest.mark.parametrize("name", ["127.0.0.1", "localhost", "LOCALHOST", "[::1]", "fedk.localhost"])
+async def test_pages_of_this_server_and_programs_are_answered(page: httpx2.AsyncClient, name: str) -> None:
+    host = f"{name}:{page.base_url.port}"
+    assert (await page.get("/healthz", headers={"host": host})).status_code == 200
+    assert (await started(page, {"host": host, "origin": f"http://{host}"})).status_code == 201
+
+
+async def test_what_a_message_repeats_of_a_header_is_plain_text(page: httpx2.AsyncClient) -> None:
+    answer = await page.get("/healthz", headers=[(b"origin", b"http://\xc2\x9b2J")])
+    assert answer.status_code == 403
+    assert answer.json()["error"]["message"].isprintable()
