@@ -107,3 +107,11 @@ async def test_reading_a_directory_creates_no_file(site: Site) -> None:
         await rest.get("/api/v1/sessions")
         await rest.post("/api/v1/models", content=weights(1.0))
     assert files(site.data_dir) == before
+
+
+@pytest.mark.parametrize("path", ["sessions/{}", "clients/{}", "models/{}", "models/{}/1/content", "events?session={}"])
+async def test_a_name_that_is_far_too_long_names_nothing(site: Site, path: str) -> None:
+    answer = await site.rest.get("/api/v1/" + path.format("a" * 50_000))
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"]) == (404, "not-found")
+    assert len(error["message"]) < 1_000

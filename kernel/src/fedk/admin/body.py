@@ -64,7 +64,7 @@ def _names(data: Mapping[str, Any]) -> Iterable[Mistake]:
             continue
         if not isinstance(value, str) or not value:
             yield mistake((key,), value, "wants text, in quotes")
-        elif key != "model" and not re.match(NAME, value):
+        elif key != "model" and not re.fullmatch(NAME, value):
             yield mistake((key,), value, "wants letters, digits, dot, dash and underscore, at most 100, no dash first")
 
 

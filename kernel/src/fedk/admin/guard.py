@@ -32,9 +32,9 @@ class Guard:
 def _wrong(request: Request) -> str:
     host, origin = request.headers.get("host", ""), request.headers.get("origin")
     if origin is not None and _place(origin) != host.casefold():
-        return f"a page of {ascii(origin[:_SHOWN])} sent this request"
+        return f"a page of {origin[:_SHOWN]!a} sent this request"
     if _over_loopback(request.scope) and not _own(host):
-        return f"{ascii(host[:_SHOWN])} (Host) is no name of this machine"
+        return f"{host[:_SHOWN]!a} (Host) is no name of this machine"
     return ""
 
 

@@ -1,6 +1,5 @@
 """/sessions: start, list, read, pause, resume, stop."""
 
-from json import JSONDecodeError
 from typing import Any
 
 from sqlalchemy import Row
@@ -10,10 +9,10 @@ from starlette.routing import Route
 
 from fedk.admin import body
 from fedk.admin.body import Body
+from fedk.admin.document import document
 from fedk.admin.page import number, page
 from fedk.admin.queries import metrics, models, rounds, sessions, trail
 from fedk.admin.services import Services, project, services
-from fedk.api.errors import ConfigError
 
 
 async def listed(request: Request) -> Response:
@@ -27,7 +26,7 @@ async def show(request: Request) -> Response:
 
 async def start(request: Request) -> Response:
     """`?check=true` says what is wrong with the body, and starts nothing."""
-    here, asked = services(request), body.read(await _json(request), services(request).catalogue)
+    here, asked = services(request), body.read(await document(request), services(request).catalogue)
     desk, tenant = here.running(), project(request)
     model = await _model(here, tenant, asked)
     if request.query_params.get("check") == "true":
@@ -46,7 +45,7 @@ async def pause(request: Request) -> Response:
 async def resume(request: Request) -> Response:
     """The body may change rules: {"changes": {"round.quorum": 0.6}}."""
     session = (await _found(request)).id
-    changes = body.table(await _json(request)).get("changes", {})
+    changes = body.table(await document(request)).get("changes", {})
     await services(request).running().resume(session, body.table(changes))
     return JSONResponse(await _detail(services(request), session))
 
@@ -101,17 +100,6 @@ async def _model(here: Services, tenant: str, asked: Body) -> str | None:
         return None
     async with here.reading(tenant) as db:
         return str((await models.find(db, tenant, asked.model)).id)
-
-
-async def _json(request: Request) -> Any:
-    """The body; nothing is an empty object."""
-    given = await request.body()
-    if not given:
-        return {}
-    try:
-        return await request.json()
-    except (JSONDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"the body is no JSON: {error}") from error
 
 
 routes = [

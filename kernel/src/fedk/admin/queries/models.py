@@ -23,8 +23,8 @@ async def find(db: AsyncConnection, project: str, ref: str) -> Row[Any]:
     if ref == reference.LATEST:
         return await _latest(db, project)
     session, slash, round_ = ref.rpartition("/")
-    if slash:
-        return await _of_round(db, project, session, round_)
+    if slash or len(ref) > reference.LONGEST:
+        return await _of_round(db, project, session or ref, round_)
     rows = (await db.execute(_mine(project).where(_begins(ref)).limit(reference.LISTED + 2))).all()
     if rows:
         return reference.only("model", ref, rows, [name(row) for row in rows])

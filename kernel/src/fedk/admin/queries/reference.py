@@ -12,6 +12,8 @@ from fedk.api.suggestion import did_you_mean
 LATEST = "latest"
 LISTED = 8
 """Choices that a message names."""
+LONGEST = 100
+"""Characters of a name or an id; what is longer names nothing, and is not looked for."""
 _NEAR = 1000
 """Names, newest first, among which what was meant is looked for."""
 
@@ -20,11 +22,13 @@ async def find(
     db: AsyncConnection, table: Table, project: str, ref: str, *, newest: ColumnElement[Any], empty: str
 ) -> Row[Any]:
     """The row of a table with `id`, `name` and `project`. `empty` says what to do where there is none at all."""
+    noun = table.name.removesuffix("s")
+    if len(ref) > LONGEST:
+        raise NotFound(f'no {noun} "{ref[:LONGEST]}…": a name has at most {LONGEST} characters')
     mine = select(table).where(table.c.project == project)
     exact = (await db.execute(mine.where((table.c.name == ref) | (table.c.id == ref)))).all()
     if exact:
         return min(exact, key=lambda row: row.name != ref)
-    noun = table.name.removesuffix("s")
     if ref == LATEST:
         row = (await db.execute(mine.order_by(newest.desc()).limit(1))).one_or_none()
         if row is None:
