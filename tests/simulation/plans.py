@@ -1,0 +1,80 @@
+"""Plans by seed, and where they are played."""
+
+import os
+import random
+import tempfile
+from pathlib import Path
+
+from tests.simulation.federation import Federation, Manners, Outcome, Plan
+
+MEMORY = Path("/dev/shm")  # noqa: S108  # a disk in memory, where the system has one: the schedules wait for no fsync
+NAMES = "abcde"
+
+
+def chaos(seed: int) -> Plan:
+    """Anything may happen."""
+    g = random.Random(f"plan {seed}")
+    asynchronous = g.random() < 0.3
+    rules = {
+        "rounds": 3,
+        "seed": seed,
+        "mode": "async" if asynchronous else "sync",
+        "async": {"buffer": g.choice([1, 3]), "max_staleness": g.choice([1, 9])},
+        "clients": {"fraction": g.choice([0.6, 1.0]), "min": g.choice([1, 2]), "grace": g.choice([1, 5, 30])},
+        "round": {
+            "quorum": g.choice([0.5, 0.8, 1.0]),
+            "over_select": g.choice([1.0, 1.5]),
+            "retries": g.choice([1, 4]),
+            "deadline": g.choice([5, 60, 120]),
+            "replace": g.choice([True, True, False]),
+        },
+        "validation": {"every": g.choice([0, 1])},
+    }
+
+    def manners() -> Manners:
+        bad = g.random() < 0.4
+        return Manners(
+            fails=0.2 if bad else 0.0,
+            spoils=g.choice([0.0, 0.1]) if bad else 0.0,
+            sulks=g.choice([0.0, 0.2]),
+            stutters=g.choice([0.0, 0.5]),
+            keeps=g.random() < 0.6,
+            uploads=g.random() < 0.4,
+        )
+
+    return Plan(
+        rules=rules,
+        manners={name: manners() for name in NAMES},
+        sessions=g.choice([1, 1, 2]),
+        faults=g.random() < 0.5,
+        crashes=g.choice([0, 1, 3]),
+        losses=g.choice([0, 3, 8]),
+        meddles=g.choice([0, 0, 2]),
+        init=g.random() < 0.3,
+    )
+
+
+def equal(seed: int, *, disturbed: bool) -> Plan:
+    """The equality profile: time cannot choose the set, clients seed from their task and come back."""
+    g = random.Random(f"equal {seed}")
+    rules = {
+        "rounds": 3,
+        "seed": seed,
+        "clients": {"min": len(NAMES), "grace": 100_000},
+        "round": {"quorum": 1.0, "deadline": 100_000, "replace": False},
+        "validation": {"every": g.choice([0, 1])},
+    }
+    manners = {
+        name: Manners(stutters=0.3, keeps=g.random() < 0.7, uploads=g.random() < 0.4) if disturbed else Manners()
+        for name in NAMES
+    }
+    if not disturbed:
+        return Plan(rules=rules, manners=manners, faults=False)
+    faults, crashes = g.random() < 0.5, g.choice([1, 2, 4])
+    return Plan(rules=rules, manners=manners, faults=faults, crashes=crashes, losses=5, meddles=1)
+
+
+def play(seed: int, plan: Plan) -> Outcome:
+    """One schedule, in a folder that is gone afterwards."""
+    with tempfile.TemporaryDirectory(dir=MEMORY if os.access(MEMORY, os.W_OK) else None) as folder:
+        return Federation(seed, plan, Path(folder)).play()
