@@ -385,3 +385,36 @@ def nudge(state: Session, g: random.Random) -> ev.Event:
     if away and g.random() < 0.5:
         return ev.Present(g.choice(away))
     return ev.Recovered()
+
+
+def folding(**rules: Any) -> Play:
+    play = started("ab", **rules)
+    play.give(ev.Sent(play.of("a").id), ev.Sent(play.of("b").id)).answer("a", "b").actions.clear()
+    return play
+
+
+def token(play: Play) -> Any:
+    assert play.state.round is not None
+    return play.state.round.token
+
+
+def test_a_model_that_could_not_be_stored_is_made_again_once_the_session_goes_on() -> None:
+    play = folding()
+    play.give(ev.Blocked("no space left", token(play)), ev.Resume())
+    assert isinstance(play.last(act.Fold), act.Fold)
+
+
+def test_a_session_paused_while_it_folds_makes_its_model_after_a_restart_when_it_goes_on() -> None:
+    play = folding()
+    play.give(ev.Pause(), ev.Recovered())
+    assert play.last(act.Fold) is None
+    play.give(ev.Resume())
+    assert isinstance(play.last(act.Fold), act.Fold)
+
+
+def test_a_round_that_waits_again_for_a_damaged_result_has_its_clock_again() -> None:
+    play = folding()
+    assert play.state.round is not None
+    play.give(ev.FoldFailed(token(play), "damaged", play.state.round.frozen[:1]))
+    play.give(ev.Sent(play.of("a").id))
+    assert isinstance(play.last(act.Arm), act.Arm)

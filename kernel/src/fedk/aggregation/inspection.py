@@ -101,7 +101,7 @@ class Inspection:
         self._squares += float(np.einsum("i,i->", delta, delta))
 
     def _complain(self, run: Run, block: NDArray[Any]) -> None:
-        wrong = ~(np.abs(block) <= self._limit)
+        wrong = ~(np.abs(block) <= np.float64(self._limit))  # a plain float would be cast to the block's dtype
         first = int(wrong.argmax())
         tensor, start = run.tensor_at(self._element + first)
         if math.isfinite(block[first]):

@@ -28,9 +28,10 @@ class Stop:
 
 @dataclass(frozen=True, slots=True)
 class Blocked:
-    """Something that it needs is missing; `why` names it."""
+    """Something that it needs is missing; `why` names it. `fold`: the fold that gave no model for it."""
 
     why: str
+    fold: Token | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -142,6 +142,9 @@ class _Step:
             self._pause("person", "paused by a person")
 
     def _on_blocked(self, event: ev.Blocked) -> None:
+        r = self._s.round
+        if r is not None and r.state == "folding" and event.fold == r.token:
+            self._reopen()  # its fold is over: going on begins another
         if self._s.status == "running":
             self._round(selecting=None)  # a gate that failed gave no answer: going on selects again
             self._set(closing="due" if self._s.closing == "selecting" else self._s.closing)
@@ -233,6 +236,16 @@ class _Step:
         if self._s.status == "running":
             self._clock(act.Arm)
 
+    def _reopen(self) -> None:
+        """The round waits for answers again, and its clock goes on where it was stopped."""
+        r = self._s.round
+        stopped = r is not None and (r.state != "open" or not r.armed)
+        self._round(state="open", frozen=())
+        if r is not None and stopped and not r.expired:
+            self._round(armed=False)
+            if any(t.state == "sent" for t in self._s.outstanding()):
+                self._arm()
+
     def _on_result(self, event: ev.Result) -> None:
         task = self._task(event.task)
         if task is None:
@@ -299,8 +312,8 @@ class _Step:
                 self.actions.append(act.Redeliver(task.id))
             else:
                 self._settle(task, "rejected", "holder-lost")
-        if self._s.round is not None and self._s.round.state == "gathering":
-            self._round(state="open")
+        if self._s.round is not None and self._s.round.state != "folding":
+            self._reopen()
 
     def _on_folded(self, event: ev.Folded) -> None:
         r = self._s.round
@@ -325,7 +338,7 @@ class _Step:
         for name in event.damaged:
             task = self._s.tasks[name]
             self._settle(task, "rejected", "damaged", event.why)
-        self._round(state="open", frozen=())
+        self._reopen()
 
     def _on_broken(self, event: ev.Broken) -> None:
         self._end("failed", event.why, "session-failed")
@@ -343,10 +356,12 @@ class _Step:
         for task in self._s.tasks.values():
             if task.state == "accepted" and not task.holder:
                 self.actions.append(act.Redeliver(task.id))
+        r = self._s.round
         if self._s.status != "running":
+            if r is not None and r.state == "folding":
+                self._reopen()  # going on begins another fold
             return
         self._clock(act.Arm)
-        r = self._s.round
         if r is not None and r.state == "folding":
             self._fold(r.token, r.frozen)
 

@@ -467,7 +467,7 @@ class Runner:
                 self.post(session, ev.FoldFailed(action.token, str(error), lost))
             else:
                 log.exception("fold.failed session=%s round=%d", live.name, no)
-                self.post(session, ev.Blocked(f"model {no} cannot be stored: {error}"))
+                self.post(session, ev.Blocked(f"model {no} cannot be stored: {error}", action.token))
         else:
             self.inbox.put(Entry(session, ev.Folded(action.token, why), note))
 
