@@ -44,6 +44,8 @@ def test_an_honest_one_is_taken_as_it_is() -> None:
         ("attributes", {str(n): "x" for n in range(65)}, "attributes: 65 entries, at most 64"),
         ("attributes", {"k" * 101: "x"}, "attributes"),
         ("attributes", {"site": "x" * 1_001}, "attribute site: 1,001 characters"),
+        ("attributes", {"site": "\x1b[2J"}, "attribute site: .* is not printable"),
+        ("name", "\x1b[2J", 'name ".x1b'),
         ("capabilities", ["x"] * 65, "capabilities: 65 entries"),
         ("capabilities", ["x" * 101], "capabilities"),
         ("outbox", [pb.Kept(**KEPT)] * 1_001, "outbox: 1,001 entries"),

@@ -225,3 +225,17 @@ async def test_a_client_that_never_reads_is_not_read_either(house: House) -> Non
 async def ask(call: Any, question: pb.ClientMessage, times: int) -> None:
     for _ in range(times):
         await call.write(question)
+
+
+async def test_what_a_client_says_cannot_steer_a_terminal_or_forge_a_line(house: House) -> None:
+    client = await house.joined("a")
+    await house.session(round={"retries": 0})
+    task = await client.next("task")
+    await client.send(log=pb.Log(task="\x1b[2J", level="\x1b", text="\x1b]0;title\x07\r12:00 info\u202e\nnext\ttab ✓"))
+    said = (await house.event("client.log")).body
+    assert (said["task"], said["level"]) == ("", "info")
+    assert said["text"] == "\\x1b]0;title\\x07\\r12:00 info\\u202e\nnext\ttab ✓"
+    await client.send(progress=pb.Progress(task=task.id, step=1, metrics={"\x1b": 1.0}))  # is no metric
+    await client.send(failure=pb.Failure(task=task.id, reason="\x1b[2J", detail="\x9b31mred\x7f"))
+    failed = (await house.event("task.failed")).body
+    assert (failed["reason"], failed["detail"]) == ("raised", "\\x9b31mred\\x7f")

@@ -71,7 +71,9 @@ def _ending(call: Call) -> Call:
         try:
             return await call(request, context)
         except Ended as ended:
-            end = ended
+            end = Ended(
+                ended.code, ended.text
+            )  # without the frames, which hold what the client sent until it reads this
         except StateError as error:
             end = unavailable(error)
         return await context.abort(end.code, end.text)

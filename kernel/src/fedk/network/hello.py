@@ -3,6 +3,7 @@
 import re
 from collections.abc import Collection, Mapping
 
+from fedk.api.printable import printable
 from fedk.network.calls import violated
 from fedk.rounds.clients import Joining, Kept
 from fedk.rounds.rules import NAME
@@ -17,13 +18,16 @@ TEXT, LONG_TEXT = 100, 1_000
 ATTRIBUTES, CAPABILITIES, RESULTS, TASKS = 64, 64, 1_000, 1_000
 """How many of each one client may have: far beyond honest ones, far below what hurts."""
 
+MOST = 512 * 2**10
+"""Bytes of a Hello with that much of everything. Two bytes can make an entry, which takes eighty once it is parsed."""
+
 _HASH = 32
 
 
 def joining(hello: pb.Hello) -> Joining:
     """Raises Ended, with the field that is out of bounds."""
     if not re.fullmatch(NAME, hello.name):
-        raise violated(f'name "{hello.name[:TEXT]}": 1 to 100 of A–Z a–z 0–9 . _ -, a letter or digit first')
+        raise violated(f'name "{printable(hello.name[:TEXT])}": 1 to 100 of A–Z a–z 0–9 . _ -, a letter or digit first')
     _check_id("instance", hello.instance)
     _check_words("project", [hello.project], 1)
     _check_words("software", [hello.software], 1)
@@ -59,6 +63,8 @@ def _check_attributes(attributes: Mapping[str, str]) -> None:
     for name, value in attributes.items():
         if len(value) > LONG_TEXT:
             raise violated(f"attribute {name}: {len(value):,} characters, at most {LONG_TEXT:,}")
+        if not value.isprintable():
+            raise violated(f"attribute {name}: {value[:TEXT]!a} is not printable")
 
 
 def _check_words(field: str, words: Collection[str], most: int) -> None:

@@ -2,18 +2,20 @@
 
 import asyncio
 import math
+import re
 from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
 import grpc
 
+from fedk.api.printable import printable
 from fedk.network.agenda import Agenda
 from fedk.network.calls import Context, Ended, parsed, violated
-from fedk.network.hello import ID, TEXT
+from fedk.network.hello import ID
 from fedk.network.messages import Answer, Tasks, said, settles
 from fedk.network.pace import Pace
 from fedk.network.reception import Reception
-from fedk.network.results import METRICS
+from fedk.network.results import METRICS, is_word
 from fedk.network.stream import Message, Stream
 from fedk.network.traffic import Traffic
 from fedk.rounds.clients import Offer
@@ -23,6 +25,9 @@ from fedk_protocol.v1 import federation_pb2 as pb
 
 LINE = 10_000
 """Characters of a log line that are passed on."""
+
+REASON = re.compile(r"[a-z][a-z0-9-]{0,31}")
+"""What may be a code, also one of a later version."""
 
 LEVELS = frozenset({"debug", "info", "warning", "error"})
 
@@ -138,7 +143,7 @@ class Member:
         match message.WhichOneof("kind"):
             case "result":
                 await self._slots.acquire()
-                self._answer(message.result, size)
+                self._answer(message.result, size, await self._reception.room(message.result, size))
             case "failure":
                 self._fail(message.failure)
             case "progress" if self._chatter.allows():
@@ -150,13 +155,13 @@ class Member:
             case "hello":
                 raise violated("Hello is said once, at the beginning")
 
-    def _answer(self, result: pb.Result, size: int) -> None:
-        answering = asyncio.create_task(self._take(result, size))
+    def _answer(self, result: pb.Result, size: int, held: int) -> None:
+        answering = asyncio.create_task(self._take(result, size, held))
         self._answering.add(answering)
         answering.add_done_callback(self._answered)
 
-    async def _take(self, result: pb.Result, size: int) -> None:
-        self.reply(await self._reception.inline(self.client, result, size))
+    async def _take(self, result: pb.Result, size: int, held: int) -> None:
+        self.reply(await self._reception.inline(self.client, result, size, held))
 
     def _answered(self, answering: "asyncio.Task[None]") -> None:
         self._answering.discard(answering)
@@ -167,14 +172,16 @@ class Member:
     def _fail(self, failure: pb.Failure) -> None:
         if not ID.fullmatch(failure.task):
             raise violated(f"failure: task {failure.task[:64]!r}: 1 to 64 printable characters without spaces")
-        self._door.failed(self.client, failure.task, failure.reason or "raised", failure.detail)
+        reason = failure.reason if REASON.fullmatch(failure.reason) else "raised"
+        self._door.failed(self.client, failure.task, reason, printable(failure.detail[:LINE], keep="\n\t"))
         self.done(failure.task)
 
     def _progress(self, progress: pb.Progress) -> None:
         finite = {name: value for name, value in progress.metrics.items() if math.isfinite(value)}  # JSON has no NaN
-        if ID.fullmatch(progress.task) and len(finite) <= METRICS and all(len(name) <= TEXT for name in finite):
+        if ID.fullmatch(progress.task) and len(finite) <= METRICS and all(map(is_word, finite)):
             self._door.progress(self.client, progress.task, progress.step, finite)
 
     def _log(self, line: pb.Log) -> None:
         level = line.level if line.level in LEVELS else "info"
-        self._door.log(self.client, line.task[:64], level, line.text[:LINE])
+        task = line.task if ID.fullmatch(line.task) else ""
+        self._door.log(self.client, task, level, printable(line.text[:LINE], keep="\n\t"))

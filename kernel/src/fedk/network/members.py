@@ -7,7 +7,7 @@ import grpc
 
 from fedk.api.errors import Refused
 from fedk.network.calls import Context, Ended, next_of, parsed, violated
-from fedk.network.hello import joining
+from fedk.network.hello import MOST, joining
 from fedk.network.member import Member
 from fedk.network.turns import Turns
 from fedk.rounds.clients import Joined, Joining, SendFrom, Verdict
@@ -92,6 +92,7 @@ class Members:
             raise
         try:
             await self._cancel_settled(member, hello)
+            del hello  # a stream lasts for days, and needs no more of it
             await member.serve()
         finally:
             self._leave(member)
@@ -155,7 +156,10 @@ async def _greeting(context: Context) -> pb.Hello:
             raw = await next_of(context)
     except TimeoutError:
         raise Ended(grpc.StatusCode.DEADLINE_EXCEEDED, f"no Hello within {GREETING:g} s") from None
-    message = parsed(pb.ClientMessage, raw or b"")
+    raw = raw or b""
+    if len(raw) > MOST:
+        raise violated(f"Hello has {len(raw):,} bytes, at most {MOST:,}")
+    message = parsed(pb.ClientMessage, raw)
     if not message.HasField("hello"):
         raise violated("the first message must be Hello")
     return message.hello

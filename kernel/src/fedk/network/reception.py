@@ -27,6 +27,12 @@ from fedk_protocol.v1 import federation_pb2 as pb
 SMALL = 64 * 2**10
 """Bytes that are checked on the event loop (0.1 ms): handing them to a thread and back costs more."""
 
+UNPACKED = 16
+"""How much larger than on the wire a message is in memory, at worst: many entries of a few bytes each."""
+
+WORDS = 256 * 2**10
+"""Bytes of a result beside those of its blobs, so that what waits is not much larger than what came."""
+
 _NOTHING = Facts(sha256().digest(), {}, 0.0, 0.0)  # what is known of a result without blobs
 _BASE_GONE = (BlobError, ValueError)  # ValueError: a closed file; the base is closed once its tasks are settled
 
@@ -54,10 +60,20 @@ class Reception:
         self._result_max = result_max
         self._halves: dict[str, tuple[str, str, Upload]] = {}  # client, result id and file, by task
 
-    async def inline(self, client: str, result: pb.Result, received: int) -> Answer:
-        """Take a result that is all here."""
+    async def room(self, result: pb.Result, received: int) -> int:
+        """Wait until there is memory for a result that is all here; as many bytes as `inline` gives back.
+
+        Who waits reads nothing more: a client that sends on could fill the memory with results that wait.
+        """
         results.check_ids(result)
-        await self._allowance.take(received)
+        rest = received - sum(len(blob.inline) for blob in result.blobs.values())
+        if rest > WORDS:
+            raise violated(f"a result of {rest:,} bytes beside its blobs, at most {WORDS:,}")
+        await self._allowance.take(held := received + UNPACKED * rest)
+        return held
+
+    async def inline(self, client: str, result: pb.Result, received: int, held: int) -> Answer:
+        """Take a result that is all here, for which `room` was had."""
         try:
             if self._door.open_task(client, result.task) is None:  # nobody takes the turn of another client's task
                 return await self._known(client, result)
@@ -65,7 +81,7 @@ class Reception:
                 incoming = await self._begun(client, result, received)
                 return await self._inline(incoming) if isinstance(incoming, Incoming) else incoming
         finally:
-            self._allowance.give(received)
+            self._allowance.give(held)
 
     async def upload(self, client: str, begin: pb.UploadBegin, received: int, read: Read) -> Answer:
         """Take a result whose bytes are still to be read."""

@@ -112,7 +112,7 @@ def _check_blob(name: str, blob: pb.Blob, task: OpenTask) -> None:
 def _check_metrics(metrics: Mapping[str, float]) -> None:
     _check_count("metrics", metrics, METRICS, Reason.BAD_METRIC)
     for name, value in metrics.items():
-        if not _is_word(name):
+        if not is_word(name):
             raise Refused(Reason.BAD_METRIC, f"{shown(name)}: a metric's name has 1 to {TEXT} printable characters")
         if not math.isfinite(value):
             raise Refused(Reason.BAD_METRIC, f"{shown(name)} is {value}, a metric is a finite number")
@@ -130,13 +130,14 @@ def _check_before(before: Mapping[str, pb.Measured], own: str) -> None:
 
 def _check_words(words: Iterable[str]) -> None:
     for word in words:
-        if not _is_word(word):
+        if not is_word(word):
             raise Refused(
                 Reason.TOO_LARGE, f"settings_read: {shown(word)}: a name has 1 to {TEXT} printable characters"
             )
 
 
-def _is_word(name: str) -> bool:
+def is_word(name: str) -> bool:
+    """Whether it can name a metric or a setting."""
     return 0 < len(name) <= TEXT and name.isprintable()
 
 

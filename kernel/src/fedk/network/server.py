@@ -1,6 +1,7 @@
 """The network: the gRPC service, and how `rounds` reaches who is connected to it."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -21,7 +22,7 @@ from fedk.network.member import Member
 from fedk.network.members import Members, held
 from fedk.network.messages import Tasks, settles, uploaded
 from fedk.network.placement import Placement
-from fedk.network.reception import Reception
+from fedk.network.reception import WORDS, Reception
 from fedk.network.threads import Threads
 from fedk.network.tickets import BadTicket, Tickets
 from fedk.network.traffic import Traffic
@@ -41,6 +42,9 @@ RECONNECT, RECONNECTS_A_SECOND = (0.2, 2.0), 500
 
 FAREWELL, STATUSES = 6.0, 0.5
 """Seconds that streams have to end by themselves, longer than each has for its last words; and their statuses to leave."""
+
+TRANSFERS = 64
+"""Downloads and uploads of one client at a time: each has an open file, and a chunk in memory while nobody reads it."""
 
 Status = health_pb2.HealthCheckResponse
 
@@ -83,7 +87,7 @@ class Network:
             own.name, own.advertise, balancer, clients=lambda: len(self._members), state=self._state
         )
         self._health = health.aio.HealthServicer()
-        self._transfers = 0
+        self._transfers: Counter[str] = Counter()
         self._server: grpc.aio.Server | None = None
 
     # ---- life ----
@@ -182,17 +186,18 @@ class Network:
         client, request = self._caller(context), parsed(pb.BlobRequest, raw)
         member = self._members.get(client)
         offer = member.agenda.bringing(request.sha256) if member is not None else None
-        with self._transfer():
+        with self._transfer(client):
             await self._downloads.send(client, request, context, session=offer.work.session if offer else "")
 
     async def _upload(self, _requests: object, context: Context) -> bytes:
         client = self._caller(context)
-
-        first = await next_of(context) or b""
-        message = parsed(pb.UploadMessage, first)
-        if not message.HasField("begin"):
-            raise violated("an upload is begin, then data, then end")
-        with self._transfer():
+        with self._transfer(client):
+            first = await next_of(context) or b""
+            if len(first) > WORDS:
+                raise violated(f"the begin of an upload has {len(first):,} bytes, at most {WORDS:,}")
+            message = parsed(pb.UploadMessage, first)
+            if not message.HasField("begin"):
+                raise violated("an upload is begin, then data, then end")
             answer = await self._reception.upload(client, message.begin, len(first), partial(next_of, context))
         reply, session = uploaded(answer), session_of(answer.task)
         if session in self._traffic:
@@ -217,10 +222,15 @@ class Network:
         return ticket.client
 
     @contextmanager
-    def _transfer(self) -> Iterator[None]:
-        self._transfers += 1
+    def _transfer(self, client: str) -> Iterator[None]:
+        if self._transfers[client] >= TRANSFERS:
+            text = f"this client has {TRANSFERS} downloads and uploads under way: finish some first"
+            raise Ended(grpc.StatusCode.RESOURCE_EXHAUSTED, text)
+        self._transfers[client] += 1
         try:
             yield
         finally:
-            self._transfers -= 1
+            self._transfers[client] -= 1
+            if not self._transfers[client]:
+                del self._transfers[client]
             self._members.changed()

@@ -105,7 +105,7 @@ class Stream:
         if isinstance(error, StateError):
             self.end(unavailable(error))
         elif isinstance(error, Ended):
-            self.end(error)
+            self.end(error.with_traceback(None))  # whose frames hold what the client sent
         elif error is not None:
             log.error("a stream ends by a fault of this server", exc_info=error)
             self.end(Ended(grpc.StatusCode.INTERNAL, f"a fault of this server: {type(error).__name__}"))
