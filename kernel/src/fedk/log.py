@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from fedk.api.printable import printable
+
 NAMES = {"WARNING": "warn", "CRITICAL": "fatal"}
 
 
@@ -27,7 +29,7 @@ class Text(logging.Formatter):
         at = datetime.fromtimestamp(record.created, UTC).astimezone()
         level = NAMES.get(record.levelname, record.levelname.lower())
         fields = " ".join(f"{key}={_word(value)}" for key, value in fields_of(record).items())
-        line = f"{at:%H:%M:%S}.{int(record.msecs):03} {level:<5} {record.getMessage():<16} {fields}".rstrip()
+        line = f"{at:%H:%M:%S}.{int(record.msecs):03} {level:<5} {printable(record.getMessage()):<16} {fields}".rstrip()
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
 
@@ -42,7 +44,9 @@ class Json(logging.Formatter):
             "event": record.getMessage(),
         }
         error = {"traceback": self.formatException(record.exc_info)} if record.exc_info else {}
-        return json.dumps({**head, **fields_of(record), **error}, default=str, ensure_ascii=False)
+        entry = {**head, **fields_of(record), **error}
+        line = json.dumps(entry, default=str, ensure_ascii=False)
+        return line if line.isprintable() else json.dumps(entry, default=str)
 
 
 def fields_of(record: logging.LogRecord) -> Mapping[str, Any]:
@@ -53,4 +57,5 @@ def fields_of(record: logging.LogRecord) -> Mapping[str, Any]:
 
 def _word(value: Any) -> str:
     text = f"{value:.6g}" if isinstance(value, float) else str(value)
-    return json.dumps(text, ensure_ascii=False) if not text or any(c in text for c in ' "=\n\t') else text
+    plain = text.isprintable()  # else it might steer a terminal, or forge a line
+    return json.dumps(text, ensure_ascii=not plain) if not text or not plain or any(c in text for c in ' "=') else text

@@ -42,3 +42,16 @@ def test_one_client_shows_how_its_tasks_ended(fedk: Any, served: Served) -> None
     assert lines[-1].split() == ["digits-1/1", "train", "rejected", *["non-finite,", "w", "has", "1", "NaN", "of", "4"]]
     unknown = fedk("client", "show", "zoe")
     assert (unknown.code, unknown.err) == (1, 'fedk: no client "zoe". There are: b, a\n')
+
+
+def test_what_strangers_wrote_steers_no_terminal(fedk: Any, served: Served) -> None:
+    bad = Play(refuse="non-finite", detail="\x1b]0;title\x07w\u202e\n forged\x9b2J")
+    served.do(served.site.players.join("a"))
+    served.do(served.site.players.join("b", bad, site="\x1b[2J"))
+    served.do(served.site.start(until="session.failed", round={"retries": 0}, validation={"every": 0}))
+    for words in (("client", "list"), ("client", "show", "b"), ("session", "show"), ("session", "watch")):
+        for form in ((), ("--json",)):
+            lines = fedk(*words, *form).out.split("\n")
+            assert all(map(str.isprintable, lines)), lines
+    assert "\\x1b]0;title\\x07w\\u202e\\n forged\\x9b2J" in fedk("client", "show", "b").out
+    assert json.loads(fedk("client", "show", "b", "--json").out)["attributes"] == {"site": "\x1b[2J"}

@@ -87,3 +87,19 @@ def test_a_curve_spans_its_own_values_and_a_flat_one_is_low() -> None:
     assert spark([0.1, 0.5, 0.9]) == "▁▅█"
     assert spark([3.0, 3.0]) == "▁▁"
     assert len(spark([float(n) for n in range(1000)])) == 40
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_words_of_clients_steer_no_terminal(live: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = io.StringIO()
+    monkeypatch.setattr(out, "isatty", lambda: live)
+    with display(out) as shown:
+        for event in EVENTS[:3]:
+            shown.take(*event)
+        shown.take("task.failed", {"round": 2, "client": "b", "reason": "raised", "detail": "\x1b]0;title\x07\x9b2J"})
+        for event in EVENTS[4:]:
+            shown.take(*event)
+        shown.say("\x1b]52;c;evil\x07")
+    assert "\\x1b]52;c;evil\\x07" in out.getvalue()
+    assert "\x1b]" not in out.getvalue()
+    assert "\x9b" not in out.getvalue()

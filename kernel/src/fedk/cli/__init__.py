@@ -10,6 +10,7 @@ import click
 from click.exceptions import NoArgsIsHelpError
 
 from fedk.api.errors import ConfigError, FedkError
+from fedk.api.printable import printable
 
 NOUNS = {
     "run": "A whole federation on this machine, from one file.",
@@ -117,8 +118,8 @@ def _usage(error: click.ClickException) -> str:
 def _screen(error: FedkError) -> str:
     """Of a configuration the mistakes stand in a table; any other error is one paragraph."""
     if isinstance(error, ConfigError) and error.mistakes:
-        return str(error)
-    return "fedk: " + str(error).replace("\n", "\n      ")
+        return printable(str(error), keep="\n")
+    return "fedk: " + printable(str(error), keep="\n").replace("\n", "\n      ")
 
 
 def _failed(error: Exception, text: str, code: int, *, debug: bool) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self, TextIO
 
+from fedk.api.printable import printable
 from fedk.cli import quantity
 from fedk.cli.rounds import Rounds, Row
 
@@ -61,7 +62,7 @@ class Lines:
             self._print(row)
 
     def say(self, line: str) -> None:
-        print(line, file=self._out, flush=True)  # a line of the command's output
+        print(printable(line), file=self._out, flush=True)  # a line of the command's output
 
     def wait(self, words: str, at_most: float | None = None) -> None:
         """Said once: a deadline that comes nearer is no news."""
@@ -109,7 +110,7 @@ class Table:
         self.rounds.take(event, body)
 
     def say(self, line: str) -> None:
-        self._console.print(line, markup=False)
+        self._console.print(printable(line), markup=False)
 
     def wait(self, words: str, at_most: float | None = None) -> None:
         self._waiting = words
@@ -174,7 +175,7 @@ class Table:
     def _text(self, text: str, style: str = "") -> "RenderableType":
         from rich.text import Text
 
-        return Text(text, style=style)
+        return Text(printable(text), style=style)
 
 
 def spark(values: list[float]) -> str:

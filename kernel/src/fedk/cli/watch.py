@@ -11,7 +11,7 @@ import httpx2
 
 from fedk.api.errors import FedkError
 from fedk.cli.display import Display, display
-from fedk.cli.rest import Address, Rest, asked
+from fedk.cli.rest import Address, Rest, asked, line
 from fedk.cli.rounds import ENDS
 from fedk.cli.screens.session import LOUD, shown, waiting
 
@@ -43,7 +43,7 @@ async def watched(at: Address, ref: str, *, as_json: bool) -> str:
 async def _printed(rest: Rest, found: Event) -> str:
     status = str(found["status"])
     async for event in _events(rest, found):
-        click.echo(json.dumps(event, ensure_ascii=False))
+        click.echo(line(event))
         status = _status(event, found, status)
     return status
 

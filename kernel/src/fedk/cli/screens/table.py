@@ -3,11 +3,12 @@
 from collections.abc import Collection, Iterable, Sequence
 
 from fedk.api.columns import columns
+from fedk.api.printable import printable
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, right: Collection[str] = ()) -> list[str]:
     """Lines; the columns that `right` names stand to the right."""
-    every = [list(header), *map(list, rows)]
+    every = [list(header), *(list(map(printable, row)) for row in rows)]
     for index, name in enumerate(header):
         if name in right:
             width = max(len(row[index]) for row in every)
@@ -20,7 +21,7 @@ def facts(rows: Iterable[tuple[str, str]]) -> list[str]:
     """A word, and what is to be said of it; a word that comes again is said once."""
     lines, before = [], ""
     for word, text in rows:
-        lines.append(f"{word if word != before else '':<10} {text}")
+        lines.append(f"{word if word != before else '':<10} {printable(text)}")
         before = word
     return lines
 
