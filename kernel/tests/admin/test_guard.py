@@ -1,5 +1,6 @@
 """A web page in a browser of this machine must not steer the server: real sockets, as a browser would use them."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import httpx2
@@ -57,3 +58,21 @@ async def test_what_a_message_repeats_of_a_header_is_plain_text(page: httpx2.Asy
     answer = await page.get("/healthz", headers=[(b"origin", b"http://\xc2\x9b2J")])
     assert answer.status_code == 403
     assert answer.json()["error"]["message"].isprintable()
+
+
+@pytest.mark.parametrize("path", ["sessions", "models"])
+async def test_who_hangs_up_within_a_body_is_no_fault_of_the_server(
+    site: Site, page: httpx2.AsyncClient, path: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    place = (page.base_url.host, page.base_url.port)
+    head = f"POST /api/v1/{path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000\r\n\r\n{{"
+    for _ in range(3):
+        _, writer = await asyncio.open_connection(*place)
+        writer.write(head.encode())
+        await writer.drain()
+        assert (await page.get("/healthz")).status_code == 200  # by now it is being read
+        writer.close()
+        await writer.wait_closed()
+    assert (await page.get("/api/v1/sessions")).json() == {"sessions": []}
+    assert not [entry for entry in caplog.records if entry.exc_info]
+    assert not [file for file in (site.data_dir / "blobs").rglob("*") if file.is_file()]

@@ -5,7 +5,7 @@ from http import HTTPStatus
 from typing import Any
 
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from fedk.admin.body import BadBody
@@ -52,6 +52,11 @@ def _http(request: Request, error: Exception) -> Response:
     return answer(status, code, text, headers=getattr(error, "headers", None))
 
 
+def _gone(_: Request, __: Exception) -> Response:
+    """Who sent the request hung up before its end: no fault of the server, and nobody hears this."""
+    return answer(400, "incomplete", "the request broke off before its end")
+
+
 def _unexpected(_: Request, error: Exception) -> Response:
     """Starlette raises it again once this is sent, so that the server logs the traceback."""
     return answer(500, "internal", f"{type(error).__name__}: a fault of the server. Its log has the traceback")
@@ -65,5 +70,6 @@ def answer(status: int, code: str, message: str, headers: Mapping[str, str] | No
 HANDLERS: Mapping[Any, Callable[[Request, Exception], Response]] = {
     FedkError: _fedk,
     HTTPException: _http,
+    ClientDisconnect: _gone,
     Exception: _unexpected,
 }
