@@ -6,7 +6,9 @@ from collections.abc import AsyncIterator
 import httpx2
 import pytest
 
+from fedk.admin import protocol
 from fedk.admin.http import HttpServer
+from fedk.admin.protocol import Protocol
 from fedk.testing.site import Site
 
 Headers = dict[str, str]
@@ -76,3 +78,37 @@ async def test_who_hangs_up_within_a_body_is_no_fault_of_the_server(
     assert (await page.get("/api/v1/sessions")).json() == {"sessions": []}
     assert not [entry for entry in caplog.records if entry.exc_info]
     assert not [file for file in (site.data_dir / "blobs").rglob("*") if file.is_file()]
+
+
+@pytest.mark.parametrize("said", [b"", b"GET /healthz HTTP/1.1\r\nHost: 127.0"])
+async def test_who_connects_and_asks_nothing_is_hung_up_on(
+    site: Site, said: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "GREETING", 0.05)
+    http = HttpServer(site.app)
+    host, _, port = (await http.open("127.0.0.1:0")).rpartition(":")
+    reader, writer = await asyncio.open_connection(host, port)
+    writer.write(said)
+    async with asyncio.timeout(10):  # it would wait for ever
+        assert await reader.read() == b""
+    writer.close()
+    await http.close()
+
+
+async def test_an_answer_that_takes_longer_is_not_cut_off(
+    page: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    greeted, over = Protocol._greeted, asyncio.Event()
+
+    def seen(connection: Protocol) -> None:
+        greeted(connection)
+        over.set()
+
+    monkeypatch.setattr(protocol, "GREETING", 0.5)
+    monkeypatch.setattr(Protocol, "_greeted", seen)
+    async with page.stream("GET", "/api/v1/events") as answer:
+        pieces = answer.aiter_bytes()
+        assert await anext(pieces) == b": events\n\n"
+        await over.wait()
+        assert (await page.post("/api/v1/sessions", json={"name": "s"})).status_code == 201
+        assert b"session.running" in await anext(pieces)

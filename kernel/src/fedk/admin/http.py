@@ -9,10 +9,14 @@ import uvicorn
 from starlette.applications import Starlette
 
 from fedk.admin.guard import Guard
+from fedk.admin.protocol import Protocol
 from fedk.api.errors import ConfigError
 
 LAST_WORDS = 2
 """Seconds that responses under way have at the end; streams of events are ended by their feed before."""
+
+BACKLOG = 128
+"""Connections that may wait. Without a file descriptor asyncio logs an error for each of them, again and again."""
 
 
 class HttpServer(uvicorn.Server):
@@ -23,6 +27,8 @@ class HttpServer(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 Guard(app),
+                http=Protocol,
+                backlog=BACKLOG,
                 log_config=None,
                 access_log=False,
                 lifespan="off",
@@ -63,7 +69,7 @@ def listen(address: str) -> socket.socket:
     host = host.strip("[]")
     try:
         return socket.create_server(
-            (host, int(port)), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=128
+            (host, int(port)), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=BACKLOG
         )
     except OSError as error:
         raise ConfigError(

@@ -23,6 +23,7 @@ def server(ctx: click.Context, config: Path | None) -> None:
     """
     from fedk import log
     from fedk.app import Server, configured
+    from fedk.cli import descriptors
     from fedk.settings import load
 
     settings, catalogue = configured(load(config, os.environ))
@@ -33,6 +34,7 @@ def server(ctx: click.Context, config: Path | None) -> None:
             "(server.insecure = true)",
             err=True,
         )
+    descriptors.allow()
     ctx.exit(asyncio.run(_serve(Server(settings, catalogue))))
 
 
