@@ -35,6 +35,7 @@ class Inflow:
     async def run(self, read: Read, turn: Turn) -> tuple[Facts, Mapping[str, bytes]]:
         """What is known of all bytes, and the hashes that came last. Raises Refused, Ended, BlobError."""
         reading = asyncio.create_task(self._read(read))
+        reading.add_done_callback(self._at_end)  # not in the task: one that is cut before it begins never runs
         turn.read(reading)
         try:
             await self._threads.run(self._replay)
@@ -49,19 +50,19 @@ class Inflow:
             self._allowance.give(sum(map(len, self._batch)))
 
     async def _read(self, read: Read) -> Mapping[str, bytes]:
-        try:
-            while (raw := await read()) is not None:
-                self.received += len(raw)
-                message = parsed(pb.UploadMessage, raw)
-                if message.HasField("end"):
-                    return dict(message.end.sha256)
-                if not message.HasField("data"):
-                    raise violated("an upload is begin, then data, then end")
-                await self._put(message.data)
-            raise Ended(grpc.StatusCode.ABORTED, "the upload broke off before its end; what came is kept")
-        finally:
-            self._over = True
-            self._news.set()
+        while (raw := await read()) is not None:
+            self.received += len(raw)
+            message = parsed(pb.UploadMessage, raw)
+            if message.HasField("end"):
+                return dict(message.end.sha256)
+            if not message.HasField("data"):
+                raise violated("an upload is begin, then data, then end")
+            await self._put(message.data)
+        raise Ended(grpc.StatusCode.ABORTED, "the upload broke off before its end; what came is kept")
+
+    def _at_end(self, _: "asyncio.Task[Mapping[str, bytes]]") -> None:
+        self._over = True
+        self._news.set()
 
     async def _put(self, data: bytes) -> None:
         while self._size >= BATCH:
