@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from fedk.rounds.machine import fewest
+from fedk.rounds.counts import fewest
 from fedk.rounds.states import ENDED, Session
 from fedk.rounds.waiting import waiting_for
 

@@ -6,10 +6,12 @@ from dataclasses import replace
 from typing import Any
 
 from tests.simulation.invariants import check, of_state, of_step
+from tests.simulation.laws import of_batch
 
 from fedk.rounds import actions as act
 from fedk.rounds import events as ev
-from fedk.rounds.machine import CLOSING_STEP, advance, fewest, quorum
+from fedk.rounds.counts import fewest, quorum
+from fedk.rounds.machine import CLOSING_STEP, advance
 from fedk.rounds.rules import Rules
 from fedk.rounds.states import ENDED, FINAL, ROOT, Session, Task, Token
 
@@ -78,6 +80,7 @@ class Schedule:
         self.state, actions = self._advance(before, events)
         of_step(before, self.state)
         of_state(self.state)
+        of_batch(before, self.state, events, actions)
         self.seen |= self.state.tasks
         for action in actions:
             self.perform(action)

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from fedk.rounds import actions as act
 from fedk.rounds import events as ev
+from fedk.rounds.counts import drawn, free, quorum, target
 from fedk.rounds.states import ENDED, ROOT, End, Outcome, Round, Session, Task, Token
 
 CLOSING_STEP = 1
@@ -25,69 +26,6 @@ def advance(state: Session, events: Iterable[ev.Event]) -> tuple[Session, list[a
     while step.judge():
         pass
     return step.session(), step.actions
-
-
-def target(s: Session) -> int:
-    """How many updates the open round aims at; 0 while too few clients are present."""
-    rules, r = s.rules, s.round
-    if r is not None and r.no == 0:
-        return 1 if s.present else 0
-    if rules.mode == "async":
-        return rules.async_.buffer if len(s.present) >= fewest(s) else 0
-    pool = s.present | {t.client for t in s.accepted()}
-    if len(pool) < fewest(s):
-        return 0
-    wanted = round(rules.clients.fraction * len(pool - spoiled(s)))
-    if rules.clients.max is not None:
-        wanted = min(rules.clients.max, wanted)
-    return max(fewest(s), wanted)
-
-
-def fewest(s: Session) -> int:
-    """`clients.min`, settled."""
-    return s.rules.clients.min or 1
-
-
-def quorum(s: Session) -> int:
-    """Fewest updates that the open round may commit."""
-    if s.round is None or s.round.no == 0:
-        return 1
-    aim = s.rules.async_.buffer if s.rules.mode == "async" else s.round.target
-    share = ceil(s.rules.round.quorum * aim - 1e-9)  # 0.7 × 10 is 7.000000000000001
-    return max(s.rules.round.min_updates or 1, share)
-
-
-def opening(s: Session) -> list[Task]:
-    """The tasks of the open round since it was opened."""
-    r = s.round
-    return [t for t in s.tasks.values() if r and t.asked_round == r.no and t.number >= r.first_task]
-
-
-def spoiled(s: Session) -> frozenset[str]:
-    """F: clients whose tasks in this round failed or were refused too often to ask them again."""
-    often: dict[str, int] = {}
-    for t in opening(s):
-        if t.spoiled:
-            often[t.client] = often.get(t.client, 0) + 1
-    most = max(1, min(2, s.rules.round.retries))
-    return frozenset(c for c, n in often.items() if n >= most) - {t.client for t in s.accepted()}
-
-
-def drawn(s: Session) -> bool:
-    """Whether this attempt has had its first selection."""
-    return any(t.attempt == s.round.attempt for t in opening(s)) if s.round else False
-
-
-def free(s: Session) -> frozenset[str]:
-    """Clients that could still be asked in this attempt."""
-    r = s.round
-    if r is None or (not s.rules.round.replace and s.rules.mode == "sync" and drawn(s)):
-        return frozenset()
-    busy = {t.client for t in s.outstanding()}
-    if s.rules.mode == "async" and r.no > 0:
-        return s.present - busy - spoiled(s) - r.vetoed
-    asked = {t.client for t in opening(s) if t.attempt == r.attempt} | {t.client for t in s.accepted()}
-    return s.present - asked - busy - spoiled(s) - r.vetoed
 
 
 class _Step:
@@ -146,8 +84,7 @@ class _Step:
         if r is not None and r.state == "folding" and event.fold == r.token:
             self._reopen()  # its fold is over: going on begins another
         if self._s.status == "running":
-            self._round(selecting=None)  # a gate that failed gave no answer: going on selects again
-            self._set(closing="due" if self._s.closing == "selecting" else self._s.closing)
+            self._deselect()  # a gate that failed gave no answer
             self._pause("blocked", event.why)
 
     def _pause(self, by: Literal["person", "blocked"], why: str) -> None:
@@ -188,6 +125,9 @@ class _Step:
                 self._emit("task.lost", task=task.id, client=task.client, round=task.asked_round)
 
     def _on_selected(self, event: ev.Selected) -> None:
+        if self._s.status != "running":
+            self._deselect()
+            return
         if event.token.step == CLOSING_STEP:
             self._ask_validation(event)
             return
@@ -204,6 +144,12 @@ class _Step:
                 task = self._ask(client, "train" if r.no else "init", r.no, r.attempt, self._s.head)
                 if again:
                     self._emit("task.replaced", task=task.id, client=client, round=r.no)
+
+    def _deselect(self) -> None:
+        """Nobody is being selected any more: going on selects again."""
+        self._round(selecting=None)
+        if self._s.closing == "selecting":
+            self._set(closing="due")
 
     def _ask(self, client: str, kind: str, no: int, attempt: int, base: int) -> Task:
         number = self._s.next_task
@@ -348,9 +294,7 @@ class _Step:
             self._set(rules=event.rules)
 
     def _on_recovered(self, _: ev.Recovered) -> None:
-        if self._s.closing == "selecting":
-            self._set(closing="due")
-        self._round(selecting=None)
+        self._deselect()
         for task in self._s.outstanding():
             self.actions.append(act.Offer(task.id))
         for task in self._s.tasks.values():

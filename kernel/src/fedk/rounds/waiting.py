@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from fedk.rounds.counts import fewest, quorum
 from fedk.rounds.live import Live
-from fedk.rounds.machine import fewest, quorum
 from fedk.rounds.roster import Roster
 from fedk.rounds.states import ENDED
 

@@ -1,0 +1,68 @@
+"""How many updates a round wants and needs, and whom it may still ask. Pure: the definitions above the machine's table."""
+
+from math import ceil
+
+from fedk.rounds.states import Session, Task
+
+
+def target(s: Session) -> int:
+    """How many updates the open round aims at; 0 while too few clients are present."""
+    rules, r = s.rules, s.round
+    if r is not None and r.no == 0:
+        return 1 if s.present else 0
+    if rules.mode == "async":
+        return rules.async_.buffer if len(s.present) >= fewest(s) else 0
+    pool = s.present | {t.client for t in s.accepted()}
+    if len(pool) < fewest(s):
+        return 0
+    wanted = round(rules.clients.fraction * len(pool - spoiled(s)))
+    if rules.clients.max is not None:
+        wanted = min(rules.clients.max, wanted)
+    return max(fewest(s), wanted)
+
+
+def fewest(s: Session) -> int:
+    """`clients.min`, settled."""
+    return s.rules.clients.min or 1
+
+
+def quorum(s: Session) -> int:
+    """Fewest updates that the open round may commit."""
+    if s.round is None or s.round.no == 0:
+        return 1
+    aim = s.rules.async_.buffer if s.rules.mode == "async" else s.round.target
+    share = ceil(s.rules.round.quorum * aim - 1e-9)  # 0.7 × 10 is 7.000000000000001
+    return max(s.rules.round.min_updates or 1, share)
+
+
+def opening(s: Session) -> list[Task]:
+    """The tasks of the open round since it was opened."""
+    r = s.round
+    return [t for t in s.tasks.values() if r and t.asked_round == r.no and t.number >= r.first_task]
+
+
+def spoiled(s: Session) -> frozenset[str]:
+    """F: clients whose tasks in this round failed or were refused too often to ask them again."""
+    often: dict[str, int] = {}
+    for t in opening(s):
+        if t.spoiled:
+            often[t.client] = often.get(t.client, 0) + 1
+    most = max(1, min(2, s.rules.round.retries))
+    return frozenset(c for c, n in often.items() if n >= most) - {t.client for t in s.accepted()}
+
+
+def drawn(s: Session) -> bool:
+    """Whether this attempt has had its first selection."""
+    return any(t.attempt == s.round.attempt for t in opening(s)) if s.round else False
+
+
+def free(s: Session) -> frozenset[str]:
+    """Clients that could still be asked in this attempt."""
+    r = s.round
+    if r is None or (not s.rules.round.replace and s.rules.mode == "sync" and drawn(s)):
+        return frozenset()
+    busy = {t.client for t in s.outstanding()}
+    if s.rules.mode == "async" and r.no > 0:
+        return s.present - busy - spoiled(s) - r.vetoed
+    asked = {t.client for t in opening(s) if t.attempt == r.attempt} | {t.client for t in s.accepted()}
+    return s.present - asked - busy - spoiled(s) - r.vetoed
