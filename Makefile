@@ -11,7 +11,7 @@ space := $(empty) $(empty)
 export MYPYPATH := $(subst $(space),:,$(SRC))
 PROTO := protocol/src/fedk_protocol/v1
 
-.PHONY: help env demo test check fmt upgrade dist proto bench docs torch-demo
+.PHONY: help env demo test chaos soak check fmt upgrade dist proto bench docs torch-demo
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -29,6 +29,12 @@ demo: env ## five clients train one model on real digits; then the table
 
 test: env ## all tests, or T=plugins/aggregators/fedavg
 	pytest $(T)
+
+chaos: env ## kill servers and clients, again and again; prints the figures
+	pytest tests/faults -m "chaos or not chaos" -q -p no:cacheprovider
+
+soak: env ## simulated schedules by the ten thousand (S=seconds, 600), then every mutant of the machine
+	python -m tests.simulation.soak $(or $(S),600) && python -m tests.simulation.mutants
 
 check: env ## lint, format, types, import contracts
 	ruff check && ruff format --check && mypy && python scripts/contracts.py > .venv/importlinter.ini && lint-imports --config .venv/importlinter.ini

@@ -1,0 +1,170 @@
+"""Servers and clients that are killed: processes whose every word is heard when it is said."""
+
+import itertools
+import json
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.conftest import environment
+
+HERE = Path(__file__).parent
+SEEDED = f"{HERE / 'seeded.py'}:app"
+SILENCE = 60
+"""Seconds without a word after which a server has hung: the test that waits for it fails instead of never ending."""
+
+
+class Process:
+    """Its stderr is read line by line as it comes."""
+
+    def __init__(self, command: list[str], cwd: Path, **env: str) -> None:
+        self.process = subprocess.Popen(
+            command, cwd=cwd, env=environment(env), text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )  # fmt: skip
+        self.heard: list[str] = []
+        self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self.first: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._readers = [threading.Thread(target=read, daemon=True) for read in (self._out, self._err)]
+        for reader in self._readers:
+            reader.start()
+
+    def _out(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.first.put(line)
+        self.first.put("")
+
+    def _err(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.heard.append(line)
+            self._lines.put(line)
+        self._lines.put(None)
+
+    def until(self, *words: str) -> str:
+        """The next line with one of these words."""
+        with suppress(queue.Empty):
+            while (line := self._lines.get(timeout=SILENCE)) is not None:  # as SILENCE says
+                if any(word in line for word in words):
+                    return line
+        raise AssertionError(f"{words} was not said; the last words were\n{''.join(self.heard[-20:])}")
+
+    def kill(self) -> None:
+        """As a power cut does."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> None:
+        """In order."""
+        self._end(signal.SIGTERM)
+
+    def _end(self, number: signal.Signals) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        self.process.wait()
+        for reader in self._readers:
+            reader.join()
+        for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
+            assert pipe is not None
+            pipe.close()
+
+
+class Server(Process):
+    """`fedk server`, which tells every event."""
+
+    def __init__(self, folder: Path, listen: str = "127.0.0.1:0", admin: str = "127.0.0.1:0") -> None:
+        env = {"FEDK_SERVER__LISTEN": listen, "FEDK_SERVER__ADMIN": admin, "FEDK_LOG__LEVEL": "debug"}
+        super().__init__(["fedk", "server"], folder, **env)
+        words = self.first.get(timeout=SILENCE).split()  # as SILENCE says
+        assert "ready" in words, "".join(self.heard)
+        self.listen, self.admin = words[words.index("clients") + 1], words[words.index("admin") + 1]
+
+
+class Site:
+    """One data directory, its server, its clients."""
+
+    def __init__(self, folder: Path, ending: ExitStack) -> None:
+        self.folder, self._ending = folder, ending
+        folder.mkdir()
+        self.clients: dict[str, Process] = {}
+        self.kills = {"server": 0, "clients": 0}
+        self._env: dict[str, str] = {}
+        self.server = self._kept(Server(folder))
+
+    def _kept(self, process: Any) -> Any:
+        self._ending.callback(process.kill)
+        return process
+
+    def restart(self, *, kill: bool = True) -> None:
+        """At the same addresses."""
+        old = self.server
+        if kill:
+            old.kill()
+            self.kills["server"] += 1
+        else:
+            old.stop()
+        self.server = self._kept(Server(self.folder, old.listen, old.admin.removeprefix("http://")))
+
+    def join(self, *names: str, **env: str) -> None:
+        """Clients with a disk."""
+        self._env = self._env or env
+        for name in names:
+            state = str(self.folder / f"state-{name}")
+            command = ["fedk-client", "run", SEEDED, "--server", self.server.listen, "--name", name, "--state", state]
+            self.clients[name] = self._kept(Process(command, self.folder, **self._env))
+
+    def kill(self, name: str) -> None:
+        """A client, which comes back at once."""
+        self.clients[name].kill()
+        self.kills["clients"] += 1
+        self.join(name)
+
+    def crowd(self, count: int, stuck: int = 0) -> Process:
+        command = [sys.executable, str(HERE / "crowd.py"), self.server.listen, str(count), str(stuck)]
+        found: Process = self._kept(Process(command, self.folder))
+        assert found.first.get(timeout=SILENCE) == "joined\n", "".join(found.heard)  # as SILENCE says
+        return found
+
+    def fedk(self, *words: str, **more: str) -> str:
+        env = environment({"FEDK_URL": self.server.admin, **more})
+        done = subprocess.run(["fedk", *words], cwd=self.folder, env=env, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{words}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    def session(self, name: str, text: str, **env: str) -> None:
+        """Start one from the seeded app's model."""
+        file = self.folder / f"{name}.toml"
+        file.write_text(f'name = "{name}"\nseed = 7\n{text}')
+        self.fedk("session", "start", str(file), **env)
+
+    def digests(self, name: str) -> list[str]:
+        found = json.loads(self.fedk("model", "trail", name, "--verify", "--json"))
+        return [model["digest"] for model in found["models"]]
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Callable[[], Site]]:
+    """Any number of them; all processes end with the test."""
+    with ExitStack() as ending:
+        numbers = itertools.count()
+        yield lambda: Site(tmp_path / str(next(numbers)), ending)
+
+
+@pytest.fixture
+def figure(record_property: Callable[[str, object], None], capsys: pytest.CaptureFixture[str]) -> Callable[..., None]:
+    """Print a figure of `make chaos`."""
+
+    def say(**numbers: object) -> None:
+        for name, number in numbers.items():
+            record_property(name, number)
+        with capsys.disabled():
+            print("\n  ", "   ".join(f"{name.replace('_', ' ')} {number}" for name, number in numbers.items()))  # noqa: T201  # its result
+
+    return say
