@@ -168,7 +168,7 @@ async def test_an_update_that_a_gate_does_not_let_in_is_refused_and_the_round_go
                 raise ValueError("no register")
             return f"a norm of {update.norm:g} is odd"
 
-    async with site(tmp_path, gates=gates(Guard(), seconds=0.05)) as here:
+    async with site(tmp_path, gates=gates(Guard(), seconds=1.0)) as here:
         for name in "abc":
             await here.players.join(name)
         rules: dict[str, Any] = {
