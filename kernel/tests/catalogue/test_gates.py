@@ -1,5 +1,6 @@
 """Gates: a veto has its plugin's name; an exception, nonsense or silence is one, too."""
 
+import asyncio
 import threading
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -103,6 +104,19 @@ async def test_a_gate_that_does_not_answer_has_failed_and_the_next_is_not_kept_w
     with pytest.raises(Refused, match="a call before has not returned for 0 s"):
         await gates.admit(A)
     released.set()
+
+
+async def test_an_async_gate_that_hangs_for_one_client_answers_for_the_next() -> None:
+    class Particular:
+        @hookimpl
+        async def client_joining(self, client: ClientFacts) -> None:
+            if client.name == A.name:
+                await asyncio.Event().wait()
+
+    gates = Gates([plugin(Particular())], seconds=0.5)
+    hung, let_in = await asyncio.gather(gates.admit(A), gates.admit(B), return_exceptions=True)
+    assert "has not answered after 0.5 s" in str(hung)
+    assert let_in is None
 
 
 async def test_each_gate_sees_whom_those_before_have_left() -> None:

@@ -100,7 +100,7 @@ class Gates:
         await asyncio.wait({call}, timeout=self._seconds)  # whoever is judged waits no longer than plugins.gate_seconds
         if call.done() and not call.cancelled():
             return call.result()
-        call.cancel()
+        await plugin.judging.let_go(call)
         error = TimeoutError(f"has not answered after {self._seconds:g} s (plugins.gate_seconds)")
         return Outcome(error=error, seconds=self._seconds)
 

@@ -106,7 +106,7 @@ class Observers:
         self._called = None
         if call.done() and not call.cancelled():
             return call.result()
-        call.cancel()
+        await plugin.watching.let_go(call)
         return Outcome(error=TimeoutError(f"has not returned after {PATIENCE:g} s"), seconds=PATIENCE)
 
     def _count(self, plugin: Enabled, one: Implementation, error: BaseException) -> None:
