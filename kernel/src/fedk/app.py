@@ -31,7 +31,7 @@ from fedk.rounds.feed import Feed, Published
 from fedk.rounds.opening import Loaded
 from fedk.rounds.rules import VERSION, Rules
 from fedk.rounds.runner import Runner
-from fedk.settings import Configuration, Settings
+from fedk.settings import Settings
 from fedk.state.store import Store
 
 log = logging.getLogger("fedk.server")
@@ -233,13 +233,3 @@ def _after(close: Callable[[], None]) -> Callable[[], Awaitable[None]]:
         close()
 
     return closing
-
-
-def configured(configuration: Configuration) -> tuple[Settings, Catalogue]:
-    """Settings and catalogue with every mistake of both told at once: ConfigError, exit 78."""
-    wanted = configuration.settings.plugins
-    catalogue = Catalogue.scan(disabled=wanted.disabled, allow=wanted.allow)
-    catalogue.enforce(wanted.lock)  # before anything is imported
-    found = catalogue.check(configuration.drivers, idle=True)
-    found += catalogue.check_hooks(wanted.hooks, configuration.settings.hooks, idle=True, strict=wanted.strict)
-    return configuration.checked(found), catalogue

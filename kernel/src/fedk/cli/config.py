@@ -60,7 +60,7 @@ def example() -> None:
 
 
 def checked(file: Path | None) -> tuple[Configuration, Catalogue]:
-    """Without a mistake, of its own or of a plugin; ConfigError names all. Not the server's way: that imports all rooms."""
+    """Without a mistake, of its own or of a plugin; ConfigError names all. Imports none of the server's rooms."""
     found = load(file, os.environ)
     plugins = found.settings.plugins
     catalogue = Catalogue.scan(disabled=plugins.disabled, allow=plugins.allow)

@@ -22,11 +22,13 @@ def server(ctx: click.Context, config: Path | None) -> None:
     The first signal gives no new task, takes answers under way for 10 s and exits with 0; a second one exits at once.
     """
     from fedk import log
-    from fedk.app import Server, configured
     from fedk.cli import descriptors
-    from fedk.settings import load
+    from fedk.cli.config import checked
 
-    settings, catalogue = configured(load(config, os.environ))
+    found, catalogue = checked(config)
+    from fedk.app import Server  # all rooms: a wrong configuration is told before they are imported
+
+    settings = found.settings
     log.configure(settings.log.level, settings.log.format)
     if settings.server.exposed:
         click.echo(

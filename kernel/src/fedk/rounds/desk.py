@@ -187,15 +187,6 @@ class Desk:
         live = self._runner.lives.get(session)
         return waiting_for(live, self._runner.roster) if live is not None else []
 
-    def doing(self, client: str) -> list[dict[str, Any]]:
-        """Tasks that a client works on, over all sessions."""
-        return [
-            {"session": live.name, "kind": task.kind, "round": task.asked_round, "state": task.state, "task": task.id}
-            for live in self._runner.lives.values()
-            for task in live.state.outstanding()
-            if task.client == client
-        ]
-
 
 def _set(document: dict[str, Any], key: str, value: Any) -> None:
     *tables, last = key.split(".")

@@ -218,31 +218,19 @@ class _Step:
         self._emit("update.accepted", task=task.id, client=task.client, round=no)
 
     def _on_refused(self, event: ev.Refused) -> None:
-        task = self._task(event.task)
-        if task is not None and task.open:
-            self._settle(task, "rejected", event.reason, event.detail)
-            self._emit(
-                "update.refused",
-                task=task.id,
-                client=task.client,
-                round=task.asked_round,
-                reason=event.reason,
-                detail=event.detail,
-            )
+        self._spoil(event, "rejected", "update.refused")
 
     def _on_taskfailed(self, event: ev.TaskFailed) -> None:
         task = self._task(event.task)
-        if task is not None and task.open:
-            self._settle(task, "failed", event.reason, event.detail)
-            self._emit(
-                "task.failed",
-                task=task.id,
-                client=task.client,
-                round=task.asked_round,
-                kind=task.kind,
-                reason=event.reason,
-                detail=event.detail,
-            )
+        self._spoil(event, "failed", "task.failed", **({"kind": task.kind} if task is not None else {}))
+
+    def _spoil(self, event: ev.Refused | ev.TaskFailed, outcome: Outcome, told: str, **more: str) -> None:
+        task = self._task(event.task)
+        if task is None or not task.open:
+            return
+        self._settle(task, outcome, event.reason, event.detail)
+        about = {"task": task.id, "client": task.client, "round": task.asked_round, **more}
+        self._emit(told, **about, reason=event.reason, detail=event.detail)
 
     def _on_timer(self, event: ev.Timer) -> None:
         r = self._s.round

@@ -300,8 +300,7 @@ class Runner:
             if future is not None and not future.done():
                 future.set_exception(StateError(f"not written: {error}"))
             if isinstance(item, Entry) and isinstance(item.note, Committed):
-                item.note.base.close()
-                item.note.state.close()
+                item.note.close()
         try:
             await self._reload({item.session for item in batch if isinstance(item, Entry)})
         except (FedkError, SQLAlchemyError, OSError) as again:
@@ -413,7 +412,7 @@ class Runner:
             self.presence.drop(new.id)
             live.works.clear()
             self.spool.drop(new.id)
-            if new.status != "failed":
+            if new.status in FINAL:
                 self.lives.pop(new.id, None)
             return
         needed = {new.head} | {task.base for task in new.tasks.values() if task.state != "settled"}
