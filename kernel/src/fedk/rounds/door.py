@@ -214,5 +214,5 @@ class Door:
         if task.kind != "train" or live.aggregator is None:
             return None
         name = self._runner.roster.name(task.client)
-        view = round_view(live, live.state.accepting, self._runner.population(live))
+        view = round_view(live, live.state.accepting, self._runner.roster)
         return terms(live.aggregator, update_view(live, task, name, arrival), view)

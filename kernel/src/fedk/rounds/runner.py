@@ -11,9 +11,7 @@ from sqlalchemy import func, insert, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from fedk.aggregation.composition import AnyFolding, begin
-from fedk.aggregation.contribution import Contribution
-from fedk.api.errors import BlobError, ConfigError, FedkError, FormulaError, PluginError, StateError
+from fedk.api.errors import BlobError, ConfigError, FedkError, PluginError, StateError
 from fedk.blobs.reader import Span
 from fedk.blobs.spool import Spool
 from fedk.blobs.store import Blobs
@@ -22,25 +20,21 @@ from fedk.rounds import actions as act
 from fedk.rounds import events as ev
 from fedk.rounds import missed
 from fedk.rounds.answers import of_task
-from fedk.rounds.book import Book, event_row, new_id, trail_digest
+from fedk.rounds.book import Book, event_row
 from fedk.rounds.clients import Clients, Reply, SendFrom
-from fedk.rounds.damage import damaged
 from fedk.rounds.feed import Feed, Published
+from fedk.rounds.folds import Folds
 from fedk.rounds.gating import drawn, selected, with_settings
 from fedk.rounds.inbox import Committed, Entry, Inbox, Seen
 from fedk.rounds.journal import record
 from fedk.rounds.ledger import Record, read_session, read_sessions, session_row
 from fedk.rounds.live import Live, Taken
 from fedk.rounds.machine import advance
-from fedk.rounds.making import Made, Making, copy
 from fedk.rounds.offers import offer
 from fedk.rounds.opening import Aggregators, Opener
 from fedk.rounds.presence import Presence
 from fedk.rounds.roster import Member, Roster
 from fedk.rounds.states import ENDED, FINAL, Round, Session, Task
-from fedk.rounds.stopping import enough
-from fedk.rounds.trail import Share
-from fedk.rounds.views import round_view, update_view
 from fedk.state import tables as t
 from fedk.state.store import Store
 
@@ -58,12 +52,13 @@ class Runner:
         self.store, self.blobs, self.spool, self.gates = store, blobs, spool, gates or Gates()
         self.opener = Opener(blobs, spool, aggregators)
         self.roster, self.feed, self.inbox = Roster(), Feed(), Inbox()
+        self.folds = Folds(self.opener, blobs, self.roster, self.inbox.put)
         self.presence = Presence(self.post)
         self.lives: dict[str, Live] = {}
         self._clients: Clients | None = None
         self._seq = 0
         self._loop: asyncio.Task[None] | None = None
-        self._folds: set[asyncio.Task[None]] = set()  # and what waits for gates
+        self._working: set[asyncio.Task[None]] = set()  # models in the making, and what waits for gates
         self.broken: asyncio.Future[None] | None = None
 
     # ---- life ----
@@ -148,11 +143,11 @@ class Runner:
         self.presence.close()
         for live in self.lives.values():
             live.clock.stop()
-        await asyncio.gather(*self._folds, return_exceptions=True)
+        await asyncio.gather(*self._working, return_exceptions=True)
         self.inbox.close()
         if self._loop is not None:
             await asyncio.gather(self._loop, return_exceptions=True)
-        await asyncio.gather(*self._folds, return_exceptions=True)
+        await asyncio.gather(*self._working, return_exceptions=True)
         for item in await self.inbox.batch():  # a model that came too late is made again after the restart
             if isinstance(item, Entry) and isinstance(item.note, Committed):
                 item.note.close()
@@ -199,13 +194,6 @@ class Runner:
         live = self.live_of(task)
         found = live.state.tasks.get(task) if live is not None else None
         return found if found is not None and found.client == client else None
-
-    def population(self, live: Live) -> int:
-        """Clients that the session may ask, present or not."""
-        if live.population[0] != self.roster.version:
-            count = sum(m.admitted(live.state.rules) for m in self.roster.of(live.project))
-            live.population = self.roster.version, count
-        return live.population[1]
 
     # ---- the batch loop ----
 
@@ -339,7 +327,7 @@ class Runner:
             case act.Select():
                 self._select(live, action)
             case act.Fold():
-                self._spawn(self._fold(live, action))
+                self._spawn(self.folds.make(live, action))
             case act.Arm():
                 live.clock.arm(action.token, action.seconds)
             case act.Disarm():
@@ -359,17 +347,12 @@ class Runner:
             self._network.reply(task.client, reply)
         taken = live.taken.get(task.id)
         if task.state == "accepted" and taken is not None and task.kind == "train":
-            self._fold_ahead(live, task, taken)
+            self.folds.ahead(live, task, taken)
         elif task.state == "settled" and taken is not None:
             del live.taken[task.id]
             self.forget(taken.arrival.span)
         if task.state == "settled":
             self.spool.expire(task.id)
-
-    def _fold_ahead(self, live: Live, task: Task, taken: Taken) -> None:
-        # async: while a model is made, updates of the next round come in; they are folded when that round closes
-        if task.round == live.state.head + 1:
-            self._making(live, task.round).add(self._contribution(live, task, taken))
 
     def _select(self, live: Live, action: act.Select) -> None:
         if self.gates.has("clients_selected"):
@@ -422,77 +405,10 @@ class Runner:
         for no in [no for no in live.makings if no <= new.head]:
             live.makings.pop(no).close()
 
-    # ---- folding ----
-
-    def _making(self, live: Live, no: int) -> Making:
-        """The running aggregate of round `no`."""
-        making = live.makings.get(no)
-        if making is None:
-            making = live.makings[no] = Making(lambda: self._folding(live, no))
-        return making
-
-    def _folding(self, live: Live, no: int) -> AnyFolding:
-        assert live.aggregator is not None  # noqa: S101  # a session without one is paused
-        view = round_view(live, no, self.population(live))
-        plain = live.state.rules.aggregator.plain
-        return begin(live.aggregator, live.bases[no - 1].model, live.aggregator_state, view, plain=plain)
-
-    def _contribution(self, live: Live, task: Task, taken: Taken) -> Contribution:
-        arrival, span = taken.arrival, taken.arrival.span
-        assert span is not None  # noqa: S101  # a train result has blobs
-        assert taken.terms is not None  # noqa: S101  # and terms
-        blobs = {n: Span(span.path, span.offset + b.offset, b.size) for n, b in arrival.blobs.items()}
-        update = update_view(live, task, self.roster.name(task.client), arrival)
-        return Contribution(update, taken.terms, blobs, live.bases[task.base].model)
-
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
-        self._folds.add(task)
-        task.add_done_callback(self._folds.discard)
-
-    async def _fold(self, live: Live, action: act.Fold) -> None:
-        """Make the model; every outcome is an event of the session."""
-        session, no = live.state.id, action.token.round
-        try:
-            made = await self._made(live, action)
-            note = await self._committed(live, action, made)
-            why = enough(live, no, made.scalars)
-        except FormulaError as error:
-            log.exception("formula.error session=%s round=%d", live.name, no)
-            self.post(session, ev.FoldFailed(action.token, f"{live.record.aggregator}: {error}"))
-        except (FedkError, OSError) as error:
-            lost = await asyncio.to_thread(damaged, live.taken, action.tasks)
-            if lost:
-                self.post(session, ev.FoldFailed(action.token, str(error), lost))
-            else:
-                log.exception("fold.failed session=%s round=%d", live.name, no)
-                self.post(session, ev.Blocked(f"model {no} cannot be stored: {error}", action.token))
-        else:
-            self.inbox.put(Entry(session, ev.Folded(action.token, why), note))
-
-    async def _made(self, live: Live, action: act.Fold) -> Made:
-        taken = {i: live.taken[i] for i in action.tasks}
-        if action.token.round == 0:
-            span = taken[action.tasks[0]].arrival.span
-            assert span is not None  # noqa: S101  # intake wants the model
-            return await asyncio.to_thread(copy, span, live.project, self.blobs)
-        wanted = [self._contribution(live, live.state.tasks[i], x) for i, x in taken.items()]
-        making = self._making(live, action.token.round)
-        view = round_view(live, action.token.round, self.population(live))
-        return await making.finish({c.update.key: c for c in wanted}, live.project, self.blobs, view)
-
-    async def _committed(self, live: Live, action: act.Fold, made: Made) -> Committed:
-        no, parent = action.token.round, live.bases.get(action.token.round - 1)
-        shares = [
-            Share(self.roster.name(live.state.tasks[i].client), x.arrival.sha256, x.terms.weight if x.terms else 1.0)
-            for i, x in ((i, live.taken[i]) for i in action.tasks)
-        ]
-        digest = trail_digest(live, no, parent.digest if parent else b"", made.model.sha256, shares)
-        state = self.opener.initial_state(live)
-        if no > 0:
-            state = await self.opener.state(live, made.state.sha256 if made.state else None, made.scalars)
-        base = await self.opener.base(live, no, new_id(), made.model, digest, state=state, max_abs=made.max_abs)
-        return Committed(made, base, state)
+        self._working.add(task)
+        task.add_done_callback(self._working.discard)
 
 
 def session_of(task: str) -> str:

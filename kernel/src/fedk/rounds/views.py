@@ -5,18 +5,26 @@ from fedk.api.aggregator import Update
 from fedk.api.hooks import ClientFacts, SessionFacts
 from fedk.rounds.clients import Arrival
 from fedk.rounds.live import Live
-from fedk.rounds.roster import Member
+from fedk.rounds.roster import Member, Roster
 from fedk.rounds.states import Task
 
 
-def round_view(live: Live, no: int, population: int) -> RoundView:
+def population(live: Live, roster: Roster) -> int:
+    """Clients that the session may ask, present or not."""
+    if live.population[0] != roster.version:
+        count = sum(m.admitted(live.state.rules) for m in roster.of(live.project))
+        live.population = roster.version, count
+    return live.population[1]
+
+
+def round_view(live: Live, no: int, roster: Roster) -> RoundView:
     """Round `no` of a session, before anything is folded."""
     rules = live.state.rules
     target = live.state.round.target if live.state.round is not None else 0
     asked = rules.async_.buffer if rules.mode == "async" else target
     return RoundView(
         number=no,
-        population=population,
+        population=population(live, roster),
         asked=asked,
         scalars=live.aggregator_state.scalars,
         folds=live.state.folds,
@@ -25,18 +33,21 @@ def round_view(live: Live, no: int, population: int) -> RoundView:
 
 def update_view(live: Live, task: Task, name: str, arrival: Arrival) -> Update:
     """One answer. Its key is the client's name, and how often it answered in this round (async)."""
-    nth = sum(
-        t.client == task.client and t.asked_round == task.asked_round and t.number < task.number
-        for t in live.state.tasks.values()
-    )
     return Update(
-        key=f"{name}#{task.base}.{nth}" if live.state.rules.mode == "async" else name,
+        key=f"{name}#{task.base}.{_nth(live, task)}" if live.state.rules.mode == "async" else name,
         client=task.client,
         num_examples=arrival.num_examples,
         metrics=arrival.metrics,
         staleness=live.state.staleness(task),
         norm=arrival.norm,
         max_abs=arrival.max_abs,
+    )
+
+
+def _nth(live: Live, task: Task) -> int:
+    return sum(
+        t.client == task.client and t.asked_round == task.asked_round and t.number < task.number
+        for t in live.state.tasks.values()
     )
 
 

@@ -1,0 +1,116 @@
+"""Folds: from the accepted results of a round to the bytes of its model. Every outcome is an event of the session."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from fedk.aggregation.composition import AnyFolding, begin
+from fedk.aggregation.contribution import Contribution
+from fedk.api.errors import FedkError, FormulaError
+from fedk.blobs.reader import Span
+from fedk.blobs.store import Blobs
+from fedk.rounds import actions as act
+from fedk.rounds import events as ev
+from fedk.rounds.book import new_id, trail_digest
+from fedk.rounds.damage import damaged
+from fedk.rounds.inbox import Committed, Entry
+from fedk.rounds.live import Live, Taken
+from fedk.rounds.making import Made, Making, copy
+from fedk.rounds.opening import Opener
+from fedk.rounds.roster import Roster
+from fedk.rounds.states import Task
+from fedk.rounds.stopping import enough
+from fedk.rounds.trail import Share
+from fedk.rounds.views import round_view, update_view
+
+log = logging.getLogger("fedk.rounds")
+
+
+@dataclass(frozen=True, slots=True)
+class Folds:
+    """Makes the models of all sessions."""
+
+    opener: Opener
+    blobs: Blobs
+    roster: Roster
+    put: Callable[[Entry], None]
+
+    def ahead(self, live: Live, task: Task, taken: Taken) -> None:
+        """Fold an accepted update while others are arriving.
+
+        Async: while a model is made, updates of the next round come in; they are folded when that round closes.
+        """
+        if task.round == live.state.head + 1:
+            self._making(live, task.round).add(self._contribution(live, task, taken))
+
+    async def make(self, live: Live, action: act.Fold) -> None:
+        """Make the model of a closed round."""
+        session, no = live.state.id, action.token.round
+        try:
+            made = await self._made(live, action)
+            note = await self._committed(live, action, made)
+            why = enough(live, no, made.scalars)
+        except FormulaError as error:
+            log.exception("formula.error session=%s round=%d", live.name, no)
+            failed = ev.FoldFailed(action.token, f"{live.record.aggregator}: {error}")
+            self.put(Entry(session, failed))
+        except (FedkError, OSError) as error:
+            lost = await asyncio.to_thread(damaged, live.taken, action.tasks)
+            if lost:
+                self.put(Entry(session, ev.FoldFailed(action.token, str(error), lost)))
+            else:
+                log.exception("fold.failed session=%s round=%d", live.name, no)
+                self.put(Entry(session, ev.Blocked(f"model {no} cannot be stored: {error}", action.token)))
+        else:
+            self.put(Entry(session, ev.Folded(action.token, why), note))
+
+    def _making(self, live: Live, no: int) -> Making:
+        """The running aggregate of round `no`."""
+        making = live.makings.get(no)
+        if making is None:
+            making = live.makings[no] = Making(lambda: self._folding(live, no))
+        return making
+
+    def _folding(self, live: Live, no: int) -> AnyFolding:
+        assert live.aggregator is not None  # noqa: S101  # a session without one is paused
+        view = round_view(live, no, self.roster)
+        plain = live.state.rules.aggregator.plain
+        return begin(live.aggregator, live.bases[no - 1].model, live.aggregator_state, view, plain=plain)
+
+    def _contribution(self, live: Live, task: Task, taken: Taken) -> Contribution:
+        arrival, span = taken.arrival, taken.arrival.span
+        assert span is not None  # noqa: S101  # a train result has blobs
+        assert taken.terms is not None  # noqa: S101  # and terms
+        blobs = {n: Span(span.path, span.offset + b.offset, b.size) for n, b in arrival.blobs.items()}
+        update = update_view(live, task, self.roster.name(task.client), arrival)
+        return Contribution(update, taken.terms, blobs, live.bases[task.base].model)
+
+    async def _made(self, live: Live, action: act.Fold) -> Made:
+        taken = {i: live.taken[i] for i in action.tasks}
+        if action.token.round == 0:
+            return await self._first(live, taken[action.tasks[0]])
+        wanted = [self._contribution(live, live.state.tasks[i], x) for i, x in taken.items()]
+        making = self._making(live, action.token.round)
+        view = round_view(live, action.token.round, self.roster)
+        return await making.finish({c.update.key: c for c in wanted}, live.project, self.blobs, view)
+
+    async def _first(self, live: Live, taken: Taken) -> Made:
+        span = taken.arrival.span
+        assert span is not None  # noqa: S101  # intake wants the model
+        return await asyncio.to_thread(copy, span, live.project, self.blobs)
+
+    async def _committed(self, live: Live, action: act.Fold, made: Made) -> Committed:
+        no, parent = action.token.round, live.bases.get(action.token.round - 1)
+        shares = [self._share(live, live.taken, i) for i in action.tasks]
+        digest = trail_digest(live, no, parent.digest if parent else b"", made.model.sha256, shares)
+        state = self.opener.initial_state(live)
+        if no > 0:
+            state = await self.opener.state(live, made.state.sha256 if made.state else None, made.scalars)
+        base = await self.opener.base(live, no, new_id(), made.model, digest, state=state, max_abs=made.max_abs)
+        return Committed(made, base, state)
+
+    def _share(self, live: Live, taken: Mapping[str, Taken], task: str) -> Share:
+        one = taken[task]
+        name = self.roster.name(live.state.tasks[task].client)
+        return Share(name, one.arrival.sha256, one.terms.weight if one.terms else 1.0)
