@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -56,6 +57,18 @@ class Process:
                 if any(word in line for word in words):
                     return line
         raise AssertionError(f"{words} was not said; the last words were\n{''.join(self.heard[-20:])}")
+
+    def say(self, line: str) -> None:
+        """Write a line to its standard input."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{line}\n")
+        self.process.stdin.flush()
+
+    @property
+    def memory(self) -> int:
+        """Bytes that are its own: no file's, no library's."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return 1024 * next(int(line.split()[1]) for line in status.splitlines() if line.startswith("RssAnon:"))
 
     def kill(self) -> None:
         """As a power cut does."""
@@ -112,12 +125,12 @@ class Site:
             old.stop()
         self.server = self._kept(Server(self.folder, old.listen, old.admin.removeprefix("http://")))
 
-    def join(self, *names: str, **env: str) -> None:
+    def join(self, *names: str, app: str = SEEDED, **env: str) -> None:
         """Clients with a disk."""
         self._env = self._env or env
         for name in names:
             state = str(self.folder / f"state-{name}")
-            command = ["fedk-client", "run", SEEDED, "--server", self.server.listen, "--name", name, "--state", state]
+            command = ["fedk-client", "run", app, "--server", self.server.listen, "--name", name, "--state", state]
             self.clients[name] = self._kept(Process(command, self.folder, **self._env))
 
     def kill(self, name: str) -> None:
@@ -137,6 +150,15 @@ class Site:
         done = subprocess.run(["fedk", *words], cwd=self.folder, env=env, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{words}\n{done.stdout}\n{done.stderr}"
         return done.stdout
+
+    def rest(self, path: str, body: Any = None) -> Any:
+        """GET, or POST where there is a body."""
+        data = None if body is None else json.dumps(body).encode()
+        asked = urllib.request.Request(  # noqa: S310  # of this test's server
+            f"{self.server.admin}/api/v1/{path}", data, {"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(asked) as answer:  # noqa: S310  # as above
+            return json.load(answer)
 
     def session(self, name: str, text: str, **env: str) -> None:
         """Start one from the seeded app's model."""
