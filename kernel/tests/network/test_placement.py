@@ -1,7 +1,10 @@
 """Which server serves a client."""
 
 import socket
+from collections.abc import Sequence
 
+from fedk.api.balancer import Balancer, ClientView, ServerView
+from fedk.api.config import Config
 from fedk.catalogue import Catalogue
 from fedk.network.placement import Placement
 from fedk_protocol.v1 import federation_pb2 as pb
@@ -38,3 +41,16 @@ def test_nobody_is_sent_to_every_address() -> None:
     for everywhere in ("0.0.0.0:6090", "[::]:6090"):
         made.listens(everywhere)
         assert list(made.locate(pb.LocateRequest()).addresses) == [f"{socket.gethostname()}:6090"]
+
+
+class EverySecond(Balancer[Config]):
+    """Places who comes at an even turn."""
+
+    def assign(self, client: ClientView, servers: Sequence[ServerView]) -> ServerView | None:
+        return servers[0] if client.turn % 2 == 0 else None
+
+
+def test_each_request_has_its_turn() -> None:
+    made = Placement("root", ["a:1"], EverySecond(), clients=lambda: 0, state=lambda: "live")
+    placed = [bool(made.locate(pb.LocateRequest(name="a")).addresses) for _ in range(4)]
+    assert placed == [True, False, True, False]

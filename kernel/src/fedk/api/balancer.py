@@ -16,20 +16,28 @@ class ClientView:
     unreachable: frozenset[str] = frozenset()  # addresses that it could not reach
     latency: Mapping[str, float] = field(default_factory=dict)  # seconds, by server name
     seed: int = 0  # the only source of randomness
+    turn: int = 0  # requests for a place before this one, since the server started
 
 
 @dataclass(frozen=True, slots=True)
 class ServerView:
-    """What a balancer may know of a live server that could take the client."""
+    """What a balancer may know of a server that might take the client."""
 
     name: str
     attributes: Mapping[str, str] = field(default_factory=dict)
     clients: int = 0
     capacity: int | None = None  # clients; None: no limit set
     load: float = 0.0  # 0 … 1, as the server reports it
-    state: str = "live"  # live | draining
+    state: str = "live"  # live | draining | lost
     root: bool = False
     addresses: tuple[str, ...] = ()
+
+    def takes(self, client: ClientView) -> bool:
+        """Whether it is open to this client: live, below its capacity and reachable."""
+        below = self.capacity is None or self.clients < self.capacity
+        return (
+            self.state == "live" and below and (not self.addresses or not client.unreachable.issuperset(self.addresses))
+        )
 
 
 class Balancer(Driver[C], ABC):
@@ -37,4 +45,4 @@ class Balancer(Driver[C], ABC):
 
     @abstractmethod
     def assign(self, client: ClientView, servers: Sequence[ServerView]) -> ServerView | None:
-        """One of `servers`, live, reachable and below its capacity; None: the client waits, and that is shown."""
+        """One of `servers` that takes the client; None: the client waits, and that is shown."""

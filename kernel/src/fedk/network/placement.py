@@ -4,6 +4,7 @@ import ipaddress
 import socket
 from collections.abc import Callable, Sequence
 from hashlib import sha256
+from itertools import count
 from typing import Any
 
 from fedk.api.balancer import Balancer, ClientView, ServerView
@@ -29,6 +30,7 @@ class Placement:
         self._name, self._advertise, self._balancer = name, tuple(advertise), balancer
         self._clients, self._state = clients, state
         self._own: tuple[str, ...] = ()
+        self._turns = count()
 
     def listens(self, address: str) -> None:
         """What this server's own address has become."""
@@ -42,6 +44,7 @@ class Placement:
             unreachable=frozenset(request.unreachable),
             latency={self._name: min(request.latency.values())} if request.latency else {},
             seed=int.from_bytes(sha256(f"{request.project}/{request.name}".encode()).digest()[:8]),
+            turn=next(self._turns),
         )
         found = self._balancer.assign(client, [self._this()])
         return pb.LocateReply(wait=WAIT) if found is None else pb.LocateReply(addresses=found.addresses)

@@ -11,16 +11,27 @@ class TestLeastLoaded(BalancerSuite):
 import pickle
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from hashlib import sha256
 from random import Random
 from typing import Any, ClassVar
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from fedk.api.balancer import Balancer, ClientView, ServerView
 from fedk.testing.suite import Suite, since
 
 ADDRESS = "{}.example.org:6090"
-CLIENTS = 100
+
+# derandomized: who runs the suite twice wants the same answer; executors: each subclass is one
+DRAWN = settings(
+    max_examples=50,
+    deadline=None,
+    derandomize=True,
+    report_multiple_bugs=False,
+    suppress_health_check=[HealthCheck.differing_executors, HealthCheck.function_scoped_fixture],
+)
 
 
 @since("1.0")
@@ -28,9 +39,13 @@ class BalancerSuite(Suite):
     """The contract of `fedk.api.balancer`, on worlds drawn from a seed and on a few made by hand."""
 
     spread: ClassVar[int | None] = None
-    """Most by which two equal servers may differ after 100 placements; None where a formula wants no balance."""
+    """Most by which the clients of two equal servers may differ; None where a formula promises no such thing."""
     particular: ClassVar[bool] = False
     """Whether a client may have to wait beside an open server, for one that suits it better."""
+
+    def most(self, clients: int, servers: int) -> float:
+        """The most that one of so many equal servers has after so many placements, as the README states it."""
+        return clients if self.spread is None else clients / servers + self.spread
 
     @pytest.fixture
     def balancer(self) -> Balancer[Any]:
@@ -51,6 +66,10 @@ class BalancerSuite(Suite):
     def test_a_draining_server_gets_nobody(self, balancer: Balancer[Any]) -> None:
         draining = server("draining", state="draining")
         assert balancer.assign(ClientView("c"), [draining]) is None, "a draining server was given a client"
+
+    def test_a_lost_server_gets_nobody(self, balancer: Balancer[Any]) -> None:
+        lost = server("lost", state="lost")
+        assert balancer.assign(ClientView("c"), [lost]) is None, "a server that is lost was given a client"
 
     def test_an_unreachable_server_gets_nobody(self, balancer: Balancer[Any]) -> None:
         far = server("far")
@@ -93,11 +112,27 @@ class BalancerSuite(Suite):
             balancer.assign(client, given)
             assert given == list(servers), "the list of servers was changed"
 
-    def test_equal_servers_share_the_clients(self, balancer: Balancer[Any]) -> None:
-        if self.spread is None:
-            pytest.skip("declares no `spread`")
-        counts = placed(balancer, [server(name) for name in "abcde"])
-        assert max(counts) - min(counts) <= self.spread, f"{CLIENTS} clients on five equal servers: {counts}"
+    @DRAWN
+    @given(clients=st.integers(0, 300), servers=st.integers(1, 12), name=st.text("abcdef-", max_size=8))
+    def test_no_server_gets_more_than_the_balancer_promises(
+        self, balancer: Balancer[Any], clients: int, servers: int, name: str
+    ) -> None:
+        counts = placed(balancer, [server(f"s{number}") for number in range(servers)], clients, name)
+        most, apart = self.most(clients, servers), max(counts) - min(counts)
+        assert sum(counts) == clients, f"{clients} clients, every server open to all, and only {sum(counts)} are placed"
+        assert max(counts) <= most, f"{clients} clients on equal servers: {counts}; at most {most:g} is the promise"
+        assert self.spread is None or apart <= self.spread, f"{counts}: `spread` is the promise"
+
+    @DRAWN
+    @given(capacities=st.lists(st.integers(0, 12), min_size=1, max_size=6), more=st.integers(0, 10))
+    def test_servers_are_filled_to_their_capacity_and_not_beyond(
+        self, balancer: Balancer[Any], capacities: list[int], more: int
+    ) -> None:
+        servers = [server(f"s{number}", capacity=capacity) for number, capacity in enumerate(capacities)]
+        counts = placed(balancer, servers, sum(capacities) + more)
+        over = [(has, may) for has, may in zip(counts, capacities, strict=True) if has > may]
+        assert not over, f"more clients than capacity: {over}"
+        assert self.particular or counts == capacities, f"clients wait although there is room: {counts} of {capacities}"
 
 
 def server(name: str, *, clients: int = 0, capacity: int | None = None, state: str = "live") -> ServerView:
@@ -111,13 +146,14 @@ def is_open(one: ServerView, client: ClientView) -> bool:
     return one.state == "live" and below and (not one.addresses or bool(set(one.addresses) - client.unreachable))
 
 
-def placed(balancer: Balancer[Any], servers: list[ServerView]) -> list[int]:
-    """The servers' numbers of clients, after one client came after the other."""
-    for number in range(CLIENTS):
-        chosen = balancer.assign(ClientView(f"c{number}", seed=number), servers)
-        assert chosen is not None, f"client {number} waits although every server is open"
-        index = servers.index(chosen)
-        servers[index] = replace(chosen, clients=chosen.clients + 1)
+def placed(balancer: Balancer[Any], servers: list[ServerView], clients: int, name: str = "c") -> list[int]:
+    """The servers' numbers of clients, after one client came after the other as clients of a real server do."""
+    for turn in range(clients):
+        seed = int.from_bytes(sha256(f"{name}{turn}".encode()).digest()[:8])
+        chosen = balancer.assign(ClientView(f"{name}{turn}", seed=seed, turn=turn), servers)
+        if chosen is not None:
+            index = servers.index(chosen)
+            servers[index] = replace(chosen, clients=chosen.clients + 1)
     return [one.clients for one in servers]
 
 
@@ -129,7 +165,7 @@ def worlds(count: int = 200) -> Iterator[tuple[ClientView, Sequence[ServerView]]
         unreachable = frozenset(address for one in servers for address in one.addresses if random.random() < 0.3)
         latency = {one.name: random.random() / 10 for one in servers}
         attributes = {"site": random.choice(["north", "south"])}
-        yield ClientView(f"c{seed}", attributes, unreachable, latency, random.randrange(2**32)), tuple(servers)
+        yield ClientView(f"c{seed}", attributes, unreachable, latency, random.randrange(2**32), seed), tuple(servers)
 
 
 def _drawn(random: Random, name: str) -> ServerView:
@@ -139,7 +175,7 @@ def _drawn(random: Random, name: str) -> ServerView:
         clients=random.randrange(5),
         capacity=random.choice([None, 0, 2, 4, 100]),
         load=random.random(),
-        state=random.choice(["live", "live", "live", "draining"]),
+        state=random.choice(["live", "live", "live", "draining", "lost"]),
         root=name == "s0",
         addresses=tuple(ADDRESS.format(f"{name}-{number}") for number in range(random.randrange(3))),
     )

@@ -19,13 +19,8 @@ class LeastLoaded(Balancer[LeastLoadedConfig]):
     """The server with the fewest clients among those that are open to this one; of equals, the first by name."""
 
     def assign(self, client: ClientView, servers: Sequence[ServerView]) -> ServerView | None:
-        return min((server for server in servers if _open(server, client)), key=self._rank, default=None)
+        return min((server for server in servers if server.takes(client)), key=self._rank, default=None)
 
     def _rank(self, server: ServerView) -> tuple[float, int, str]:
         """Load first if asked: it lags behind the placements, so that equals still share by number."""
         return (server.load if self.config.by == "load" else 0.0), server.clients, server.name
-
-
-def _open(server: ServerView, client: ClientView) -> bool:
-    reachable = not server.addresses or not client.unreachable.issuperset(server.addresses)
-    return server.state == "live" and reachable and (server.capacity is None or server.clients < server.capacity)
