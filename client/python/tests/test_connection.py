@@ -390,7 +390,10 @@ async def test_a_result_for_which_there_is_no_room_now_is_sent_again(server: Scr
     assert await client.next("result") == result
 
 
-async def test_cancel_stops_work_that_reports(server: ScriptedServer, start: Start) -> None:
+async def test_cancel_stops_work_that_reports(
+    server: ScriptedServer, start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "fedk_client")
     begun, stopped = threading.Event(), threading.Event()
 
     def work(asked: Task[None]) -> None:
@@ -410,6 +413,7 @@ async def test_cancel_stops_work_that_reports(server: ScriptedServer, start: Sta
     failure = await client.next("failure")
     assert (failure.task, failure.reason) == ("t1", "cancelled")
     assert stopped.is_set()
+    assert "s round 7 called off: late" in caplog.text
 
 
 async def test_cancel_drops_the_answer_of_work_that_does_not_report(server: ScriptedServer, start: Start) -> None:
@@ -454,7 +458,8 @@ class Stalling(ScriptedServer):
         yield pb.Chunk()
 
 
-async def test_cancel_drops_a_result_that_is_not_yet_sent(start: Start) -> None:
+async def test_cancel_drops_a_result_that_is_not_yet_sent(start: Start, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "fedk_client")
     async with Stalling() as server:
         running = start(app_of(5_000), server.address)
         client = await server.joined(limits=pb.Limits(inline_max=1_000))
@@ -463,6 +468,7 @@ async def test_cancel_drops_a_result_that_is_not_yet_sent(start: Start) -> None:
         await client.send(cancel=pb.Cancel(task="t1", reason="late"))
         assert (await client.next("failure")).reason == "cancelled"
         assert len(running._outbox) == 0
+        assert "s round 7 not used: late" in caplog.text
 
 
 async def test_a_call_that_no_repetition_mends_ends_the_client() -> None:

@@ -35,6 +35,10 @@ class Agenda:
             entry = self._entries[task.id] = Entry(task, deadline_of(task))
         return entry
 
+    def find(self, task: str) -> Entry | None:
+        """The task, if it is not answered."""
+        return self._entries.get(task)
+
     def entries(self) -> list[Entry]:
         """All of them, oldest first."""
         with self._lock:

@@ -170,11 +170,13 @@ class Conversation:
 
     async def _on_cancel(self, cancel: pb.Cancel) -> None:
         desk = self._desk
+        if entry := desk.agenda.find(cancel.task):
+            log.info("%s called off: %s", label(entry.task), cancel.reason)
         if desk.agenda.cancel(cancel.task):
             self._jobs.stop(cancel.task)
             self._fail(cancel.task, Reason.CANCELLED, cancel.reason)
         elif (kept := desk.outbox.find(cancel.task)) and self._jobs.stop(cancel.task):  # not yet sent
-            await self._settle(kept.task, kept.result_id)
+            await self._rejected(kept.task, kept.result_id, cancel.reason, "")
             self._fail(cancel.task, Reason.CANCELLED, cancel.reason)
 
     def _fetch(self, entry: Entry) -> None:
@@ -256,9 +258,9 @@ def _words(reason: str, detail: str) -> str:
     return f"{reason}, {detail}" if detail else reason
 
 
-def label(kept: Kept) -> str:
-    """A result for a person: "digits-1 round 7"."""
-    return f"{kept.session} round {kept.round}" if kept.round else f"{kept.session} initial model"
+def label(one: Kept | pb.Task) -> str:
+    """A result or its task, for a person: "digits-1 round 7"."""
+    return f"{one.session} round {one.round}" if one.round else f"{one.session} initial model"
 
 
 def results(count: int) -> str:

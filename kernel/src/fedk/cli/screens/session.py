@@ -13,6 +13,9 @@ _WORKING = {"train": "training", "validate": "validating", "init": "making the i
 ENDINGS = ("late", "stale", "memory", "damaged", "holder-lost", "session-stopped", "session-failed")
 """Reasons that are not the client's fault; `fedk.rounds.states` has them, at the cost of its imports."""
 
+UNANSWERED = ("late", "session-stopped", "session-failed")
+"""Those of a task that was ended before there was an answer: an update that was accepted is shown as such."""
+
 LOUD = ("clients", "person", "repair")
 """Kinds of waiting that somebody must end."""
 
@@ -93,6 +96,8 @@ def _word(one: Document) -> str:
                 f" {quantity.span(time.time() - one['sent_at'])}" if one["sent_at"] is not None else ", not sent yet"
             )
             return f"asked{since}"
+        case "rejected" if one["reason"] in UNANSWERED:
+            return f"no answer: {detail}"
         case "rejected" if one["reason"] in ENDINGS:
             return f"answer not used: {detail}"
         case "rejected":
