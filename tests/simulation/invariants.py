@@ -96,7 +96,7 @@ def watch(runner: "Runner") -> None:
             if new.status not in ENDED:
                 check(bool(waiting_for(live, runner.roster)), "waits for nothing that is shown")
                 moving = bool(runner.inbox._items) or bool(live.state.outstanding())
-                of_waiting(new, moving=moving, at_work=bool(runner._folds))
+                of_waiting(new, moving=moving, at_work=bool(runner._working))
 
     runner._after = after  # type: ignore[method-assign]  # to look on
 
