@@ -13,9 +13,10 @@ from fedk.rounds import events as ev
 from fedk.rounds.counts import fewest, quorum
 from fedk.rounds.machine import CLOSING_STEP, advance
 from fedk.rounds.rules import Rules
-from fedk.rounds.states import ENDED, FINAL, ROOT, Session, Task, Token
+from fedk.rounds.states import ENDED, FINAL, FLUSH, ROOT, Session, Task, Token
 
 NAMES = "abcde"
+COMBINERS = ["near", "far"]
 STEPS = 3_000
 """Batches within which every schedule ends; most need fewer than 100."""
 
@@ -56,6 +57,9 @@ class Schedule:
         self.resumes = 0
         self.crashed = False  # and not yet recovered
         self.strict = self.g.choice([0.0, 0.0, 0.2])  # gates
+        self.far = self.g.choice([0.05, 0.3, 0.6])  # share of the results that combiners hold
+        self.sums: dict[tuple[str, frozenset[str]], int] = {}  # number of a combiner's partial, by what is in it
+        self.summed: dict[str, str] = {}  # the partial that is here, by task
 
     def play(self) -> "Schedule":
         for _ in range(STEPS):
@@ -93,7 +97,10 @@ class Schedule:
         for task in self.seen.values():
             if task.id in s.tasks:
                 self.seen[task.id] = s.tasks[task.id]
-        for event in events if not any(isinstance(e, ev.HolderLost) for e in events) else ():
+        lost = any(
+            isinstance(e, ev.HolderLost) or (isinstance(e, ev.Timer) and e.token.serial == FLUSH) for e in events
+        )
+        for event in () if lost else events:
             known = self.seen.get(getattr(event, "task", ""))
             if isinstance(event, ev.Result) and known is not None and s.status not in ENDED and known.id in s.tasks:
                 check(known.state in ("accepted", "settled"), f"answered, and {known.state}: {known}")
@@ -145,6 +152,8 @@ class Schedule:
                 self.arm(action.token)
             case act.Disarm():
                 self.disarm(action.token)
+            case act.Flush() | act.PartialReceipt() | act.Refold():
+                self.combiner(action)
             case act.Fold():
                 self.net.append(self.folded(action))
             case act.Receipt():
@@ -157,7 +166,7 @@ class Schedule:
     def offer(self, task: str) -> None:
         g = self.g
         self.offered.add(task)
-        holder = ROOT if g.random() < 0.95 else "combiner"
+        holder = ROOT if g.random() > self.far else g.choice(COMBINERS)
         self.net.append(ev.Sent(task))
         luck = g.random()
         if luck < 0.8:
@@ -168,6 +177,32 @@ class Schedule:
             self.net.append(ev.Refused(task, "non-finite"))
         if luck < 0.1:
             self.net.append(ev.Result(task, g.choice(["r", "other"]), ROOT))
+
+    def combiner(self, action: act.Flush | act.PartialReceipt | act.Refold) -> None:
+        """What it is told."""
+        if isinstance(action, act.Flush):
+            self.flush(action.holder, frozenset(action.tasks))
+            return
+        tasks = next(t for (h, t), no in self.sums.items() if (h, no) == (action.holder, action.number))
+        if isinstance(action, act.Refold):
+            self.flush(action.holder, tasks - set(action.without))
+            return
+        name = f"{action.holder}#{action.number}"
+        for task in tasks:
+            check(self.summed.setdefault(task, name) == name, f"in two partials: {task}, {name}")
+
+    def flush(self, holder: str, tasks: frozenset[str]) -> None:
+        """What a combiner does of it: sums, twice, in two parts, hands on, or nothing at all."""
+        luck, some = self.g.random(), frozenset(sorted(tasks)[: len(tasks) // 2])
+        if not tasks or luck < 0.1:
+            return
+        if luck < 0.2:
+            self.net += [ev.Forwarded(holder, task) for task in sorted(tasks)]
+            return
+        for part in (some, tasks - some) if luck < 0.4 else (tasks, tasks) if luck < 0.5 else (tasks,):
+            if part:
+                number = self.sums.setdefault((holder, part), len(self.sums) + 1)
+                self.net.append(ev.Partial(holder, number, part))
 
     def folded(self, action: act.Fold) -> ev.Event:
         luck = self.g.random()
@@ -194,11 +229,7 @@ class Schedule:
             events = [ev.Stop()]
         elif luck < 0.11:
             self.crash()
-        if (
-            any(t.holder == "combiner" and t.state == "accepted" for t in self.state.tasks.values())
-            and g.random() < 0.3
-        ):
-            events.append(ev.HolderLost("combiner"))
+        events += self.trouble()
         stale = Token(g.randrange(3), g.randrange(2), g.choice([0, CLOSING_STEP]))
         if luck > 0.95:
             strays: list[ev.Event] = [
@@ -210,9 +241,23 @@ class Schedule:
             events.append(g.choice(strays))
         self.net += events
 
+    def holding(self) -> list[str]:
+        return sorted({t.holder for t in self.state.tasks.values() if t.state == "accepted"} - {ROOT})
+
+    def trouble(self) -> list[ev.Event]:
+        """With a combiner."""
+        g, held = self.g, [t.id for t in self.state.tasks.values() if t.state == "accepted" and t.holder != ROOT]
+        if not held or g.random() > 0.15:
+            return []
+        holder = g.choice(self.holding())
+        some = frozenset(g.sample(held, g.randrange(len(held)) + 1))
+        return [
+            g.choice([ev.HolderLost(holder), ev.HolderLost(holder, some), ev.HolderBack(holder), ev.Draining(holder)])
+        ]
+
     def crash(self) -> None:
         """What was under way is forgotten, what clients hold is not."""
-        kept = (ev.Result, ev.Start, ev.Resume, ev.Stop, ev.HolderLost)
+        kept = (ev.Result, ev.Start, ev.Resume, ev.Stop, ev.HolderLost, ev.Partial, ev.Forwarded)
         self.net = [e for e in self.net if isinstance(e, kept)]
         self.net += [ev.Present(c) for c in sorted(self.state.present)] + [ev.Recovered()]
         self.armed, self.crashed = None, True
@@ -231,8 +276,9 @@ class Schedule:
             self.net.append(ev.Resume())
         elif s.round is not None and s.round.state == "folding":
             check(False, f"nobody folds {s.round}")
-        elif any(t.holder == "combiner" and t.state == "accepted" for t in s.tasks.values()):
-            self.net.append(ev.HolderLost("combiner"))
+        elif self.holding():
+            holder = self.g.choice(self.holding())
+            self.net.append(self.g.choice([ev.HolderLost(holder), ev.HolderBack(holder), ev.Draining(holder)]))
         elif s.outstanding() and self.armed is not None and self.g.random() < 0.5:
             self.net.append(ev.Timer(self.armed))
         elif away:

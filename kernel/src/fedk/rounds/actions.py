@@ -53,6 +53,31 @@ class Settle:
 
 
 @dataclass(frozen=True, slots=True)
+class Flush:
+    """Ask a combiner for the updates of these tasks: their sum, answered by Partial, or each, by Forwarded."""
+
+    holder: str
+    tasks: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PartialReceipt:
+    """Tell a combiner that its sum is here."""
+
+    holder: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Refold:
+    """Tell a combiner that its sum is not taken: these tasks are not its own to sum."""
+
+    holder: str
+    number: int
+    without: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Fold:
     """Make model `token.round` of these tasks' results; answered by Folded or FoldFailed."""
 
@@ -83,4 +108,18 @@ class Emit:
     body: Mapping[str, Any] = field(default_factory=dict)
 
 
-Action = Select | Offer | Cancel | Redeliver | Receipt | Settle | Fold | Arm | Disarm | Emit
+Action = (
+    Select
+    | Offer
+    | Cancel
+    | Redeliver
+    | Receipt
+    | Settle
+    | Flush
+    | PartialReceipt
+    | Refold
+    | Fold
+    | Arm
+    | Disarm
+    | Emit
+)

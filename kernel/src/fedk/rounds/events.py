@@ -107,9 +107,45 @@ class Timer:
 
 @dataclass(frozen=True, slots=True)
 class HolderLost:
-    """The bytes that `holder` held are gone."""
+    """The bytes that `holder` held are gone: all, or those of `tasks`."""
 
     holder: str
+    tasks: frozenset[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HolderBack:
+    """A combiner's stream is ready again: what it was asked may not have reached it."""
+
+    holder: str
+
+
+@dataclass(frozen=True, slots=True)
+class Draining:
+    """`holder` is to give away what it holds."""
+
+    holder: str
+
+
+@dataclass(frozen=True, slots=True)
+class Partial:
+    """A combiner's numbered sum of the updates of `tasks`, whose bytes are durable here."""
+
+    holder: str
+    number: int
+    tasks: frozenset[str]
+
+    @property
+    def name(self) -> str:
+        return f"{self.holder}#{self.number}"
+
+
+@dataclass(frozen=True, slots=True)
+class Forwarded:
+    """A combiner has handed on one result as it came; its bytes are durable here."""
+
+    holder: str
+    task: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +200,10 @@ Event = (
     | TaskFailed
     | Timer
     | HolderLost
+    | HolderBack
+    | Draining
+    | Partial
+    | Forwarded
     | Folded
     | FoldFailed
     | Broken

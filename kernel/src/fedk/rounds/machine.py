@@ -5,6 +5,7 @@ The table that it follows stands in docs/design.md.
 """
 
 from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from math import ceil
 from typing import Any, Literal
@@ -106,6 +107,7 @@ class _Step:
 
     def _go_on(self) -> None:
         self._set(status="running", paused_by="", why="")
+        self._flush()
         self._clock(act.Arm)
         self._emit("session.running")
 
@@ -236,18 +238,55 @@ class _Step:
         r = self._s.round
         if event.token == self._closing_token() and self._s.closing == "asked":
             self._late()
+        elif r is not None and r.state == "gathering" and event.token == r.flushing:
+            self._lose({task.id for task in self._elsewhere()})
         elif r is not None and r.state == "open" and r.armed and event.token == r.token:
             self._round(expired=True)
 
     def _on_holderlost(self, event: ev.HolderLost) -> None:
-        for task in [t for t in self._s.tasks.values() if t.state == "accepted" and t.holder == event.holder]:
+        held = {t.id for t in self._s.tasks.values() if t.state == "accepted" and t.holder == event.holder}
+        self._lose(held if event.tasks is None else held & event.tasks)
+
+    def _lose(self, tasks: AbstractSet[str]) -> None:
+        """Their bytes are gone; their clients still have them."""
+        r = self._s.round
+        lost = [self._s.tasks[task] for task in sorted(tasks)]
+        if r is not None and r.state == "gathering":
+            self._clock(act.Disarm)
+        for task in lost:
             if task.client in self._s.present:
                 self._put(replace(task, state="sent", holder="", round=None))
                 self.actions.append(act.Redeliver(task.id))
             else:
                 self._settle(task, "rejected", "holder-lost")
-        if self._s.round is not None and self._s.round.state != "folding":
+        if r is not None and r.state != "folding" and lost:
             self._reopen()
+
+    def _on_holderback(self, event: ev.HolderBack) -> None:
+        self._flush(event.holder)
+
+    def _on_draining(self, event: ev.Draining) -> None:
+        self._ask_for(event.holder, [t for t in self._s.accepted() if t.holder == event.holder])
+
+    def _on_partial(self, event: ev.Partial) -> None:
+        r = self._s.round
+        if r is not None and event.name in r.partials:
+            self.actions.append(act.PartialReceipt(event.holder, event.number))
+            return
+        own = {t.id for t in self._s.accepted() if t.holder == event.holder}
+        if r is None or not event.tasks or event.tasks - own:
+            self.actions.append(act.Refold(event.holder, event.number, tuple(sorted(event.tasks - own))))
+            return
+        for task in event.tasks:
+            self._put(replace(self._s.tasks[task], holder=ROOT, partial=event.name))
+        self._round(partials=r.partials | {event.name})
+        self.actions.append(act.PartialReceipt(event.holder, event.number))
+        self._emit("partial.accepted", round=r.no, combiner=event.holder, updates=len(event.tasks))
+
+    def _on_forwarded(self, event: ev.Forwarded) -> None:
+        task = self._task(event.task)
+        if task is not None and task.state == "accepted" and task.holder == event.holder:
+            self._put(replace(task, holder=ROOT))
 
     def _on_folded(self, event: ev.Folded) -> None:
         r = self._s.round
@@ -269,9 +308,10 @@ class _Step:
         if not event.damaged:
             self._end("failed", event.why, "session-failed")
             return
-        for name in event.damaged:
-            task = self._s.tasks[name]
-            self._settle(task, "rejected", "damaged", event.why)
+        sums = {self._s.tasks[name].partial for name in event.damaged} - {""}
+        for task in [self._s.tasks[name] for name in r.frozen]:
+            if task.id in event.damaged or task.partial in sums:
+                self._settle(task, "rejected", "damaged", event.why)
         self._reopen()
 
     def _on_broken(self, event: ev.Broken) -> None:
@@ -293,6 +333,7 @@ class _Step:
             if r is not None and r.state == "folding":
                 self._reopen()  # going on begins another fold
             return
+        self._flush()
         self._clock(act.Arm)
         if r is not None and r.state == "folding":
             self._fold(r.token, r.frozen)
@@ -359,7 +400,25 @@ class _Step:
             self._late()
         self._clock(act.Disarm)
         self._round(state="gathering")
+        self._flush()
+        self._clock(act.Arm)
         return True
+
+    def _elsewhere(self) -> list[Task]:
+        """Accepted, and not yet here."""
+        return [task for task in self._s.accepted() if task.holder != ROOT]
+
+    def _flush(self, holder: str = "") -> None:
+        """Ask combiners for what the gathering round lacks; all of them, or one."""
+        r = self._s.round
+        if self._s.status == "running" and r is not None and r.state == "gathering":
+            for name in sorted({task.holder for task in self._elsewhere()}):
+                if holder in ("", name):
+                    self._ask_for(name, [task for task in self._elsewhere() if task.holder == name])
+
+    def _ask_for(self, holder: str, tasks: list[Task]) -> None:
+        if tasks:
+            self.actions.append(act.Flush(holder, tuple(t.id for t in sorted(tasks, key=lambda t: t.number))))
 
     def _fold(self, token: Token, tasks: tuple[str, ...]) -> None:
         """Counted in the transaction that comes before: whatever noise is drawn for it is paid for by then."""
@@ -368,8 +427,9 @@ class _Step:
 
     def _judge_gathering(self, r: Round) -> bool:
         accepted = sorted(self._s.accepted(), key=lambda t: t.number)
-        if any(t.holder != ROOT for t in accepted):
+        if self._elsewhere():
             return False
+        self.actions.append(act.Disarm(r.flushing))
         self._round(state="folding", frozen=tuple(t.id for t in accepted))
         self._fold(r.token, tuple(t.id for t in accepted))
         return False
@@ -409,6 +469,8 @@ class _Step:
         r = self._s.round
         if r is not None and r.state == "open" and r.armed and not r.expired:
             token = r.token
+        elif r is not None and r.state == "gathering" and self._elsewhere():
+            token = r.flushing
         elif r is None and self._s.closing == "asked" and self._s.outstanding():
             token = self._closing_token()
         else:

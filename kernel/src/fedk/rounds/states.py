@@ -9,6 +9,9 @@ from fedk.rounds.rules import Rules
 ROOT = "root"
 """The holder of bytes that this server itself holds."""
 
+FLUSH = -1
+"""Serial of the tokens of a flush: no selection has it."""
+
 Status = Literal["pending", "running", "paused", "finished", "failed", "stopped"]
 ENDED = frozenset({"finished", "failed", "stopped"})
 FINAL = frozenset({"finished", "stopped"})
@@ -53,6 +56,7 @@ class Task:
     result_id: str = ""
     end: End | None = None
     step: int = 0
+    partial: str = ""  # the sum that its update is in, where a combiner has summed it
 
     @property
     def open(self) -> bool:
@@ -87,11 +91,17 @@ class Round:
     armed: bool = False
     expired: bool = False  # the deadline of this attempt has passed
     frozen: tuple[str, ...] = ()  # the tasks that are folded
+    partials: frozenset[str] = frozenset()  # sums of combiners that are here
 
     @property
     def token(self) -> Token:
         """Of this opening."""
         return Token(self.no, self.attempt, self.step)
+
+    @property
+    def flushing(self) -> Token:
+        """Of the time that combiners have for their sums."""
+        return Token(self.no, self.attempt, self.step, FLUSH)
 
 
 @dataclass(frozen=True, slots=True)

@@ -176,6 +176,47 @@ results = Table(
     Index("ix_results_session_round", "session", "round"),
 )
 
+partials = Table(  # sums of combiners: at a root those that it took, at a combiner its own
+    "partials",
+    metadata,
+    Column("session", ID, primary_key=True),
+    Column("name", NAME, primary_key=True),  # HOLDER#NUMBER
+    Column("project", ID, nullable=False),
+    Column("round", Integer, nullable=False),
+    Column("tasks", JSON, nullable=False),  # what is in it: written down before it is sent, never changed
+    Column("weight", Float, nullable=False),
+    Column("sums", JSON, nullable=False),  # scalars
+    Column("blobs", JSON, nullable=False),  # by name: offset in the place, size, hash (hex)
+    Column("bytes", BIG, nullable=False),
+    Column("place", Text, nullable=False),  # file in the spool
+    Column("received_at", Float, nullable=False),
+)
+reports = Table(  # a combiner's: results that it holds, until their verdicts
+    "reports",
+    metadata,
+    Column("task", ID, primary_key=True),
+    Column("project", ID, nullable=False),
+    Column("session", ID, nullable=False),
+    Column("client", ID, nullable=False),
+    Column("result_id", ID, nullable=False),
+    Column("body", LargeBinary, nullable=False),  # as it is said to the parent
+    Column("bytes", BIG, nullable=False),
+    Column("place", Text, nullable=False),  # file in the spool
+    Column("place_offset", BIG, nullable=False),
+    Column("received_at", Float, nullable=False),
+)
+combiners = Table(
+    "combiners",
+    metadata,
+    Column("id", NAME, primary_key=True),  # NAME.GENERATION: what holds results
+    Column("name", NAME, nullable=False, unique=True),
+    Column("generation", ID, nullable=False),  # of its disk: another disk has lost what the earlier one held
+    Column("advertise", JSON, nullable=False),
+    Column("attributes", JSON, nullable=False),
+    Column("capacity", Integer),  # clients; null: no limit set
+    Column("state", String(16), nullable=False),  # live | draining | lost
+    Column("last_seen", Float, nullable=False),
+)
 uploads = Table(
     "uploads",
     metadata,
