@@ -41,13 +41,13 @@ def update(number: int) -> Update:
 def summed(updates: Sequence[Update], first: int = 0) -> Accumulator:
     accumulator = Accumulator(GRID, ("control",))
     for number, (tensors, terms) in enumerate(updates, first):
-        accumulator.begin(f"k{number}", terms)
+        share = accumulator.begin(f"k{number}", terms)
         for run in GRID.runs:
             block = np.concatenate([tensors[tensor.name] for tensor in run.tensors])
             for start in range(0, run.count, 2):
-                accumulator.add("model", run, start, block[start : start + 2])
+                accumulator.add(share, "model", run, start, block[start : start + 2])
                 if run.kind.name == "STEPPED":
-                    accumulator.add("control", run, start, -block[start : start + 2])
+                    accumulator.add(share, "control", run, start, -block[start : start + 2])
     return accumulator
 
 
@@ -111,8 +111,8 @@ def test_ten_thousand_clients_lose_no_digit() -> None:
     grid = Grid(layout_of({"w": np.zeros(1, np.float32)}))
     accumulator = Accumulator(grid)
     for number, (value, weight) in enumerate(zip(values, weights.tolist(), strict=True)):
-        accumulator.begin(f"k{number}", Terms(float(weight)))
-        accumulator.add("model", grid.runs[0], 0, value.reshape(1))
+        share = accumulator.begin(f"k{number}", Terms(float(weight)))
+        accumulator.add(share, "model", grid.runs[0], 0, value.reshape(1))
     total = sum((Fraction(float(v)) * w for v, w in zip(values, weights.tolist(), strict=True)), Fraction(0))
     mean = accumulator.mean("model", grid.runs[0], 0, np.empty(1))[0]
     assert mean == pytest.approx(float(total / sum(weights.tolist())), rel=1e-15)

@@ -207,6 +207,35 @@ def test_deltas_are_those_of_float64(bench: Any, seed: int, block: int) -> None:
         assert np.allclose(model[name], before + weighted(deltas, examples), rtol=1e-7, atol=0)
 
 
+# ---- several at once ----
+
+
+@given(st.integers(1, 20), st.integers(0, 10**6), st.sampled_from([Mean, Stale, Delta]))
+@SOME
+def test_a_queue_that_is_folded_at_once_is_the_same_to_the_bit(
+    bench: Any, count: int, seed: int, of: type[Mean]
+) -> None:
+    """Updates to two bases, in three orders of their tensors, with weights that round."""
+    draw, aggregator = np.random.default_rng(seed), of()
+    base: Arrays = {"a": np.ones(700), "b.running_mean": np.ones(3), "c": np.ones(40, np.float32), "n": np.arange(3)}
+    older = bench.model({name: (array + array).astype(array.dtype) for name, array in base.items()})
+    one_by_one, at_once = bench.folding(aggregator, base, block=64), bench.folding(aggregator, base, block=64)
+    newer, orders = bench.opened[-1], [list(base), list(base)[::-1], ["c", "a", "n", "b.running_mean"]]
+    coming = []
+    for number in range(count):
+        arrays = {n: (1000 * draw.standard_normal(a.shape)).astype(a.dtype) for n, a in base.items()}
+        arrays = {name: arrays[name] for name in orders[number % 7 % 3]}
+        update = Update(f"{number}", "c", number + 1, staleness=int(draw.integers(5)))
+        coming.append(bench.contribution(aggregator, older if number % 5 == 4 else newer, update, model=arrays))
+    for contribution in coming:
+        one_by_one.fold(contribution)
+    first = int(draw.integers(count + 1))
+    at_once.fold(*coming[:first])
+    at_once.fold(*coming[first:])
+    wanted, found = bench.finished(one_by_one)[0], bench.finished(at_once)[0]
+    assert {name: value.tobytes() for name, value in found.items()} == {n: v.tobytes() for n, v in wanted.items()}
+
+
 # ---- sets and state ----
 
 

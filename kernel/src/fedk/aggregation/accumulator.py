@@ -32,16 +32,27 @@ class Sums:
 
 
 @dataclass(frozen=True, slots=True)
-class _Factors:
+class Factors:
+    """What the elements of one update are multiplied by."""
+
     stepped: float = 1.0
     plain: float = 1.0
 
     @classmethod
-    def of(cls, terms: Terms) -> "_Factors":
+    def of(cls, terms: Terms) -> "Factors":
         return cls(terms.weight * terms.scale, terms.weight)
 
     def of_run(self, run: Run) -> float:
         return self.stepped if run.kind is Kind.STEPPED else self.plain
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """One update's, from `Accumulator.begin`: how its blocks are added."""
+
+    factors: Factors
+    first: bool  # nothing is there yet: it is put as it comes
+    before: Factors  # of the one that stands there as it came
 
 
 class Accumulator:
@@ -60,7 +71,6 @@ class Accumulator:
         self.weight = 0.0
         self.sums: dict[str, float] = {}
         self._alone: Terms | None = None
-        self._before = self._now = _Factors()
 
     @property
     def count(self) -> int:
@@ -78,24 +88,26 @@ class Accumulator:
         arrays = [*self.totals.values(), *(end for ends in self.ranges.values() for end in ends)]
         return sum(array.nbytes for array in arrays)
 
-    # ---- an update: begin, then each of its blocks once ----
+    # ---- updates: begin each, then add each of their blocks once ----
 
-    def begin(self, key: str, terms: Terms) -> None:
-        """The blocks that follow are those of the update `key`."""
+    def begin(self, key: str, terms: Terms) -> Share:
+        """Count the update `key`. Of several that are begun, every block is added in the order of their beginnings."""
+        before = Factors() if self._alone is None else Factors.of(self._alone)
         self._count(Sums(frozenset({key}), terms.weight, terms.sums))
-        self._before = _Factors() if self._alone is None else _Factors.of(self._alone)
-        self._now = _Factors.of(terms)
         self._alone = terms if self.count == 1 else None
+        return Share(Factors.of(terms), self.count == 1, before)
 
-    def add(self, name: str, run: Run, start: int, block: Numbers, base: Numbers | None = None) -> None:
-        """A block of tensor set `name`, from element `start` of `run`; `base` is subtracted from it."""
+    def add(  # noqa: PLR0917 — what, where, and less what
+        self, share: Share, name: str, run: Run, start: int, block: Numbers, base: Array | None = None
+    ) -> None:
+        """A block of tensor set `name`, from element `start` of `run`; `base` is subtracted from it in float64."""
         place = self.totals[name][run.at + start : run.at + start + block.size]
         if run.kind is Kind.WHOLE:
-            self._stretch(run, start, block)
-        if self._alone is not None:
+            self._stretch(run, start, block, first=share.first)
+        if share.first:
             _put(place, block, base)
             return
-        values, factor, before = SCRATCH.values[: block.size], self._now.of_run(run), self._before.of_run(run)
+        values, factor, before = SCRATCH.values[: block.size], share.factors.of_run(run), share.before.of_run(run)
         _put(values, block, base)
         if factor != 1.0:
             np.multiply(values, factor, out=values)
@@ -103,13 +115,13 @@ class Accumulator:
             np.multiply(place, before, out=place)
         np.add(place, values, out=place)
 
-    def _stretch(self, run: Run, start: int, block: Numbers) -> None:
+    def _stretch(self, run: Run, start: int, block: Numbers, *, first: bool) -> None:
         for end, choose in zip(self.ranges[run.tensors[0].name], (np.minimum, np.maximum), strict=True):
             place = end[start : start + block.size]
-            if self._alone is None:
-                choose(place, block, out=place)
-            else:
+            if first:
                 np.copyto(place, block)
+            else:
+                choose(place, block, out=place)
 
     def _count(self, sums: Sums) -> None:
         twice = self.keys & sums.keys
@@ -190,7 +202,7 @@ class Accumulator:
         """Make sums of an update that stands here as it came."""
         if self._alone is None:
             return
-        factors, self._alone = _Factors.of(self._alone), None
+        factors, self._alone = Factors.of(self._alone), None
         for name, total in self.totals.items():
             for run in self.grid.runs:
                 if name == "model" or run.kind is Kind.STEPPED:
@@ -231,9 +243,7 @@ def _range(tensor: Tensor) -> tuple[Numbers, Numbers]:
     return np.empty(tensor.size, tensor.dtype), np.empty(tensor.size, tensor.dtype)
 
 
-def _put(place: Array, block: Numbers, base: Numbers | None) -> None:
-    np.copyto(place, block)
+def _put(place: Array, block: Numbers, base: Array | None) -> None:
+    np.copyto(place, block)  # float64 first: the difference of float32 numbers would be rounded
     if base is not None:
-        other = SCRATCH.base_values[: block.size]
-        np.copyto(other, base)  # float64 first: the difference of float32 numbers would be rounded
-        np.subtract(place, other, out=place)
+        np.subtract(place, base, out=place)

@@ -79,9 +79,13 @@ class Combining:
         """Whether `finish` writes a blob of state tensors."""
         return bool(self._tensors.layout.tensors)
 
-    def fold(self, contribution: Contribution) -> None:
-        """Add an update. BlobError when its bytes are missing, shorter or not those of an update to this model."""
+    def fold(self, *contributions: Contribution) -> None:
+        """Add updates. BlobError when bytes are missing, shorter or not those of an update to this model."""
         self._check_open()
+        for contribution in contributions:
+            self._bring(contribution)
+
+    def _bring(self, contribution: Contribution) -> None:
         key = contribution.update.key
         if key in self._brought:
             raise ValueError(f"already there: {key}")

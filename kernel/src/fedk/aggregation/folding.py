@@ -3,22 +3,26 @@
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from itertools import groupby
 
 import numpy as np
 
-from fedk.aggregation.accumulator import Accumulator, Write
+from fedk.aggregation.accumulator import Accumulator, Share, Write
 from fedk.aggregation.contribution import Contribution, Contributions
 from fedk.aggregation.formula import name_of
 from fedk.aggregation.grid import PLAIN, Grid, Kind, Run
 from fedk.aggregation.model import Model
 from fedk.aggregation.noise import normal
-from fedk.aggregation.numbers import BLOCK
+from fedk.aggregation.numbers import BLOCK, FOLDED
 from fedk.aggregation.scratch import SCRATCH
 from fedk.aggregation.state import AggregatorState, Tensors, next_scalars
 from fedk.aggregation.stepping import Stepping, nowhere
 from fedk.api.aggregator import Array, Config, MeanAggregator, Round
 from fedk.api.errors import FormulaError
+
+TOGETHER = 8
+"""Updates that pass over the sums at once; each has a file open."""
 
 
 class Folding:
@@ -35,13 +39,13 @@ class Folding:
         round: Round,  # noqa: A002 — the field's word
         plain: Sequence[str] = PLAIN,
         *,
-        block: int = BLOCK,
+        block: int = FOLDED,
         noise: Callable[[int], Array] = normal,
     ) -> None:
         self.max_abs = 0.0  # of the next model's floats, once it is made
         self.accumulator = Accumulator(Grid(base.layout, plain), aggregator.sets)
         self._aggregator, self._base, self._state = aggregator, base, state
-        self._round, self._block, self._noise = round, min(block, BLOCK), noise
+        self._round, self._block, self._noise = round, min(block, FOLDED), noise
         self._tensors = Tensors(aggregator, self.accumulator.grid, state.tensors)
         self._contributions = Contributions(self.accumulator.grid, self.accumulator.totals)
         self._whole = True
@@ -61,14 +65,16 @@ class Folding:
         """Whether `finish` writes a blob of state tensors."""
         return bool(self._tensors.layout.tensors)
 
-    def fold(self, contribution: Contribution) -> None:
-        """Add an update. BlobError when its bytes are missing, shorter or not those of an update to this model."""
-        with ExitStack() as opened, self._whole_or_not():
-            sets = self._contributions.sets
-            models = {name: opened.enter_context(self._contributions.open(contribution, name)) for name in sets}
-            self.accumulator.begin(contribution.update.key, contribution.terms)
-            for name, model in models.items():
-                self._add(name, model, contribution.base)
+    def fold(self, *contributions: Contribution) -> None:
+        """Add updates. BlobError when bytes are missing, shorter or not those of an update to this model.
+
+        Several in one call pass over the sums and over their base together: eight of them take half the time.
+        """
+        for at in range(0, len(contributions), TOGETHER):
+            with ExitStack() as opened, self._whole_or_not():
+                coming = [self._opened(one, opened) for one in contributions[at : at + TOGETHER]]
+                for _, alike in groupby(coming, key=_Coming.shape):
+                    self._add(tuple(alike))
 
     def finish(
         self,
@@ -86,7 +92,7 @@ class Folding:
             self._check_enough()
             r = self._summed_up(round or self._round)
             stepping = Stepping(
-                self._aggregator, self._base, self.accumulator, self._tensors, round=r, block=self._block
+                self._aggregator, self._base, self.accumulator, self._tensors, round=r, block=min(self._block, BLOCK)
             )
             stepping.write(model_out, state_out if self.has_state and state_out else nowhere)
             self.max_abs = stepping.max_abs
@@ -110,23 +116,30 @@ class Folding:
 
     # ---- adding ----
 
-    def _add(self, name: str, model: Model, base: Model) -> None:
-        joined = name == "model" and self._aggregator.of == "model"  # then all floats are treated alike
-        for run in self.accumulator.grid.line_up(model.layout, base.layout, joined=joined):
-            if name == "model" or run.kind is Kind.STEPPED:
-                self._add_run(name, run, model, base if self._subtracts(name, run) else None)
+    def _opened(self, contribution: Contribution, opened: ExitStack) -> "_Coming":
+        sets = self._contributions.sets
+        models = {name: opened.enter_context(self._contributions.open(contribution, name)) for name in sets}
+        return _Coming(self.accumulator.begin(contribution.update.key, contribution.terms), models, contribution.base)
+
+    def _add(self, alike: Sequence["_Coming"]) -> None:
+        base = alike[0].base
+        for name, model in alike[0].models.items():
+            joined = name == "model" and self._aggregator.of == "model"  # then all floats are treated alike
+            for run in self.accumulator.grid.line_up(model.layout, base.layout, joined=joined):
+                if name == "model" or run.kind is Kind.STEPPED:
+                    self._add_run(name, run, alike, base if self._subtracts(name, run) else None)
 
     def _subtracts(self, name: str, run: Run) -> bool:
         return self._aggregator.of == "delta" and name == "model" and run.kind is Kind.STEPPED
 
-    def _add_run(self, name: str, run: Run, model: Model, base: Model | None) -> None:
+    def _add_run(self, name: str, run: Run, alike: Sequence["_Coming"], base: Model | None) -> None:
         for start in range(0, run.count, self._block):
-            count, bytes_in = min(self._block, run.count - start), start * run.dtype.itemsize
-            block = model.block(run.dtype, run.offset + bytes_in, count, SCRATCH.raw)
-            other = None
-            if base is not None:
-                other = base.block(run.dtype, run.base_offset + bytes_in, count, SCRATCH.base_raw)
-            self.accumulator.add(name, run, start, block, other)
+            count = min(self._block, run.count - start)
+            other = None if base is None else _base_block(base, run, start, count)
+            offset = run.offset + start * run.dtype.itemsize
+            for one in alike:
+                block = one.models[name].block(run.dtype, offset, count, SCRATCH.raw)
+                self.accumulator.add(one.share, name, run, start, block, other)
 
     # ---- finishing ----
 
@@ -148,3 +161,22 @@ class Folding:
             scalars=self._state.scalars,
             normal=self._noise if self._aggregator.random else r.normal,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Coming:
+    """An update that is being folded."""
+
+    share: Share
+    models: Mapping[str, Model]  # by tensor set
+    base: Model
+
+    def shape(self) -> tuple[int, ...]:
+        """Equal for updates whose elements stand at the same places, and that have the same base."""
+        return id(self.base), *(id(model.layout) for model in self.models.values())
+
+
+def _base_block(base: Model, run: Run, start: int, count: int) -> Array:
+    values = SCRATCH.base_values[:count]
+    np.copyto(values, base.block(run.dtype, run.base_offset + start * run.dtype.itemsize, count, SCRATCH.base_raw))
+    return values

@@ -4,18 +4,18 @@ import threading
 
 import numpy as np
 
-from fedk.aggregation.numbers import BLOCK
+from fedk.aggregation.numbers import BLOCK, FOLDED
 
 WIDEST = 8  # bytes of an element
 
 
 class Scratch(threading.local):
-    """Some 2 MiB. What stands in it is lost at the next call into this room by the same thread."""
+    """Some 5 MiB. What stands in it is lost at the next call into this room by the same thread."""
 
     def __init__(self) -> None:
-        self.values, self.base_values = np.empty(BLOCK), np.empty(BLOCK)
+        self.values, self.base_values = np.empty(FOLDED), np.empty(FOLDED)
         self.wide = np.empty(BLOCK, np.float32)
-        self.raw, self.base_raw = np.empty(BLOCK * WIDEST, np.uint8), np.empty(BLOCK * WIDEST, np.uint8)
+        self.raw, self.base_raw = np.empty(FOLDED * WIDEST, np.uint8), np.empty(FOLDED * WIDEST, np.uint8)
 
 
 SCRATCH = Scratch()
