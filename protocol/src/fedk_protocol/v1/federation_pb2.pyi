@@ -106,7 +106,7 @@ class Blob(_message.Message):
     size: _builtins.int
     """always"""
     codec: _builtins.str
-    """"safetensors" unless a capability says more"""
+    """"safetensors", or what Task.codec named"""
     representation: Global___Representation.ValueType
     base: _builtins.bytes
     """sha256 of the base, when DELTA"""
@@ -205,6 +205,8 @@ class Task(_message.Message):
     WANTS_FIELD_NUMBER: _builtins.int
     SETS_FIELD_NUMBER: _builtins.int
     REMAINING_FIELD_NUMBER: _builtins.int
+    CODEC_FIELD_NUMBER: _builtins.int
+    CODEC_SETTINGS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """never used twice"""
     session: _builtins.str
@@ -220,6 +222,10 @@ class Task(_message.Message):
     """a JSON object"""
     remaining: _builtins.float
     """seconds until the round's deadline; 0: none"""
+    codec: _builtins.str
+    """that the answer's "model" may be in, of the client's capabilities; empty: safetensors only"""
+    codec_settings: _builtins.str
+    """for it: a JSON object, or empty"""
     @_builtins.property
     def before(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """kinds to perform on the same inputs first, each reported in Result.before; one that the client lacks is left out"""
@@ -251,10 +257,12 @@ class Task(_message.Message):
         wants: _abc.Iterable[_builtins.str] | None = ...,
         sets: _abc.Iterable[_builtins.str] | None = ...,
         remaining: _builtins.float = ...,
+        codec: _builtins.str = ...,
+        codec_settings: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["before", b"before", "id", b"id", "inputs", b"inputs", "kind", b"kind", "remaining", b"remaining", "round", b"round", "seed", b"seed", "session", b"session", "sets", b"sets", "settings", b"settings", "step", b"step", "wants", b"wants"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["before", b"before", "codec", b"codec", "codec_settings", b"codec_settings", "id", b"id", "inputs", b"inputs", "kind", b"kind", "remaining", b"remaining", "round", b"round", "seed", b"seed", "session", b"session", "sets", b"sets", "settings", b"settings", "step", b"step", "wants", b"wants"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -444,125 +452,6 @@ class Failure(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Failure: _TypeAlias = Failure  # noqa: Y015
-
-@_typing.final
-class Partial(_message.Message):
-    """A combiner's numbered sum, for its parent: spoken between servers, never by a client."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    @_typing.final
-    class SumsEntry(_message.Message):
-        DESCRIPTOR: _descriptor.Descriptor
-
-        KEY_FIELD_NUMBER: _builtins.int
-        VALUE_FIELD_NUMBER: _builtins.int
-        key: _builtins.str
-        @_builtins.property
-        def value(self) -> Global___Blob: ...
-        def __init__(
-            self,
-            *,
-            key: _builtins.str = ...,
-            value: Global___Blob | None = ...,
-        ) -> None: ...
-        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
-        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
-        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-        def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-    @_typing.final
-    class ScalarsEntry(_message.Message):
-        DESCRIPTOR: _descriptor.Descriptor
-
-        KEY_FIELD_NUMBER: _builtins.int
-        VALUE_FIELD_NUMBER: _builtins.int
-        key: _builtins.str
-        value: _builtins.float
-        def __init__(
-            self,
-            *,
-            key: _builtins.str = ...,
-            value: _builtins.float = ...,
-        ) -> None: ...
-        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
-        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-        def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-    NUMBER_FIELD_NUMBER: _builtins.int
-    SESSION_FIELD_NUMBER: _builtins.int
-    ROUND_FIELD_NUMBER: _builtins.int
-    MANIFEST_FIELD_NUMBER: _builtins.int
-    SUMS_FIELD_NUMBER: _builtins.int
-    WEIGHT_FIELD_NUMBER: _builtins.int
-    COUNT_FIELD_NUMBER: _builtins.int
-    SCALARS_FIELD_NUMBER: _builtins.int
-    BASE_FIELD_NUMBER: _builtins.int
-    STEP_FIELD_NUMBER: _builtins.int
-    number: _builtins.int
-    session: _builtins.str
-    round: _builtins.int
-    weight: _builtins.float
-    count: _builtins.int
-    base: _builtins.bytes
-    step: _builtins.int
-    @_builtins.property
-    def manifest(self) -> _containers.RepeatedCompositeFieldContainer[Global___Share]: ...
-    @_builtins.property
-    def sums(self) -> _containers.MessageMap[_builtins.str, Global___Blob]:
-        """float64, by tensor set"""
-
-    @_builtins.property
-    def scalars(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]: ...
-    def __init__(
-        self,
-        *,
-        number: _builtins.int = ...,
-        session: _builtins.str = ...,
-        round: _builtins.int = ...,
-        manifest: _abc.Iterable[Global___Share] | None = ...,
-        sums: _abc.Mapping[_builtins.str, Global___Blob] | None = ...,
-        weight: _builtins.float = ...,
-        count: _builtins.int = ...,
-        scalars: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
-        base: _builtins.bytes = ...,
-        step: _builtins.int = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base", b"base", "count", b"count", "manifest", b"manifest", "number", b"number", "round", b"round", "scalars", b"scalars", "session", b"session", "step", b"step", "sums", b"sums", "weight", b"weight"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___Partial: _TypeAlias = Partial  # noqa: Y015
-
-@_typing.final
-class Share(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    TASK_FIELD_NUMBER: _builtins.int
-    SHA256_FIELD_NUMBER: _builtins.int
-    WEIGHT_FIELD_NUMBER: _builtins.int
-    task: _builtins.str
-    sha256: _builtins.bytes
-    weight: _builtins.float
-    def __init__(
-        self,
-        *,
-        task: _builtins.str = ...,
-        sha256: _builtins.bytes = ...,
-        weight: _builtins.float = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["sha256", b"sha256", "task", b"task", "weight", b"weight"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___Share: _TypeAlias = Share  # noqa: Y015
 
 @_typing.final
 class ClientMessage(_message.Message):
