@@ -5,11 +5,13 @@ from typing import Any
 
 from fedk.aggregation.combining import Combining
 from fedk.aggregation.contract import check_contract
+from fedk.aggregation.exact import Exact
 from fedk.aggregation.folding import Folding
 from fedk.aggregation.followed import Followed
 from fedk.aggregation.formula import name_of
 from fedk.aggregation.model import Model
 from fedk.aggregation.state import AggregatorState
+from fedk.aggregation.total import Total
 from fedk.api.aggregator import AnyAggregator, Config, MeanAggregator, Round, Wrapper
 from fedk.api.errors import PluginError
 
@@ -36,14 +38,25 @@ def begin(
     base: Model,
     state: AggregatorState,
     round: Round,  # noqa: A002 — the field's word
+    *,
+    deterministic: bool = False,
     **how: Any,
 ) -> AnyFolding:
-    """A round's folding of an aggregator of any shape."""
+    """A round's folding of an aggregator of any shape.
+
+    Deterministic: its model is a function of the set of updates, to the bit. Means want exact totals for that; the
+    other shapes read updates in the order of their keys anyway.
+    """
     first = aggregator.first if isinstance(aggregator, Followed) else aggregator
     if isinstance(first, MeanAggregator):
         assert isinstance(aggregator, MeanAggregator)  # noqa: S101 — so is what follows it
-        return Folding(aggregator, base, state, round, **how)
+        return Folding(aggregator, base, state, round, total=Exact if deterministic else Total, **how)
     return Combining(aggregator, base, state, round, **how)
+
+
+def summable(aggregator: AnyAggregator[Config] | None) -> bool:
+    """Whether combiners may add up its updates: a mean's, not those of an aggregator that looks at each."""
+    return isinstance(aggregator.first if isinstance(aggregator, Followed) else aggregator, MeanAggregator)
 
 
 def _wrapped(wrapper: AnyAggregator[Any], inner: AnyAggregator[Any]) -> Wrapper[Any]:

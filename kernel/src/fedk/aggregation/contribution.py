@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from fedk.aggregation.accumulator import Sums
 from fedk.aggregation.agreement import check_tensors
 from fedk.aggregation.grid import Grid
 from fedk.aggregation.model import Model
@@ -21,6 +22,14 @@ class Contribution:
     terms: Terms
     blobs: Mapping[str, Span]  # by tensor set
     base: Model
+
+
+@dataclass(frozen=True, slots=True)
+class Sum:
+    """What a combiner has added up: the numbers of its updates, and where its sums of tensors are."""
+
+    sums: Sums
+    blobs: Mapping[str, Span]  # by part: the tensor sets, and the ranges of integers
 
 
 class Contributions:

@@ -3,7 +3,7 @@
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sqlalchemy import Table
@@ -12,9 +12,9 @@ from fedk.blobs.reader import Span
 from fedk.rounds import actions as act
 from fedk.rounds.clients import Measured
 from fedk.rounds.feed import Published
-from fedk.rounds.inbox import Committed, Seen
+from fedk.rounds.inbox import Committed, Linked, Seen
 from fedk.rounds.ledger import Row, Writes, round_row, session_row, tasks_changed, write_tasks
-from fedk.rounds.live import SHOWN, Base, Live, Means, Taken
+from fedk.rounds.live import SHOWN, Base, Live, Means, Summed, Taken
 from fedk.rounds.making import Made
 from fedk.rounds.offers import settings
 from fedk.rounds.roster import Roster
@@ -42,6 +42,7 @@ class Book:
         actions: Iterable[act.Action],
         *,
         taken: Mapping[str, Taken],
+        summed: Mapping[str, Summed],
         committed: Committed | None,
         traffic: tuple[int, int],
     ) -> None:
@@ -51,6 +52,9 @@ class Book:
         write_tasks(self.writes, old, new, live.record)
         for was, task in tasks_changed(old, new):
             self._task(live, was, task, taken.get(task.id))
+        if new.round is not None and old.round is not None and new.round.partials is not old.round.partials:
+            for name in new.round.partials - old.round.partials:
+                self._partial(live, summed[name])
         extra: dict[str, Any] = {}
         if new.head > old.head and committed is not None and old.round is not None:
             extra = self._commit(live, old, new, committed, traffic)
@@ -163,7 +167,7 @@ class Book:
                 "update_sha256": taken.arrival.sha256,
                 "num_examples": taken.arrival.num_examples,
                 "weight": taken.terms.weight if taken.terms else 1.0,
-                "via": task.holder,
+                "via": task.partial.rpartition("#")[0] or task.holder,
             },
         )
 
@@ -202,12 +206,42 @@ class Book:
     def _task(self, live: Live, was: Task | None, task: Task, taken: Taken | None) -> None:
         if task.end is not None and task.end.outcome in UNWANTED and (was is None or was.end is None):
             self._rejection(live, task)
+        if was is not None and was.state == task.state == "accepted":
+            self._here(live, task, taken)
         if taken is None or (was is not None and not was.open) or taken.arrival.result_id != task.result_id:
             return
         if task.state == "accepted":
             self._accepted(live, task, taken)
         elif task.end is not None and task.end.outcome == "recorded":
             self._recorded(live, task, taken)
+
+    def _here(self, live: Live, task: Task, taken: Taken | None) -> None:
+        """The bytes of an accepted result have come from the combiner that held them: in a sum, or as they were."""
+        if taken is not None:
+            live.taken[task.id] = replace(live.taken[task.id], arrival=taken.arrival)
+            self.writes.replace(t.results, self._result(live, task, live.taken[task.id]))
+        else:
+            row = {"task": task.id, "holder": task.holder, "partial": task.partial or None}
+            self.writes.update(t.results, row)
+
+    def _partial(self, live: Live, summed: Summed) -> None:
+        live.partials[summed.name] = summed
+        self.writes.insert(
+            t.partials,
+            {
+                "session": live.state.id,
+                "name": summed.name,
+                "project": live.project,
+                "round": summed.round,
+                "tasks": sorted(summed.tasks),
+                "raw": summed.raw,
+                "total": summed.total,
+                "blobs": {name: [b.offset, b.size, b.sha256.hex()] for name, b in summed.blobs.items()},
+                "bytes": summed.span.size,
+                "place": self.place(summed.span),
+                "received_at": time.time(),
+            },
+        )
 
     def _rejection(self, live: Live, task: Task) -> None:
         assert task.end is not None  # noqa: S101  # the caller looked
@@ -287,7 +321,7 @@ class Book:
             "max_abs": a.max_abs,
             "place": self.place(a.span) if a.span else "",
             "place_offset": a.span.offset if a.span else 0,
-            "partial": None,
+            "partial": task.partial or None,
             "received_at": time.time(),
         }
 
@@ -308,6 +342,13 @@ class Book:
         rows[:] = [row for row in rows if row["id"] != member.id]
         rows.append(member.row())
         self.publish(member.project, None, seen.event, {"client": member.name, "instance": member.instance})
+
+    def combiner(self, linked: Linked) -> None:
+        """A combiner has come or gone."""
+        rows = self.writes.replaces.setdefault(t.combiners, [])
+        rows[:] = [row for row in rows if row["id"] != linked.combiner.id]
+        rows.append(linked.combiner.row())
+        self.publish("", None, linked.event, {"combiner": linked.combiner.name, "holder": linked.combiner.id})
 
     def publish(self, project: str, session: str | None, type_: str, body: Mapping[str, Any]) -> None:
         """An event; its sequence number is given when the transaction begins."""

@@ -1,6 +1,6 @@
 """How `rounds` reaches clients, and what they bring: the interface that `network` implements, and its words."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -136,6 +136,32 @@ class Arrival:
     received: int = 0  # bytes on the wire
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """An accepted update whose bytes a combiner holds, and its terms in the sum."""
+
+    task: str
+    sha256: bytes
+    weight: float
+    scale: float
+    base: bytes  # sha256 of the model that it was trained on
+
+
+@dataclass(frozen=True, slots=True)
+class Flush:
+    """What a combiner is asked for: the sum of these updates, or each as it came."""
+
+    session: str
+    project: str
+    round: int
+    forward: bool
+    delta: bool  # what is summed: deltas to the base, or models
+    sets: tuple[str, ...]
+    plain: tuple[str, ...]
+    exact: bool
+    wanted: tuple[Wanted, ...]
+
+
 class Clients(Protocol):
     """The clients that are connected to this server. No call blocks or raises for a client that is not there."""
 
@@ -147,6 +173,15 @@ class Clients(Protocol):
 
     def reply(self, client: str, reply: Reply) -> None:
         """Say it on the client's stream."""
+
+    def flush(self, holder: str, flush: Flush) -> None:
+        """Ask a combiner for what it holds."""
+
+    def partial_taken(self, holder: str, session: str, number: int) -> None:
+        """Tell a combiner that its sum is here."""
+
+    def refold(self, holder: str, session: str, number: int, without: Sequence[str]) -> None:
+        """Tell a combiner that its sum is not taken because of these tasks."""
 
     def traffic(self, session: str) -> tuple[int, int]:
         """Bytes (sent to, received from) the clients of a session, by this process."""

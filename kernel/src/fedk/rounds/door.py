@@ -48,10 +48,10 @@ class Door:
     def __init__(self, runner: Runner) -> None:
         self._runner = runner
 
-    async def join(self, joining: Joining) -> Joined:
-        """Take in a client. Refused when a gate vetoes it, its project is unknown or its name is fought over."""
+    async def join(self, joining: Joining, holder: str = "") -> Joined:
+        """Take in a client of this server, or of a combiner. Refused when a gate vetoes it, its project is unknown or its name is fought over."""
         await self._runner.gates.admit(ClientFacts(joining.name, joining.project, dict(joining.attributes)))
-        member = self._runner.roster.join(joining)
+        member = self._runner.roster.join(joining, holder)
         done = asyncio.get_running_loop().create_future()
         self._runner.inbox.put(Seen(member, "client.joined", done))
         try:
@@ -79,10 +79,10 @@ class Door:
                     if task.client == client and task.id not in set(outbox):
                         self._runner.offer(live, task)
 
-    def leave(self, client: str, instance: str, cause: str) -> None:
+    def leave(self, client: str, instance: str, cause: str, holder: str = "") -> None:
         """The client's stream has ended: "goodbye", or "lost"."""
         member = self._runner.roster.get(client)
-        if member is None or member.instance != instance or member.state != "connected":
+        if member is None or (member.instance, member.holder) != (instance, holder) or member.state != "connected":
             return
         member.state, member.last_seen = ("left" if cause == "goodbye" else "lost"), time.time()
         self._runner.inbox.put(Seen(member, f"client.{member.state}"))
@@ -120,7 +120,7 @@ class Door:
         async with self._runner.store.reading() as db:
             return await answer(db, client, task, result_id)
 
-    async def take(self, arrival: Arrival) -> Reply:
+    async def take(self, arrival: Arrival, holder: str = ROOT) -> Reply:
         """Accept a result whose bytes have passed intake: durable, and in the rows, when this returns."""
         live, task = self._runner.live_of(arrival.task), self._runner.task_of(arrival.client, arrival.task)
         if live is None or task is None or not task.open:
@@ -136,7 +136,7 @@ class Door:
         except Refused as refused:
             self._drop(arrival)
             return await self.refuse(arrival.client, arrival.task, arrival.result_id, refused)
-        reply = await self._post_and_wait(live.state.id, ev.Result(task.id, arrival.result_id, ROOT), taken)
+        reply = await self._post_and_wait(live.state.id, ev.Result(task.id, arrival.result_id, holder), taken)
         self._drop(arrival)
         return reply or await self._said(arrival.client, arrival.task, arrival.result_id)
 

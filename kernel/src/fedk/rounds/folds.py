@@ -5,8 +5,11 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from fedk.aggregation.accumulator import Sums
 from fedk.aggregation.composition import AnyFolding, begin
-from fedk.aggregation.contribution import Contribution
+from fedk.aggregation.contribution import Contribution, Sum
+from fedk.aggregation.terms import Terms
+from fedk.api.aggregator import Update
 from fedk.api.errors import FedkError, FormulaError
 from fedk.blobs.reader import Span
 from fedk.blobs.store import Blobs
@@ -15,7 +18,7 @@ from fedk.rounds import events as ev
 from fedk.rounds.book import new_id, trail_digest
 from fedk.rounds.damage import damaged
 from fedk.rounds.inbox import Committed, Entry
-from fedk.rounds.live import Live, Taken
+from fedk.rounds.live import Live, Summed, Taken
 from fedk.rounds.making import Made, Making, copy
 from fedk.rounds.opening import Opener
 from fedk.rounds.roster import Roster
@@ -83,17 +86,30 @@ class Folds:
         assert span is not None  # noqa: S101  # a train result has blobs
         assert taken.terms is not None  # noqa: S101  # and terms
         blobs = {n: Span(span.path, span.offset + b.offset, b.size) for n, b in arrival.blobs.items()}
-        update = update_view(live, task, self.roster.name(task.client), arrival)
-        return Contribution(update, taken.terms, blobs, live.bases[task.base].model)
+        return Contribution(self._view(live, task, taken), taken.terms, blobs, live.bases[task.base].model)
+
+    def _view(self, live: Live, task: Task, taken: Taken) -> Update:
+        return update_view(live, task, self.roster.name(task.client), taken.arrival)
 
     async def _made(self, live: Live, action: act.Fold) -> Made:
         taken = {i: live.taken[i] for i in action.tasks}
         if action.token.round == 0:
             return await self._first(live, taken[action.tasks[0]])
-        wanted = [self._contribution(live, live.state.tasks[i], x) for i, x in taken.items()]
+        tasks = live.state.tasks
+        wanted = [self._contribution(live, tasks[i], x) for i, x in taken.items() if not tasks[i].partial]
+        sums = [self._sum(live, live.partials[name]) for name in sorted({tasks[i].partial for i in taken} - {""})]
         making = self._making(live, action.token.round)
         view = round_view(live, action.token.round, self.roster)
-        return await making.finish({c.update.key: c for c in wanted}, live.project, self.blobs, view)
+        return await making.finish({c.update.key: c for c in wanted}, sums, live.project, self.blobs, view)
+
+    def _sum(self, live: Live, summed: Summed) -> Sum:
+        """A combiner's sum of tensors, with the numbers that this server's rows have of its updates."""
+        terms = {
+            self._view(live, live.state.tasks[i], live.taken[i]).key: live.taken[i].terms or Terms(1.0)
+            for i in summed.tasks
+        }
+        blobs = {n: Span(summed.span.path, summed.span.offset + b.offset, b.size) for n, b in summed.blobs.items()}
+        return Sum(Sums(terms, summed.raw, summed.total), blobs)
 
     async def _first(self, live: Live, taken: Taken) -> Made:
         span = taken.arrival.span

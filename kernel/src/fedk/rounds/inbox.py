@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from fedk.aggregation.state import AggregatorState
 from fedk.rounds.clients import Reply
+from fedk.rounds.combiners import Combiner
 from fedk.rounds.events import Event
-from fedk.rounds.live import Base, Taken
+from fedk.rounds.live import Base, Summed, Taken
 from fedk.rounds.making import Made
 from fedk.rounds.roster import Member
 
@@ -32,7 +33,7 @@ class Entry:
 
     session: str
     event: Event
-    note: Taken | Committed | None = None
+    note: Taken | Summed | Committed | None = None
     reply: asyncio.Future[Reply | None] | None = None
 
 
@@ -45,15 +46,27 @@ class Seen:
     done: asyncio.Future[None] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Linked:
+    """A combiner has come or gone; `done` is set when its row is committed."""
+
+    combiner: Combiner
+    event: str  # combiner.joined | combiner.lost | combiner.draining
+    done: asyncio.Future[None] | None = None
+
+
+Item = Entry | Seen | Linked
+
+
 class Inbox:
     """An unbounded queue: senders are bounded by what they hold (a stream reads on when its result is answered)."""
 
     def __init__(self) -> None:
-        self._items: deque[Entry | Seen] = deque()
+        self._items: deque[Item] = deque()
         self._filled = asyncio.Event()
         self._closed = False
 
-    def put(self, item: Entry | Seen) -> None:
+    def put(self, item: Item) -> None:
         self._items.append(item)
         self._filled.set()
 
@@ -62,7 +75,7 @@ class Inbox:
         self._closed = True
         self._filled.set()
 
-    async def batch(self) -> list[Entry | Seen]:
+    async def batch(self) -> list[Item]:
         """Everything that is there: at least one item, or none once the inbox is closed."""
         await self._filled.wait()
         if not self._closed:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Table, Update, bindparam, delete, insert, select, update
+from sqlalchemy import ColumnElement, Table, Update, bindparam, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fedk.api.errors import StateError
@@ -261,14 +261,19 @@ async def _open_round(db: AsyncConnection, row: Any) -> Round | None:
         armed=r.armed,
         expired=r.expired,
         frozen=frozen,
+        partials=frozenset((await db.scalars(select(t.partials.c.name).where(*_partials(row.id, r.no)))).all()),
     )
+
+
+def _partials(session: str, no: int) -> tuple[ColumnElement[bool], ...]:
+    return t.partials.c.session == session, t.partials.c.round == no
 
 
 async def _tasks(db: AsyncConnection, row: Any, round_: Round | None) -> dict[str, Task]:
     since = round_.first_task if round_ else row.next_task
     wanted = t.tasks.c.state.in_(("queued", "sent", "accepted")) | (t.tasks.c.number >= since)
     query = (
-        select(t.tasks, t.results.c.round, t.results.c.holder, t.results.c.result_id)
+        select(t.tasks, t.results.c.round, t.results.c.holder, t.results.c.result_id, t.results.c.partial)
         .select_from(t.tasks.outerjoin(t.results, t.tasks.c.id == t.results.c.task))
         .where(t.tasks.c.session == row.id, wanted)
         .order_by(t.tasks.c.number)
@@ -287,8 +292,9 @@ def _task(row: Any) -> Task:
         step=row.step,
         base=row.base,
         state=row.state,
-        holder=row.holder or "",
-        round=row.round,
+        holder=(row.holder or "") if row.state != "sent" else "",  # a holder that was lost has nothing
+        partial=(row.partial or "") if row.state != "sent" else "",
+        round=row.round if row.state != "sent" else None,
         result_id=row.result_id or "",
         end=End(row.verdict, row.reason, row.detail) if row.verdict else None,
     )

@@ -5,12 +5,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fedk.aggregation.expected import Expected
+from fedk.aggregation.intake import Place
 from fedk.aggregation.model import Model
 from fedk.aggregation.state import AggregatorState
 from fedk.aggregation.terms import Terms
 from fedk.api.aggregator import AnyAggregator
 from fedk.api.config import Config
 from fedk.blobs.part import Stored
+from fedk.blobs.reader import Span
 from fedk.rounds.clients import Arrival, Input, Measured, Work
 from fedk.rounds.clock import Clock
 from fedk.rounds.ledger import Record, Row
@@ -46,6 +48,19 @@ class Taken:
     staleness: int
 
 
+@dataclass(frozen=True, slots=True)
+class Summed:
+    """A combiner's sum, whose bytes stand in the spool."""
+
+    name: str  # HOLDER#NUMBER
+    round: int
+    tasks: frozenset[str]
+    span: Span
+    blobs: Mapping[str, Place]  # by name, within the span
+    raw: bool  # its one update stands as it came
+    total: str  # kind of the sums
+
+
 @dataclass(slots=True)
 class Means:
     """Running means of one model's metrics, weighted by num_examples."""
@@ -78,6 +93,7 @@ class Live:
     aggregator_state: AggregatorState = field(default_factory=AggregatorState)
     bases: dict[int, Base] = field(default_factory=dict)
     taken: dict[str, Taken] = field(default_factory=dict)  # by task, until its verdict
+    partials: dict[str, Summed] = field(default_factory=dict)  # by name, until their round is committed
     makings: dict[int, Making] = field(default_factory=dict)  # by round
     works: dict[tuple[int, str, tuple[str, ...]], Work] = field(default_factory=dict)
     trained: dict[int, Means] = field(default_factory=dict)  # by round: means of train metrics

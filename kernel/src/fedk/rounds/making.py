@@ -6,12 +6,13 @@ Means are added up meanwhile; other shapes wait for all updates, which stay in t
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 
 from fedk.aggregation.composition import AnyFolding
-from fedk.aggregation.contribution import Contribution
+from fedk.aggregation.contribution import Contribution, Sum
+from fedk.aggregation.folding import Folding
 from fedk.api.aggregator import Round
 from fedk.blobs.part import Stored
 from fedk.blobs.reader import Reader, Span
@@ -63,8 +64,11 @@ class Making:
         self._folding.fold(*batch)
         self._fold_seconds += time.perf_counter() - began
 
-    async def finish(self, wanted: Mapping[str, Contribution], project: str, blobs: Blobs, view: Round) -> Made:
-        """The next model from exactly `wanted`, by key: what was folded ahead is used if it is that set.
+    async def finish(
+        self, wanted: Mapping[str, Contribution], sums: Sequence[Sum], project: str, blobs: Blobs, view: Round
+    ) -> Made:
+        """The next model from exactly `wanted`, by key, and the combiners' `sums`: what was folded ahead is used if it
+        is that set.
 
         `view` is the round as it closes. After an error it may be called again, with other updates.
         """
@@ -75,17 +79,22 @@ class Making:
             self.close()
             raise failure
         try:
-            return await asyncio.to_thread(self._finish, wanted, project, blobs, view)
+            return await asyncio.to_thread(self._finish, wanted, sums, project, blobs, view)
         except BaseException:
             self.close()  # what is half folded cannot be gone on with
             raise
 
-    def _finish(self, wanted: Mapping[str, Contribution], project: str, blobs: Blobs, view: Round) -> Made:
+    def _finish(
+        self, wanted: Mapping[str, Contribution], sums: Sequence[Sum], project: str, blobs: Blobs, view: Round
+    ) -> Made:
         if self._folding is not None and not self._folding.keys <= wanted.keys():
             self.close()
         folded = self._folding.keys if self._folding is not None else frozenset()
         self._fold([wanted[key] for key in sorted(wanted.keys() - folded)])
         assert self._folding is not None  # noqa: S101  # _fold started it
+        for one in sums:
+            assert isinstance(self._folding, Folding)  # noqa: S101  # only means are summed elsewhere
+            self._folding.take(one)
         began = time.perf_counter()
         with blobs.part(project) as model, ExitStack() as opened:
             state = opened.enter_context(blobs.part(project)) if self._folding.has_state else None

@@ -22,7 +22,7 @@ from fedk.blobs.store import Blobs
 from fedk.rounds.clients import Arrival, Input, Measured
 from fedk.rounds.clock import Clock
 from fedk.rounds.ledger import Record
-from fedk.rounds.live import SHOWN, Base, Live, Means, Taken
+from fedk.rounds.live import SHOWN, Base, Live, Means, Summed, Taken
 from fedk.rounds.rules import Rules
 from fedk.rounds.states import Session, Token
 from fedk.state import tables as t
@@ -127,6 +127,9 @@ class Opener:
             live.aggregator_state = self.initial_state(live)
         for row in await _results(db, live):
             live.taken[row.task] = _taken(row, self.spool)
+        for row in (await db.execute(select(t.partials).where(t.partials.c.session == live.state.id))).all():
+            if row.round > live.state.head:
+                live.partials[row.name] = _summed(row, self.spool)
         await _means(db, live)
 
     def initial_state(self, live: Live) -> AggregatorState:
@@ -168,6 +171,13 @@ def _taken(row: Any, spool: Spool) -> Taken:
         max_abs=row.max_abs,
     )
     return Taken(arrival, Terms(row.weight, row.scale, row.sums), row.staleness)
+
+
+def _summed(row: Any, spool: Spool) -> Summed:
+    blobs = {name: Place(at, size, bytes.fromhex(sha)) for name, (at, size, sha) in row.blobs.items()}
+    return Summed(
+        row.name, row.round, frozenset(row.tasks), spool.locate(row.place, 0, row.bytes), blobs, row.raw, row.total
+    )
 
 
 async def _means(db: AsyncConnection, live: Live) -> None:

@@ -33,6 +33,7 @@ class Member:
     software: str = ""
     state: Literal["connected", "lost", "left"] = "left"
     last_seen: float = 0.0  # seconds since the epoch
+    holder: str = ""  # the combiner that it is connected to; "": this server
     was_connected: bool = False  # when the server before this one ended
     changes: deque[float] = field(default_factory=lambda: deque(maxlen=CHANGES_A_MINUTE))  # monotonic
 
@@ -62,7 +63,7 @@ class Member:
             "capabilities": list(self.capabilities),
             "software": self.software,
             "state": self.state,
-            "holder": "",
+            "holder": self.holder,
             "last_seen": self.last_seen,
         }
 
@@ -91,6 +92,7 @@ class Roster:
                 software=row.software,
                 state="lost" if row.state == "connected" else row.state,
                 last_seen=row.last_seen,
+                holder=row.holder,
                 was_connected=row.state == "connected",
             )
             self._add(member)
@@ -115,11 +117,15 @@ class Roster:
         """The member with this name."""
         return self._by_name.get((project, name))
 
+    def all(self) -> Iterable[Member]:
+        """The members of all projects."""
+        return list(self._by_id.values())
+
     def of(self, project: str) -> Iterable[Member]:
         """The members of a project."""
         return [m for m in self._by_id.values() if m.project == project]
 
-    def join(self, joining: Joining) -> Member:
+    def join(self, joining: Joining, holder: str = "") -> Member:
         """Take in a client that says hello. Refused when its project is unknown or its name is fought over."""
         if joining.project not in self.projects:
             known = ", ".join(sorted(self.projects))
@@ -132,6 +138,7 @@ class Roster:
             self._changed(member)
             member.instance, member.generation = joining.instance, member.generation + 1
         self.version += 1
+        member.holder = holder
         member.attributes, member.capabilities = dict(joining.attributes), joining.capabilities
         member.software, member.state, member.last_seen = joining.software, "connected", time.time()
         return member

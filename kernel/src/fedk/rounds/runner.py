@@ -22,13 +22,15 @@ from fedk.rounds import missed
 from fedk.rounds.answers import of_task
 from fedk.rounds.book import Book, event_row
 from fedk.rounds.clients import Clients, Reply, SendFrom
+from fedk.rounds.combiners import Combiners
 from fedk.rounds.feed import Feed, Published
 from fedk.rounds.folds import Folds
+from fedk.rounds.gathering import tell
 from fedk.rounds.gating import drawn, selected, with_settings
-from fedk.rounds.inbox import Committed, Entry, Inbox, Seen
+from fedk.rounds.inbox import Committed, Entry, Inbox, Item, Seen
 from fedk.rounds.journal import record
 from fedk.rounds.ledger import Record, read_session, read_sessions, session_row
-from fedk.rounds.live import Live, Taken
+from fedk.rounds.live import Live, Summed, Taken
 from fedk.rounds.machine import advance
 from fedk.rounds.offers import offer
 from fedk.rounds.opening import Aggregators, Opener
@@ -51,7 +53,7 @@ class Runner:
     ) -> None:
         self.store, self.blobs, self.spool, self.gates = store, blobs, spool, gates or Gates()
         self.opener = Opener(blobs, spool, aggregators)
-        self.roster, self.feed, self.inbox = Roster(), Feed(), Inbox()
+        self.roster, self.combiners, self.feed, self.inbox = Roster(), Combiners(), Feed(), Inbox()
         self.folds = Folds(self.opener, blobs, self.roster, self.inbox.put)
         self.presence = Presence(self.post)
         self.lives: dict[str, Live] = {}
@@ -70,6 +72,7 @@ class Runner:
         await self._first_project()
         async with self.store.reading() as db:
             await self.roster.read(db)
+            await self.combiners.read(db)
             self._seq = (await db.scalar(select(func.max(t.events.c.seq)))) or 0
             found = await read_sessions(db)
             for state, record in found:
@@ -94,6 +97,7 @@ class Runner:
 
     def _recover_spool(self) -> None:
         taken = [x.arrival.span for live in self.lives.values() for x in live.taken.values()]
+        taken += [x.span for live in self.lives.values() for x in live.partials.values()]
         tasks = {i for live in self.lives.values() for i, task in live.state.tasks.items() if task.state != "settled"}
         self.spool.recover([span for span in taken if span is not None], open_tasks=tasks)
 
@@ -204,14 +208,16 @@ class Runner:
             except (FedkError, SQLAlchemyError, OSError) as error:
                 await self._discard(batch, error)
 
-    async def _batch(self, batch: Sequence[Entry | Seen]) -> None:
+    async def _batch(self, batch: Sequence[Item]) -> None:
         grouped: dict[str, list[Entry]] = {}
         book = Book(self.roster, self.spool.place)
         for item in batch:
             if isinstance(item, Entry):
                 grouped.setdefault(item.session, []).append(item)
-            else:
+            elif isinstance(item, Seen):
                 book.client(item)
+            else:
+                book.combiner(item)
         if any(isinstance(e.note, Taken) for entries in grouped.values() for e in entries):
             await self.spool.sync()
         steps = [self._step(book, self.lives[s], entries) for s, entries in grouped.items() if s in self.lives]
@@ -231,14 +237,15 @@ class Runner:
             new,
             actions,
             taken={e.note.arrival.task: e.note for e in entries if isinstance(e.note, Taken)},
+            summed={e.note.name: e.note for e in entries if isinstance(e.note, Summed)},
             committed=next((e.note for e in entries if isinstance(e.note, Committed)), None),
-            traffic=self._network.traffic(live.state.id),
+            traffic=self.network.traffic(live.state.id),
         )
         return live, new, actions
 
     async def _after(
         self,
-        batch: Sequence[Entry | Seen],
+        batch: Sequence[Item],
         steps: Sequence[tuple[Live, Session, list[act.Action]]],
         events: Sequence[Published],
     ) -> None:
@@ -254,7 +261,7 @@ class Runner:
                 self._perform(live, action, waited)
             self._tidy(live, new)
 
-    def _adopt(self, live: Live, new: Session, batch: Sequence[Entry | Seen]) -> None:
+    def _adopt(self, live: Live, new: Session, batch: Sequence[Item]) -> None:
         live.state = new
         for item in batch:
             if isinstance(item, Entry) and item.session == new.id and isinstance(item.note, Committed):
@@ -264,11 +271,16 @@ class Runner:
                 else:
                     item.note.close()
 
-    def _reply(self, batch: Sequence[Entry | Seen]) -> set[str]:
+        for item in batch:
+            note = item.note if isinstance(item, Entry) and item.session == new.id else None
+            if isinstance(note, Summed) and live.partials.get(note.name) is not note:
+                self.forget(note.span)  # it was not taken
+
+    def _reply(self, batch: Sequence[Item]) -> set[str]:
         """Answer those who wait for this batch; returns the tasks whose word is said."""
         said = set()
         for item in batch:
-            if isinstance(item, Seen):
+            if not isinstance(item, Entry):
                 if item.done is not None and not item.done.done():
                     item.done.set_result(None)
             elif item.reply is not None and not item.reply.done():
@@ -280,7 +292,7 @@ class Runner:
                 said.add(task)
         return said
 
-    async def _discard(self, batch: Sequence[Entry | Seen], error: Exception) -> None:
+    async def _discard(self, batch: Sequence[Item], error: Exception) -> None:
         """A transaction failed: what is in memory may be wrong. Forget it, and read the rows again."""
         log.error("batch.failed error=%s", error, exc_info=not isinstance(error, FedkError))
         for item in batch:
@@ -312,12 +324,13 @@ class Runner:
                     live = await self._restore(db, *found)
                     self.announce(live)
                     self._resume(live)
-                await missed.verdicts(db, old, found[0], clients=self._network, spool=self.spool)
+                await missed.verdicts(db, old, found[0], clients=self.network, spool=self.spool)
 
     # ---- actions ----
 
     @property
-    def _network(self) -> Clients:
+    def network(self) -> Clients:
+        """Who reaches clients, once it has started."""
         assert self._clients is not None  # noqa: S101  # start() sets it
         return self._clients
 
@@ -335,18 +348,21 @@ class Runner:
             case act.Offer() if task is not None:
                 self.offer(live, task)
             case act.Cancel() if task is not None:
-                self._network.cancel(task.client, task.id, action.reason)
+                self.network.cancel(task.client, task.id, action.reason)
             case act.Redeliver() if task is not None:
-                self._network.reply(task.client, SendFrom(task.id, task.result_id, 0))
+                self.network.reply(task.client, SendFrom(task.id, task.result_id, 0))
+            case act.Flush() | act.PartialReceipt() | act.Refold():
+                tell(self.network, live, action)
             case act.Receipt() | act.Settle() if task is not None:
                 self._tell(live, task, said=task.id in waited)
 
     def _tell(self, live: Live, task: Task, *, said: bool) -> None:
         reply = of_task(task, live.name, task.result_id)
         if reply is not None and task.result_id and not said:
-            self._network.reply(task.client, reply)
+            self.network.reply(task.client, reply)
         taken = live.taken.get(task.id)
-        if task.state == "accepted" and taken is not None and task.kind == "train":
+        here = taken is not None and taken.arrival.span is not None
+        if task.state == "accepted" and taken is not None and here and task.kind == "train":
             self.folds.ahead(live, task, taken)
         elif task.state == "settled" and taken is not None:
             del live.taken[task.id]
@@ -371,7 +387,7 @@ class Runner:
         if self.gates.has("client_settings"):
             self._spawn(self._gated_offer(live, task, member))
         else:
-            self._network.offer(offer(live, task, member))
+            self.network.offer(offer(live, task, member))
 
     async def _gated_offer(self, live: Live, task: Task, member: Member) -> None:
         try:
@@ -381,7 +397,7 @@ class Runner:
             return
         now = live.state.tasks.get(task.id)
         if now is not None and now.open:  # it may have been called off while the gates were asked
-            self._network.offer(found)
+            self.network.offer(found)
 
     def forget(self, span: Span | None) -> None:
         """Nobody needs these bytes of the spool."""
@@ -404,6 +420,8 @@ class Runner:
             live.works = {key: work for key, work in live.works.items() if key[0] != no}
         for no in [no for no in live.makings if no <= new.head]:
             live.makings.pop(no).close()
+        for name in [name for name, summed in live.partials.items() if summed.round <= new.head]:
+            self.forget(live.partials.pop(name).span)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

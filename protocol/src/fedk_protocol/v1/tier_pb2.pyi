@@ -950,9 +950,15 @@ class Partial(_message.Message):
     ROUND_FIELD_NUMBER: _builtins.int
     TASKS_FIELD_NUMBER: _builtins.int
     SUMS_FIELD_NUMBER: _builtins.int
+    RAW_FIELD_NUMBER: _builtins.int
+    TOTAL_FIELD_NUMBER: _builtins.int
     number: _builtins.int
     session: _builtins.str
     round: _builtins.int
+    raw: _builtins.bool
+    """its one update stands as it came: not yet multiplied"""
+    total: _builtins.str
+    """kind of the sums: "float64", or "exact" where a session is deterministic"""
     @_builtins.property
     def tasks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """what is in it"""
@@ -969,10 +975,12 @@ class Partial(_message.Message):
         round: _builtins.int = ...,
         tasks: _abc.Iterable[_builtins.str] | None = ...,
         sums: _abc.Mapping[_builtins.str, _federation_pb2.Blob] | None = ...,
+        raw: _builtins.bool = ...,
+        total: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["number", b"number", "round", b"round", "session", b"session", "sums", b"sums", "tasks", b"tasks"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["number", b"number", "raw", b"raw", "round", b"round", "session", b"session", "sums", b"sums", "tasks", b"tasks", "total", b"total"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

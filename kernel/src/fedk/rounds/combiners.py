@@ -1,0 +1,83 @@
+"""The combiners: which aggregation servers there are between this one and its clients, and what each says of itself."""
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from fedk.state import tables as t
+
+
+@dataclass(slots=True)
+class Combiner:
+    """One, connected or not. `id` is what holds results: another disk under the same name is another holder."""
+
+    name: str
+    generation: str
+    advertise: tuple[str, ...]
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    capacity: int | None = None  # clients; None: no limit set
+    state: Literal["live", "draining", "lost"] = "lost"
+    last_seen: float = 0.0  # seconds since the epoch
+    load: float = 0.0  # 0 … 1
+    held_bytes: int = 0
+    fold_seconds: float = 0.0  # since it started
+
+    @property
+    def id(self) -> str:
+        return f"{self.name}.{self.generation}"
+
+    def row(self) -> dict[str, Any]:
+        """The row of table `combiners`."""
+        return {
+            "id": self.id,
+            "name": self.name,
+            "generation": self.generation,
+            "advertise": list(self.advertise),
+            "attributes": dict(self.attributes),
+            "capacity": self.capacity,
+            "state": self.state,
+            "last_seen": self.last_seen,
+        }
+
+
+class Combiners:
+    """By name."""
+
+    def __init__(self) -> None:
+        self._by_name: dict[str, Combiner] = {}
+
+    async def read(self, db: AsyncConnection) -> None:
+        """Who was there before this server: lost until they come back."""
+        for row in (await db.execute(select(t.combiners))).all():
+            state = "draining" if row.state == "draining" else "lost"
+            self._by_name[row.name] = Combiner(
+                row.name,
+                row.generation,
+                tuple(row.advertise),
+                row.attributes,
+                row.capacity,
+                state,  # type: ignore[arg-type]  # one of its words
+                row.last_seen,
+            )
+
+    def __iter__(self) -> Iterator[Combiner]:
+        return iter(list(self._by_name.values()))
+
+    def named(self, name: str) -> Combiner | None:
+        return self._by_name.get(name)
+
+    def get(self, holder: str) -> Combiner | None:
+        """The one that now holds results under this id."""
+        found = self._by_name.get(holder.rpartition(".")[0])
+        return found if found is not None and found.id == holder else None
+
+    def put(self, combiner: Combiner) -> Combiner | None:
+        """It is there now; answers who had the name, if another."""
+        combiner.last_seen = time.time()
+        before = self._by_name.get(combiner.name)
+        self._by_name[combiner.name] = combiner
+        return before

@@ -1,0 +1,191 @@
+"""The tier: what combiners bring to sessions. They own bytes; who asks, who counts and what is closed is decided here."""
+
+import asyncio
+import logging
+from collections.abc import Coroutine, Iterable
+from dataclasses import replace
+from typing import Any
+
+from fedk.api.errors import Refused
+from fedk.rounds import events as ev
+from fedk.rounds.clients import Arrival, Joined, Joining, Receipt
+from fedk.rounds.combiners import Combiner
+from fedk.rounds.door import Door
+from fedk.rounds.inbox import Entry, Linked
+from fedk.rounds.live import Live, Summed
+from fedk.rounds.runner import Runner, session_of
+from fedk.rounds.states import ENDED
+
+GRACE = 10.0
+"""Seconds after which the bytes of a combiner that is gone count as lost: their clients are asked to deliver again."""
+
+log = logging.getLogger("fedk.rounds")
+
+
+class Tier:
+    """Of a root. `grace` as GRACE."""
+
+    def __init__(self, runner: Runner, door: Door, *, grace: float = GRACE) -> None:
+        self._runner, self._door, self._grace = runner, door, grace
+        self._graces: dict[str, asyncio.TimerHandle] = {}  # by holder
+        self._working: set[asyncio.Task[None]] = set()
+
+    # ---- combiners ----
+
+    def begin(self) -> None:
+        """After a restart: every combiner counts as just lost."""
+        for combiner in self._runner.combiners:
+            self._wait(combiner.id)
+
+    async def attach(self, combiner: Combiner) -> None:
+        """It is there. Written down, with the loss of what another disk of its name held, when this returns."""
+        before = self._runner.combiners.named(combiner.name)
+        if before is not None and before.state == "draining" and before.id == combiner.id:
+            combiner.state = "draining"
+        else:
+            combiner.state = "live"
+        self._runner.combiners.put(combiner)
+        self._forget(combiner.id)
+        if before is not None and before.id != combiner.id:
+            log.warning("combiner.new_disk combiner=%s: what it held is delivered again", combiner.name)
+            self._lost(before.id)
+        done = asyncio.get_running_loop().create_future()
+        self._runner.inbox.put(Linked(combiner, "combiner.joined", done))
+        await done
+
+    def ready(self, combiner: Combiner) -> None:
+        """Its stream takes words: what it was asked may not have reached it."""
+        for live in self._alive():
+            self._runner.post(live.state.id, ev.HolderBack(combiner.id))
+        if combiner.state == "draining":
+            self._drain(combiner.id)
+
+    def detached(self, combiner: Combiner) -> None:
+        """Its stream has ended. Its clients are lost until they come back, here or elsewhere."""
+        if combiner.state != "draining":
+            combiner.state = "lost"
+        self._runner.inbox.put(Linked(combiner, "combiner.lost"))
+        for member in self._runner.roster.all():
+            if member.holder == combiner.id:
+                self._door.leave(member.id, member.instance, "lost", combiner.id)
+        self._wait(combiner.id)
+
+    def drain(self, combiner: Combiner) -> None:
+        """It is to give away what it holds, and gets no client any more."""
+        combiner.state = "draining"
+        self._runner.inbox.put(Linked(combiner, "combiner.draining"))
+        self._drain(combiner.id)
+
+    def _drain(self, holder: str) -> None:
+        for live in self._alive():
+            self._runner.post(live.state.id, ev.Draining(holder))
+
+    def _wait(self, holder: str) -> None:
+        self._forget(holder)
+        self._graces[holder] = asyncio.get_running_loop().call_later(self._grace, self._lost, holder)
+
+    def _forget(self, holder: str) -> None:
+        if (handle := self._graces.pop(holder, None)) is not None:
+            handle.cancel()
+
+    def _lost(self, holder: str) -> None:
+        self._forget(holder)
+        for live in self._alive():
+            self._runner.post(live.state.id, ev.HolderLost(holder))
+
+    def _alive(self) -> Iterable[Live]:
+        return [live for live in self._runner.lives.values() if live.state.status not in ENDED]
+
+    # ---- their clients ----
+
+    async def join(self, combiner: Combiner, joining: Joining) -> Joined:
+        """A client has said hello to a combiner. Refused as by `Door.join`."""
+        return await self._door.join(joining, combiner.id)
+
+    def here(self, combiner: Combiner, client: str, instance: str, working: Iterable[str]) -> None:
+        """Its stream is ready."""
+        member = self._runner.roster.get(client)
+        if member is not None and (member.instance, member.holder) == (instance, combiner.id):
+            self._door.joined(client, working)
+
+    def gone(self, combiner: Combiner, client: str, instance: str, cause: str) -> None:
+        """Its stream has ended."""
+        self._door.leave(client, instance, cause, combiner.id)
+
+    # ---- their results ----
+
+    def report(self, combiner: Combiner, arrival: Arrival) -> None:
+        """The combiner holds a result durably. Said again after each break of its stream: equal reports change nothing."""
+        self._spawn(self._report(combiner, arrival))
+
+    async def _report(self, combiner: Combiner, arrival: Arrival) -> None:
+        reply = await self._door.take(arrival, combiner.id)
+        if not isinstance(reply, Receipt):  # it has given its own
+            self._runner.network.reply(arrival.client, reply)
+
+    def declined(self, client: str, task: str, refused: Refused) -> None:
+        """The combiner did not take a result."""
+        self._spawn(self._declined(client, task, refused))
+
+    async def _declined(self, client: str, task: str, refused: Refused) -> None:
+        await self._door.refuse(client, task, "", refused)
+
+    # ---- what was asked of them ----
+
+    def wants(self, combiner: Combiner, session: str, number: int) -> bool:
+        """Whether the bytes of this sum are still to come; False: they are here, or nobody needs them."""
+        live = self._runner.lives.get(session)
+        return live is not None and f"{combiner.id}#{number}" not in live.partials
+
+    def again(self, combiner: Combiner, session: str, number: int) -> None:
+        """A sum that is here, or that nobody needs, came again."""
+        live = self._runner.lives.get(session)
+        known = live is not None and f"{combiner.id}#{number}" in live.partials
+        tasks = live.partials[f"{combiner.id}#{number}"].tasks if live is not None and known else frozenset[str]()
+        if live is not None:
+            self._runner.post(session, ev.Partial(combiner.id, number, tasks))
+
+    async def partial(self, combiner: Combiner, number: int, summed: Summed, session: str) -> None:
+        """A sum whose bytes stand in the spool. Judged when this returns."""
+        done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        event = ev.Partial(combiner.id, number, summed.tasks)
+        self._runner.inbox.put(Entry(session, event, summed, done))
+        await done
+
+    def awaits(self, combiner: Combiner, task: str, sha256: bytes) -> Live | None:
+        """The session that wants this result as it came; None: not from this combiner, or not these bytes."""
+        live = self._runner.live_of(task)
+        found = live.state.tasks.get(task) if live is not None else None
+        if live is None or found is None or found.state != "accepted" or found.holder != combiner.id:
+            return None
+        return live if live.taken[task].arrival.sha256 == sha256 else None
+
+    async def forwarded(self, combiner: Combiner, arrival: Arrival) -> None:
+        """A result as it came, whose bytes stand in the spool."""
+        live = self._runner.live_of(arrival.task)
+        if live is None or arrival.task not in live.taken:
+            self._runner.forget(arrival.span)
+            return
+        known = live.taken[arrival.task]
+        whole = replace(known.arrival, span=arrival.span, blobs=arrival.blobs)
+        done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        event = ev.Forwarded(combiner.id, arrival.task)
+        self._runner.inbox.put(Entry(session_of(arrival.task), event, replace(known, arrival=whole), done))
+        await done
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._working.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: "asyncio.Task[None]") -> None:
+        self._working.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("a combiner's word could not be written down: %s", error)
+
+    def close(self) -> None:
+        """Cancel every timer."""
+        for handle in self._graces.values():
+            handle.cancel()
+        for task in self._working:
+            task.cancel()
