@@ -9,7 +9,7 @@ from itertools import groupby
 import numpy as np
 
 from fedk.aggregation.accumulator import Accumulator, Share, Write
-from fedk.aggregation.contribution import Contribution, Contributions
+from fedk.aggregation.contribution import Contribution, Contributions, Sum
 from fedk.aggregation.formula import name_of
 from fedk.aggregation.grid import PLAIN, Grid, Kind, Run
 from fedk.aggregation.model import Model
@@ -18,6 +18,7 @@ from fedk.aggregation.numbers import BLOCK, FOLDED
 from fedk.aggregation.scratch import SCRATCH
 from fedk.aggregation.state import AggregatorState, Tensors, next_scalars
 from fedk.aggregation.stepping import Stepping, nowhere
+from fedk.aggregation.total import Total
 from fedk.api.aggregator import Array, Config, MeanAggregator, Round
 from fedk.api.errors import FormulaError
 
@@ -41,9 +42,10 @@ class Folding:
         *,
         block: int = FOLDED,
         noise: Callable[[int], Array] = normal,
+        total: type[Total] = Total,
     ) -> None:
         self.max_abs = 0.0  # of the next model's floats, once it is made
-        self.accumulator = Accumulator(Grid(base.layout, plain), aggregator.sets)
+        self.accumulator = Accumulator(Grid(base.layout, plain), aggregator.sets, total=total)
         self._aggregator, self._base, self._state = aggregator, base, state
         self._round, self._block, self._noise = round, min(block, FOLDED), noise
         self._tensors = Tensors(aggregator, self.accumulator.grid, state.tensors)
@@ -53,7 +55,7 @@ class Folding:
     @property
     def keys(self) -> frozenset[str]:
         """Updates folded."""
-        return frozenset(self.accumulator.keys)
+        return frozenset(self.accumulator.terms)
 
     @property
     def nbytes(self) -> int:
@@ -75,6 +77,12 @@ class Folding:
                 coming = [self._opened(one, opened) for one in contributions[at : at + TOGETHER]]
                 for _, alike in groupby(coming, key=_Coming.shape):
                     self._add(tuple(alike))
+
+    def take(self, one: Sum) -> None:
+        """Add what a combiner has summed. BlobError when bytes are missing or shorter."""
+        with ExitStack() as opened, self._whole_or_not():
+            parts = {name: opened.enter_context(Model.open(span)) for name, span in one.blobs.items()}
+            self.accumulator.take(one.sums, parts)
 
     def finish(
         self,
@@ -155,7 +163,7 @@ class Folding:
         total = self.accumulator.summary()
         return replace(
             r,
-            count=len(total.keys),
+            count=len(total.terms),
             weight=total.weight,
             sums=total.scalars,
             scalars=self._state.scalars,

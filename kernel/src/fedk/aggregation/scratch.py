@@ -10,10 +10,10 @@ WIDEST = 8  # bytes of an element
 
 
 class Scratch(threading.local):
-    """Some 5 MiB. What stands in it is lost at the next call into this room by the same thread."""
+    """Some 6 MiB. What stands in it is lost at the next call into this room by the same thread."""
 
     def __init__(self) -> None:
-        self.values, self.base_values = np.empty(FOLDED), np.empty(FOLDED)
+        self.values, self.base_values, self.part = np.empty(FOLDED), np.empty(FOLDED), np.empty(FOLDED)
         self.wide = np.empty(BLOCK, np.float32)
         self.raw, self.base_raw = np.empty(FOLDED * WIDEST, np.uint8), np.empty(FOLDED * WIDEST, np.uint8)
 
