@@ -235,7 +235,7 @@ blobs = Table(
     Column("project", ID, primary_key=True),
     Column("sha256", HASH, primary_key=True),
     Column("bytes", BIG, nullable=False),
-    Column("kind", String(16), nullable=False),  # model | state | update
+    Column("kind", String(16), nullable=False),  # model | state | sent | update
     Column("state", String(16), nullable=False),  # live | deleting
     Column("created_at", Float, nullable=False),
 )
@@ -245,8 +245,9 @@ blob_refs = Table(
     metadata,
     Column("project", ID, primary_key=True),
     Column("sha256", HASH, primary_key=True),
-    Column("ref_kind", String(16), primary_key=True),
-    Column("ref_id", ID, primary_key=True),
+    Column("ref_kind", String(16), primary_key=True),  # as a blob's kind
+    Column("ref_id", ID, primary_key=True),  # of a model
+    Index("ix_blob_refs_ref_id", "ref_id"),
 )
 
 models = Table(
@@ -265,6 +266,7 @@ models = Table(
     Column("config_hash", HASH, nullable=False),
     Column("state_sha256", HASH),  # tensors of the aggregator's state
     Column("state_scalars", JSON, nullable=False),
+    Column("recipe", JSON, nullable=False, server_default="{}"),  # what a replay needs beside its updates
     Column("seconds", JSON, nullable=False),  # wait, fold, store, commit
     Column("committed_at", Float, nullable=False),
     UniqueConstraint("session", "round"),
