@@ -190,8 +190,7 @@ class Accumulator:
 
     def merge(self, other: "Accumulator") -> None:
         """Add what another one holds, of an equal grid and with the same sets."""
-        if other.terms:
-            self._take(other.summary(), other.parts(), other._block)
+        self._take(other.summary(), other.parts(), other._block)
 
     def take(self, sums: Sums, parts: Mapping[str, Model]) -> None:
         """Add what was exported, block by block."""
@@ -223,6 +222,8 @@ class Accumulator:
     def _take(self, sums: Sums, parts: Iterable[str], read: _Read) -> None:
         if sums.total != self._kind.name:
             raise ValueError(f"{sums.total} sums cannot be added to {self._kind.name} ones")
+        if not sums.terms:
+            return
         first = not self.terms
         factors = Factors.of(*sums.terms.values()) if sums.raw else None
         self._settle()
@@ -325,4 +326,4 @@ def _sum(values: Iterable[float]) -> float:
     try:
         return float(total)
     except OverflowError:
-        return math.copysign(math.inf, total)
+        return math.inf if total > 0 else -math.inf
