@@ -68,7 +68,7 @@ def listen(address: str) -> socket.socket:
     host, _, port = address.rpartition(":")
     host = host.strip("[]")
     try:
-        return socket.create_server(
+        listener = socket.create_server(
             (host, int(port)), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=BACKLOG
         )
     except OSError as error:
@@ -77,3 +77,7 @@ def listen(address: str) -> socket.socket:
             f"{error.strerror}. Stop it or choose another port:",
             [f"  FEDK_SERVER__ADMIN={host}:{int(port) + 1} fedk server"],
         ) from error
+    # connections inherit it; asyncio sets it only where the protocol is named, which create_server does not: a body after
+    # its head waited 40 ms for the acknowledgement of that head, in every answer but the first of a connection
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
