@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
@@ -70,8 +71,15 @@ class Process:
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return 1024 * next(int(line.split()[1]) for line in status.splitlines() if line.startswith("RssAnon:"))
 
+    def hold(self) -> None:
+        """It stops where it is, and says nothing more, until `go_on`; its connections stay."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        self.process.send_signal(signal.SIGCONT)
+
     def kill(self) -> None:
-        """As a power cut does."""
+        """At once, with whatever it was doing."""
         self._end(signal.SIGKILL)
 
     def stop(self) -> None:
@@ -92,45 +100,72 @@ class Process:
 class Server(Process):
     """`fedk server`, which tells every event."""
 
-    def __init__(self, folder: Path, listen: str = "127.0.0.1:0", admin: str = "127.0.0.1:0") -> None:
-        env = {"FEDK_SERVER__LISTEN": listen, "FEDK_SERVER__ADMIN": admin, "FEDK_LOG__LEVEL": "debug"}
-        super().__init__(["fedk", "server"], folder, **env)
+    def __init__(
+        self,
+        folder: Path,
+        listen: str = "127.0.0.1:0",
+        admin: str = "127.0.0.1:0",
+        *,
+        role: str = "standalone",
+        **env: str,
+    ) -> None:
+        super().__init__(["fedk", "server"], folder, **_listening(listen, admin), FEDK_SERVER__ROLE=role, **env)
         words = self.first.get(timeout=SILENCE).split()  # as SILENCE says
         assert "ready" in words, "".join(self.heard)
         self.listen, self.admin = words[words.index("clients") + 1], words[words.index("admin") + 1]
 
 
+def _listening(listen: str, admin: str) -> dict[str, str]:
+    return {"FEDK_SERVER__LISTEN": listen, "FEDK_SERVER__ADMIN": admin, "FEDK_LOG__LEVEL": "debug"}
+
+
 class Site:
     """One data directory, its server, its clients."""
 
+    role = "standalone"
+
     def __init__(self, folder: Path, ending: ExitStack) -> None:
         self.folder, self._ending = folder, ending
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)  # a test may have mounted a disk in it
         self.clients: dict[str, Process] = {}
         self.kills = {"server": 0, "clients": 0}
         self._env: dict[str, str] = {}
-        self.server = self._kept(Server(folder))
+        self.server = self._kept(Server(folder, role=self.role))
 
     def _kept(self, process: Any) -> Any:
         self._ending.callback(process.kill)
         return process
 
-    def restart(self, *, kill: bool = True) -> None:
-        """At the same addresses."""
+    def restart(self, *, kill: bool = True, outage: float = 0.0, **env: str) -> None:
+        """At the same addresses, after so many seconds without a server; `env` is the new one's."""
         old = self.server
         if kill:
             old.kill()
             self.kills["server"] += 1
         else:
             old.stop()
-        self.server = self._kept(Server(self.folder, old.listen, old.admin.removeprefix("http://")))
+        time.sleep(outage)  # the fault itself
+        self.server = self._kept(Server(self.folder, *self._addresses(old), role=self.role, **env))
 
-    def join(self, *names: str, app: str = SEEDED, **env: str) -> None:
-        """Clients with a disk."""
+    def die_young(self, seconds: float) -> None:
+        """Kill the server, and the next one so many seconds into its start."""
+        self.server.kill()
+        listening = _listening(*self._addresses(self.server))
+        young = self._kept(Process(["fedk", "server"], self.folder, **listening))
+        time.sleep(seconds)  # the instant itself
+        young.kill()
+        self.kills["server"] += 1
+
+    def _addresses(self, server: Server) -> tuple[str, str]:
+        return server.listen, server.admin.removeprefix("http://")
+
+    def join(self, *names: str, app: str = SEEDED, server: str = "", **env: str) -> None:
+        """Clients with a disk; `server` where they reach theirs another way."""
         self._env = self._env or env
         for name in names:
             state = str(self.folder / f"state-{name}")
-            command = ["fedk-client", "run", app, "--server", self.server.listen, "--name", name, "--state", state]
+            command = ["fedk-client", "run", app, "--server", server or self.server.listen, "--name", name]
+            command += ["--state", state]
             self.clients[name] = self._kept(Process(command, self.folder, **self._env))
 
     def kill(self, name: str) -> None:

@@ -3,19 +3,24 @@
 import asyncio
 import logging
 import os
+import secrets
 import socket
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from fedk.admin.app import TAKEN, admin_app
+from fedk.admin.health import combiner_app
 from fedk.admin.http import HttpServer
 from fedk.aggregation.composition import composed
 from fedk.api.aggregator import AnyAggregator
+from fedk.api.codec import BlockCodec
 from fedk.api.errors import PluginError
 from fedk.api.hooks import Event, ServerFacts
+from fedk.blobs import disk
 from fedk.blobs.spool import Spool
 from fedk.blobs.store import Blobs
 from fedk.catalogue import Catalogue
@@ -24,15 +29,23 @@ from fedk.catalogue.gates import Gates
 from fedk.catalogue.hooks import enable
 from fedk.catalogue.implementation import HOOKS
 from fedk.catalogue.observers import Observers
+from fedk.combiner.holdings import Holdings
+from fedk.combiner.inputs import Inputs
+from fedk.combiner.relay import Relay
+from fedk.combiner.sums import Sums
 from fedk.network.server import Network
+from fedk.network.uplink import Uplink
+from fedk.rounds.coding import Coding
 from fedk.rounds.desk import Desk
 from fedk.rounds.door import Door
 from fedk.rounds.feed import Feed, Published
 from fedk.rounds.opening import Loaded
 from fedk.rounds.rules import VERSION, Rules
 from fedk.rounds.runner import Runner
+from fedk.rounds.tier import Tier
 from fedk.settings import Settings
 from fedk.state.store import Store
+from fedk_protocol.v1 import tier_pb2 as tier_words
 
 log = logging.getLogger("fedk.server")
 
@@ -57,7 +70,19 @@ class Aggregators:
             raise PluginError(f'{first.name} takes each client once a model: not with mode = "async"')
         name = "".join(f"{part.name}(" for part in around) + first.name + ")" * len(around)
         config = first.config if not (around or after) else _composition(first, around, after)
-        return Loaded(whole, f"{name} then {after.name}" if after else name, first.version, config)
+        if coding := self._coding(rules):
+            config = {"aggregator": config, "codec": coding.config}
+        return Loaded(whole, f"{name} then {after.name}" if after else name, first.version, config, coding)
+
+    def _coding(self, rules: Rules) -> Coding | None:
+        use = rules.codec.use
+        if not use:
+            return None
+        plugin = self.catalogue.load("codec", use, where="codec.use")
+        codec = self.catalogue.create("codec", use, rules.codec.tables, where="codec.use")
+        if not isinstance(codec, BlockCodec):
+            raise PluginError(f'codec "{use}" is for whole models: updates travel in a BlockCodec (codec.use)')
+        return Coding(codec, plugin.version)
 
     def _part(self, use: str, tables: Mapping[str, Any], key: str) -> "_Part":
         plugin = self.catalogue.load("aggregator", use, where=f"aggregator.{key}")
@@ -165,7 +190,9 @@ class Server:
         )
         self.desk = Desk(self.runner)
         balancer = self._driver("balancer", s.balancer)
-        self.network = Network(Door(self.runner), spool, settings=s, balancer=balancer, plugins=self.hooks.enabled)
+        door = Door(self.runner)
+        self.tier = Tier(self.runner, door)
+        self.network = Network(door, spool, settings=s, balancer=balancer, plugins=self.hooks.enabled, tier=self.tier)
         self.http = HttpServer(
             admin_app(
                 store=self.store,
@@ -179,6 +206,8 @@ class Server:
         self.hooks.listen(self.desk.feed)
         await self.runner.start(self.network)
         self._closing.append(self.runner.close)
+        self.tier.begin()
+        self._closing.append(_after(self.tier.close))
         self.admin = await self.http.open(s.server.admin)
         self._closing.append(self.http.close)
         self.listen = await self.network.start(s.server.listen)
@@ -206,6 +235,12 @@ class Server:
         while self._closing:
             await self._closing.pop()()
 
+    @property
+    def broken(self) -> "asyncio.Future[None]":
+        """Done, with the reason, when it cannot go on."""
+        assert self.runner.broken is not None  # noqa: S101  # start() made it
+        return self.runner.broken
+
     async def drain(self) -> None:
         """No new task; answers under way are taken until their clients have none, or for LAST_ANSWERS."""
         self._stopping()
@@ -226,6 +261,102 @@ class Server:
             f"fedk {version('fedk')} {s.server.role}, ready   clients {self.listen}   admin http://{self.admin}   "
             f"data {s.server.data_dir} ({s.db.use}, {s.storage.use})   plugins {active} active, {failed} failed"
         )
+
+
+class Combiner:
+    """An aggregation server between clients and its parent: bytes are its own, what is made of them is not."""
+
+    def __init__(self, settings: Settings, catalogue: Catalogue) -> None:
+        self.settings, self.catalogue = settings, catalogue
+        self.data_dir = settings.server.data_dir.resolve()
+        self.listen = self.admin = ""
+        self._closing: list[Callable[[], Awaitable[Any]]] = []
+
+    @property
+    def broken(self) -> "asyncio.Future[None]":
+        """Never: what fails here is said to the parent or the client, and tried again."""
+        return self._broken
+
+    async def start(self) -> None:
+        """Open what is durable, listen, then dial the parent."""
+        self._broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        try:
+            await self._open()
+        except BaseException:
+            await self.close()
+            raise
+
+    async def _open(self) -> None:
+        s = self.settings
+        owner = f"{socket.gethostname()}:{os.getpid()}"
+        database = self.catalogue.create("db", s.db.use, s.db.tables, where="db.use")
+        self.store = await Store.open(database, self.data_dir, owner=owner, rules_version=VERSION)
+        self._closing.append(self.store.close)
+        spool = Spool(self.data_dir / "spool", s.limits.spool_bytes)
+        self._closing.append(_after(spool.close))
+        attach = tier_words.Attach(
+            name=s.server.name,
+            generation=generation(self.data_dir),
+            attributes=s.server.attributes,
+            capacity=s.server.capacity,
+        )
+        self.uplink = Uplink(s.server.parent, attach)
+        self.holdings = Holdings(self.store, spool, self.uplink)
+        sums = Sums(self.store, self.data_dir / "sums")
+        await sums.start()
+        await self.holdings.start()
+        self._closing.append(self.holdings.close)
+        inputs = Inputs(self.data_dir / "inputs")
+        relay = Relay(holdings=self.holdings, sums=sums, inputs=inputs, spool=spool, parent=self.uplink)
+        self._closing.append(relay.close)
+        balancer = self.catalogue.create("balancer", s.balancer.use, s.balancer.tables, where="balancer.use")
+        self.network = Network(relay, spool, settings=s, balancer=balancer)
+        relay.start(self.network)
+        self.http = HttpServer(combiner_app(self.store, self.uplink.attached.is_set))
+        self.admin = await self.http.open(s.server.admin)
+        self._closing.append(self.http.close)
+        self.listen = await self.network.start(s.server.listen)
+        self._closing.append(self.network.stop)
+        attach.advertise.extend(self.network.addresses)
+        self.uplink.start(
+            relay, lambda: (len(self.network) / (s.server.capacity or 1_000), self.holdings.bytes, sums.seconds)
+        )
+        self._closing.append(self.uplink.close)
+
+    async def close(self) -> None:
+        """Let go of everything, in the opposite order."""
+        while self._closing:
+            await self._closing.pop()()
+
+    async def drain(self) -> None:
+        """No new task; answers under way are taken until their clients have none, or for LAST_ANSWERS."""
+        await self.network.drain(LAST_ANSWERS)
+
+    def banner(self) -> str:
+        """The first line: what listens where, for whom."""
+        s = self.settings
+        return (
+            f"fedk {version('fedk')} combiner {s.server.name}, ready   clients {self.listen}   "
+            f"admin http://{self.admin}   data {s.server.data_dir}   parent {', '.join(s.server.parent)}"
+        )
+
+
+def generation(data_dir: Path) -> str:
+    """Of this disk: drawn once, kept beside what it holds."""
+    path = data_dir / "generation"
+    try:
+        return path.read_text().strip()
+    except FileNotFoundError:
+        drawn = secrets.token_hex(8)
+        path.write_text(drawn)
+        disk.sync(path)
+        disk.sync(data_dir)
+        return drawn
+
+
+def server(settings: Settings, catalogue: Catalogue) -> Server | Combiner:
+    """The server of this role."""
+    return (Combiner if settings.server.role == "combiner" else Server)(settings, catalogue)
 
 
 def _after(close: Callable[[], None]) -> Callable[[], Awaitable[None]]:

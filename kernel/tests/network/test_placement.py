@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Sequence
+from typing import Any
 
 from fedk.api.balancer import Balancer, ClientView, ServerView
 from fedk.api.config import Config
@@ -12,8 +13,11 @@ from fedk_protocol.v1 import federation_pb2 as pb
 BALANCER = Catalogue.scan().create("balancer", "least-loaded")
 
 
+ALONE: Any = {"serves": True, "combiners": list, "ticket": lambda client, holder: f"{client} at {holder}"}
+
+
 def placement(*advertise: str, state: str = "live") -> Placement:
-    made = Placement("root", advertise, BALANCER, clients=lambda: 3, state=lambda: state)
+    made = Placement("root", advertise, BALANCER, clients=lambda: 3, state=lambda: state, **ALONE)
     made.listens("127.0.0.1:6090")
     return made
 
@@ -51,6 +55,6 @@ class EverySecond(Balancer[Config]):
 
 
 def test_each_request_has_its_turn() -> None:
-    made = Placement("root", ["a:1"], EverySecond(), clients=lambda: 0, state=lambda: "live")
+    made = Placement("root", ["a:1"], EverySecond(), clients=lambda: 0, state=lambda: "live", **ALONE)
     placed = [bool(made.locate(pb.LocateRequest(name="a")).addresses) for _ in range(4)]
     assert placed == [True, False, True, False]

@@ -2,10 +2,12 @@
 
 import asyncio
 import shutil
+from collections.abc import Callable
 
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
+from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -14,6 +16,7 @@ from fedk.admin.queries import projects
 from fedk.admin.services import Services, services
 from fedk.api.errors import FedkError
 from fedk.state import tables as t
+from fedk.state.store import Store
 
 _NO_BLOB = bytes(32)
 
@@ -64,6 +67,22 @@ async def _spool(here: Services) -> dict[str, str]:
     except OSError as error:
         return {"spool": f"{folder}: {error.strerror}"}
     return {"spool": f"{free:,} bytes are free in {folder}"} if free < wanted else {}
+
+
+def combiner_app(store: Store, attached: Callable[[], bool]) -> Starlette:
+    """A combiner's: what it has of its own is its database and its parent."""
+
+    async def ready_for_clients(_: Request) -> Response:
+        try:
+            async with store.reading() as db:
+                wrong = await _schema(db)
+        except (FedkError, SQLAlchemyError, OSError) as error:
+            wrong = {"db": str(error)}
+        if not attached():
+            wrong["parent"] = "away: clients that are here go on, others wait"
+        return JSONResponse({"status": "not ready", **wrong} if wrong else {"status": "ok"}, 503 if wrong else 200)
+
+    return Starlette(routes=[Route("/healthz", alive), Route("/readyz", ready_for_clients)])
 
 
 routes = [Route("/healthz", alive), Route("/readyz", ready)]

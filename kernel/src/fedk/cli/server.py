@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from fedk.app import Server
+    from fedk.app import Combiner, Server
 
 
 @click.command()
@@ -26,7 +26,7 @@ def server(ctx: click.Context, config: Path | None) -> None:
     from fedk.cli.config import checked
 
     found, catalogue = checked(config)
-    from fedk.app import Server  # all rooms: a wrong configuration is told before they are imported
+    from fedk.app import server as of_its_role  # all rooms: a wrong configuration is told before they are imported
 
     settings = found.settings
     log.configure(settings.log.level, settings.log.format)
@@ -37,23 +37,23 @@ def server(ctx: click.Context, config: Path | None) -> None:
             err=True,
         )
     descriptors.allow()
-    ctx.exit(asyncio.run(_serve(Server(settings, catalogue))))
+    ctx.exit(asyncio.run(_serve(of_its_role(settings, catalogue))))
 
 
-async def _serve(server: "Server") -> int:
+async def _serve(server: "Server | Combiner") -> int:
     await server.start()
     ended = asyncio.Event()
     _on_signals(ended)
     print(server.banner(), flush=True)  # noqa: T201  # the one line on stdout that people and scripts wait for
     waiting: asyncio.Future[Any] = asyncio.ensure_future(ended.wait())
-    assert server.runner.broken is not None  # noqa: S101  # start() made it
-    await asyncio.wait({waiting, server.runner.broken}, return_when=asyncio.FIRST_COMPLETED)
+    broken = server.broken
+    await asyncio.wait({waiting, broken}, return_when=asyncio.FIRST_COMPLETED)
     waiting.cancel()
-    if not server.runner.broken.done():
+    if not broken.done():
         await server.drain()
     await server.close()
-    if server.runner.broken.done():
-        server.runner.broken.result()
+    if broken.done():
+        broken.result()
     return 0
 
 

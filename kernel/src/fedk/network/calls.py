@@ -9,7 +9,9 @@ from google.protobuf.message import DecodeError, Message
 
 from fedk.api.errors import StateError
 from fedk_protocol.v1 import federation_pb2 as pb
+from fedk_protocol.v1 import tier_pb2
 
+TIER = tier_pb2.DESCRIPTOR.services_by_name["Tier"].full_name
 SERVICE = pb.DESCRIPTOR.services_by_name["Federation"].full_name
 
 DETAILS = 1_000
@@ -64,6 +66,18 @@ def handler(*, connect: Call, download: Call, upload: Call, locate: Call) -> grp
         "Locate": grpc.unary_unary_rpc_method_handler(_ending(locate)),
     }
     return grpc.method_handlers_generic_handler(SERVICE, calls)
+
+
+def tier_handler(*, attach: Call, join: Call, ask: Call, fetch: Call, deliver: Call) -> grpc.GenericRpcHandler:
+    """The service between servers."""
+    calls: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
+        "Attach": grpc.stream_stream_rpc_method_handler(_ending(attach)),
+        "Join": grpc.unary_unary_rpc_method_handler(_ending(join)),
+        "Ask": grpc.unary_unary_rpc_method_handler(_ending(ask)),
+        "Fetch": grpc.unary_stream_rpc_method_handler(_ending(fetch)),
+        "Deliver": grpc.stream_unary_rpc_method_handler(_ending(deliver)),
+    }
+    return grpc.method_handlers_generic_handler(TIER, calls)
 
 
 def _ending(call: Call) -> Call:

@@ -7,22 +7,22 @@ import grpc
 from fedk.api.errors import BlobError, NotFound
 from fedk.blobs.reader import Reader
 from fedk.network.calls import Context, Ended
+from fedk.network.doors import AnyDoor
 from fedk.network.messages import chunk
 from fedk.network.threads import Threads
 from fedk.network.traffic import Traffic
-from fedk.rounds.door import Door
 from fedk_protocol.v1 import federation_pb2 as pb
 
 log = logging.getLogger("fedk.network")
 
 
 class Downloads:
-    """For clients whose tickets have been read."""
+    """For clients, and combiners (None), whose tickets have been read."""
 
-    def __init__(self, *, door: Door, traffic: Traffic, threads: Threads, chunk_size: int) -> None:
+    def __init__(self, *, door: AnyDoor, traffic: Traffic, threads: Threads, chunk_size: int) -> None:
         self._door, self._traffic, self._threads, self._chunk_size = door, traffic, threads, chunk_size
 
-    async def send(self, client: str, request: pb.BlobRequest, context: Context, *, session: str) -> None:
+    async def send(self, client: str | None, request: pb.BlobRequest, context: Context, *, session: str) -> None:
         """Write the blob into the call; its bytes count for `session`."""
         try:
             span = await self._door.readable(client, request.sha256)

@@ -24,7 +24,7 @@ MOST = 512 * 2**10
 _HASH = 32
 
 
-def joining(hello: pb.Hello) -> Joining:
+def joining(hello: pb.Hello, ticket: str = "") -> Joining:
     """Raises Ended, with the field that is out of bounds."""
     if not re.fullmatch(NAME, hello.name):
         raise violated(f'name "{printable(hello.name[:TEXT])}": 1 to 100 of A–Z a–z 0–9 . _ -, a letter or digit first')
@@ -47,6 +47,7 @@ def joining(hello: pb.Hello) -> Joining:
         capabilities=tuple(hello.capabilities),
         outbox=tuple(_kept(kept) for kept in hello.outbox),
         software=hello.software,
+        ticket=ticket,
     )
 
 

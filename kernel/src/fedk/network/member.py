@@ -11,6 +11,7 @@ import grpc
 from fedk.api.printable import printable
 from fedk.network.agenda import Agenda
 from fedk.network.calls import Context, Ended, parsed, violated
+from fedk.network.doors import AnyDoor
 from fedk.network.hello import ID
 from fedk.network.messages import Answer, Tasks, said, settles
 from fedk.network.pace import Pace
@@ -19,7 +20,6 @@ from fedk.network.results import METRICS, is_word
 from fedk.network.stream import Message, Stream
 from fedk.network.traffic import Traffic
 from fedk.rounds.clients import Offer
-from fedk.rounds.door import Door
 from fedk.rounds.runner import session_of
 from fedk_protocol.v1 import federation_pb2 as pb
 
@@ -43,7 +43,7 @@ class Member:
         *,
         capacity: int,
         held: Iterable[str],
-        door: Door,
+        door: AnyDoor,
         reception: Reception,
         tasks: Tasks,
         traffic: Traffic,

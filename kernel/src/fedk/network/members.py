@@ -7,11 +7,12 @@ import grpc
 
 from fedk.api.errors import Refused
 from fedk.network.calls import Context, Ended, next_of, parsed, violated
+from fedk.network.doors import AnyDoor
 from fedk.network.hello import MOST, joining
 from fedk.network.member import Member
 from fedk.network.turns import Turns
-from fedk.rounds.clients import Joined, Joining, SendFrom, Verdict
-from fedk.rounds.door import Door
+from fedk.rounds.clients import Joined, Joining, Redirected, SendFrom, Verdict
+from fedk_protocol.metadata import TICKET
 from fedk_protocol.reasons import Reason
 from fedk_protocol.v1 import federation_pb2 as pb
 from fedk_protocol.version import VERSION
@@ -33,14 +34,15 @@ WILLING = frozenset({Reason.DRAINING, Reason.GATE_FAILED})
 
 Enrol = Callable[[Joined, pb.Hello, Context], Member]
 Welcome = Callable[[Member], pb.Welcome]
+Place = Callable[[Joining], pb.LocateReply]
 
 
 class Members:
     """By the id that the root minted. A client has one stream: the newest."""
 
-    def __init__(self, door: Door, *, enrol: Enrol, welcome: Welcome) -> None:
+    def __init__(self, door: AnyDoor, *, enrol: Enrol, welcome: Welcome, place: Place) -> None:
         self.draining = self._dismissed = False
-        self._door, self._enrol, self._welcome = door, enrol, welcome
+        self._door, self._enrol, self._welcome, self._place = door, enrol, welcome, place
         self._members: dict[str, Member] = {}
         self._turns = Turns()
         self._changed = asyncio.Event()
@@ -79,9 +81,16 @@ class Members:
     async def connect(self, _requests: object, context: Context) -> None:
         """The call: a stream from Hello to its end."""
         hello = await _greeting(context)
-        admission = asyncio.create_task(self._admit(joining(hello), hello, context))
+        metadata = dict(context.invocation_metadata() or ())
+        arriving = joining(hello, ticket=str(metadata.get(TICKET, "")))
+        await self._send_on(arriving, context)
+        admission = asyncio.create_task(self._admit(arriving, hello, context))
         try:
             member = await asyncio.shield(admission)
+        except Redirected as elsewhere:
+            redirect = pb.Redirect(addresses=elsewhere.addresses)
+            await context.write(pb.ServerMessage(redirect=redirect).SerializeToString())
+            raise Ended(grpc.StatusCode.UNAVAILABLE, f"redirected: {elsewhere}") from elsewhere
         except Refused as refused:
             refusal = pb.Refusal(reason=refused.reason, detail=refused.detail, retry=refused.reason in WILLING)
             await context.write(pb.ServerMessage(refusal=refusal).SerializeToString())
@@ -96,6 +105,20 @@ class Members:
             await member.serve()
         finally:
             self._leave(member)
+
+    async def _send_on(self, arriving: Joining, context: Context) -> None:
+        """To the server that the balancer has chosen, where it is not this one. Raises Ended then."""
+        place = self._place(arriving)
+        if place.here:
+            return
+        if place.addresses:
+            redirect = pb.Redirect(addresses=place.addresses, ticket=place.ticket)
+            await context.write(pb.ServerMessage(redirect=redirect).SerializeToString())
+            raise Ended(grpc.StatusCode.UNAVAILABLE, f"redirected to {', '.join(place.addresses)}")
+        text = "no combiner takes clients at the moment"
+        refusal = pb.Refusal(reason=Reason.DRAINING, detail=text, retry=True)
+        await context.write(pb.ServerMessage(refusal=refusal).SerializeToString())
+        raise Ended(grpc.StatusCode.UNAVAILABLE, text)
 
     async def _admit(self, arriving: Joining, hello: pb.Hello, context: Context) -> Member:
         """One stream of a name after the other: whoever came last is the one that `rounds` knows."""

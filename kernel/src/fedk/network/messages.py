@@ -34,17 +34,18 @@ def settles(answer: Answer) -> bool:
 
 def said(answer: Answer) -> bytes:
     """On the stream."""
-    kind, message = _spoken(answer)
+    kind, message = spoken(answer)
     return pb.ServerMessage(**{kind: message}).SerializeToString()
 
 
 def uploaded(answer: Answer) -> bytes:
     """As the reply to an upload."""
-    kind, message = _spoken(answer)
+    kind, message = spoken(answer)
     return pb.UploadReply(**{kind: message}).SerializeToString()
 
 
-def _spoken(answer: Answer) -> tuple[str, Any]:
+def spoken(answer: Answer) -> tuple[str, Any]:
+    """The kind of word, and the message."""
     names = {"task": answer.task, "result_id": answer.result_id}
     match answer:
         case Receipt():
@@ -77,13 +78,14 @@ class Tasks:
 
     def _encoded(self, work: Work) -> bytes:
         if id(work) not in self._common:
-            self._common[id(work)] = work, _common(work).SerializeToString()
+            self._common[id(work)] = work, common(work).SerializeToString()
             if len(self._common) > _ROUNDS:
                 self._common.popitem(last=False)
         return self._common[id(work)][1]
 
 
-def _common(work: Work) -> pb.Task:
+def common(work: Work) -> pb.Task:
+    """What the tasks of one round and kind have in common."""
     return pb.Task(
         session=work.session_name,
         kind=work.kind,
@@ -94,6 +96,8 @@ def _common(work: Work) -> pb.Task:
         settings=work.settings,
         wants=work.wants,
         sets=work.sets,
+        codec=work.codec,
+        codec_settings=work.codec_settings,
     )
 
 

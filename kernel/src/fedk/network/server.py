@@ -16,7 +16,9 @@ from fedk.blobs.spool import Spool
 from fedk.catalogue.extensions import services
 from fedk.catalogue.hooks import Enabled
 from fedk.network.calls import SERVICE, Context, Ended, handler, next_of, parsed, violated
+from fedk.network.doors import AnyDoor
 from fedk.network.download import Downloads
+from fedk.network.links import Link
 from fedk.network.listener import Keepalive, listen, server
 from fedk.network.member import Member
 from fedk.network.members import Members, held
@@ -25,10 +27,12 @@ from fedk.network.placement import Placement
 from fedk.network.reception import WORDS, Reception
 from fedk.network.threads import Threads
 from fedk.network.tickets import BadTicket, Tickets
+from fedk.network.tier import Tier
 from fedk.network.traffic import Traffic
-from fedk.rounds.clients import Joined, Offer, Reply
+from fedk.rounds.clients import Flush, Joined, Joining, Offer, Reply
 from fedk.rounds.door import Door
 from fedk.rounds.runner import session_of
+from fedk.rounds.tier import Tier as TierOfRounds
 from fedk.settings import Settings
 from fedk_protocol.metadata import TICKET
 from fedk_protocol.v1 import federation_pb2 as pb
@@ -37,7 +41,7 @@ from fedk_protocol.version import VERSION
 INLINE_MAX, CHUNK = 64 * 2**10, 512 * 2**10
 """Bytes of the largest blob inside a message, and of a chunk; at most half of `limits.message_bytes`."""
 
-RECONNECT, RECONNECTS_A_SECOND = (0.2, 2.0), 500
+RECONNECT, RECONNECTS_A_SECOND = (0.2, 1.0), 500
 """Seconds of back-off, at least and at most; the cap grows so that no more clients come back in a second."""
 
 FAREWELL, STATUSES = 6.0, 0.5
@@ -54,12 +58,13 @@ class Network:
 
     def __init__(
         self,
-        door: Door,
+        door: AnyDoor,
         spool: Spool,
         *,
         settings: Settings,
         balancer: Balancer[Any],
         plugins: Sequence[Enabled] = (),
+        tier: TierOfRounds | None = None,
         keepalive: Keepalive = Keepalive(),  # noqa: B008  # frozen
     ) -> None:
         limits, own = settings.limits, settings.server
@@ -72,7 +77,7 @@ class Network:
             chunk=min(CHUNK, half),
             result_max=limits.spool_bytes,
         )
-        self._members = Members(door, enrol=self._enrol, welcome=self._welcome)
+        self._members = Members(door, enrol=self._enrol, welcome=self._welcome, place=self._place)
         self._threads = threads = Threads()
         self._reception = Reception(
             door=door,
@@ -83,8 +88,28 @@ class Network:
             result_max=limits.spool_bytes,
         )
         self._downloads = Downloads(door=door, traffic=self._traffic, threads=threads, chunk_size=self._limits.chunk)
+        self._tier = (
+            Tier(
+                door,
+                tier,
+                spool,
+                tickets=self._tickets,
+                downloads=self._downloads,
+                threads=threads,
+                traffic=self._traffic,
+            )
+            if tier is not None and isinstance(door, Door)
+            else None
+        )
         self._placement = Placement(
-            own.name, own.advertise, balancer, clients=lambda: len(self._members), state=self._state
+            own.name,
+            own.advertise,
+            balancer,
+            serves=own.role != "controller",
+            clients=lambda: len(self._members),
+            state=self._state,
+            combiners=lambda: self._tier.links.servers() if self._tier is not None else [],
+            ticket=lambda client, holder: self._tickets.mint(client, "", holder),
         )
         self._health = health.aio.HealthServicer()
         self._transfers: Counter[str] = Counter()
@@ -98,11 +123,13 @@ class Network:
         calls = handler(
             connect=self._members.connect, download=self._download, upload=self._upload, locate=self._locate
         )
-        self._server.add_generic_rpc_handlers((calls,))
+        self._server.add_generic_rpc_handlers((calls, *([self._tier.handler()] if self._tier is not None else [])))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         services(self._plugins, [SERVICE, health.SERVICE_NAME]).add_to(self._server)
         bound = await listen(self._server, address)
         self._placement.listens(bound)
+        if self._tier is not None:
+            self._tier.addresses = self._placement.addresses
         await self._health.set(SERVICE, Status.SERVING)
         await self._server.start()
         return bound
@@ -119,6 +146,8 @@ class Network:
     async def stop(self) -> None:
         """End every stream, and stop listening."""
         self._members.dismiss()
+        if self._tier is not None:
+            self._tier.links.dismiss()
         with suppress(TimeoutError):
             async with asyncio.timeout(FAREWELL):  # some may be dead, and an upload on a slow line
                 await self._members.until(lambda: not self._members and not self._transfers)
@@ -132,29 +161,66 @@ class Network:
     def _state(self) -> str:
         return "draining" if self._members.draining else "live"
 
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Where clients reach this server, once it listens."""
+        return self._placement.addresses
+
+    def __len__(self) -> int:
+        return len(self._members)
+
     # ---- what rounds calls ----
 
     def offer(self, offer: Offer) -> None:
         """Queue the task; `Door.sent` is called when it is written to the client's stream."""
         if (member := self._members.get(offer.client)) is not None:
             member.offer(offer)
+        elif (link := self._link(offer.client)) is not None:
+            link.offer(offer)
 
     def cancel(self, client: str, task: str, reason: str) -> None:
         """Take the task back, queued or sent; what it is uploading is not read any more."""
         if (member := self._members.get(client)) is not None:
             member.cancel(task, reason)
+        elif (link := self._link(client)) is not None:
+            link.answer(client, cancel=pb.Cancel(task=task, reason=reason))
         self._reception.cut(task)
 
     def reply(self, client: str, reply: Reply) -> None:
         """Say it on the client's stream."""
         if (member := self._members.get(client)) is not None:
             member.reply(reply)
+        elif self._tier is not None:
+            self._tier.links.reply(client, reply)
+
+    def _link(self, client: str) -> Link | None:
+        return self._tier.links.of(client) if self._tier is not None else None
+
+    def flush(self, holder: str, flush: Flush) -> None:
+        """Ask a combiner for what it holds. One that is away is asked when it is back."""
+        if self._tier is not None:
+            self._tier.links.flush(holder, flush)
+
+    def partial_taken(self, holder: str, session: str, number: int) -> None:
+        """Tell a combiner that its sum is here."""
+        if self._tier is not None:
+            self._tier.links.partial_taken(holder, session, number)
+
+    def refold(self, holder: str, session: str, number: int, without: Sequence[str]) -> None:
+        """Tell a combiner that its sum is not taken because of these tasks."""
+        if self._tier is not None:
+            self._tier.links.refold(holder, session, number, without)
 
     def traffic(self, session: str) -> tuple[int, int]:
         """Bytes (sent to, received from) the clients of a session, by this process."""
         return self._traffic.of(session)
 
     # ---- the calls ----
+
+    def _place(self, joining: Joining) -> pb.LocateReply:
+        if self._tier is None or self._members.draining:
+            return pb.LocateReply(here=True)
+        return self._placement.place(joining.project, joining.name, joining.attributes)
 
     def _enrol(self, joined: Joined, hello: pb.Hello, context: Context) -> Member:
         return Member(

@@ -38,8 +38,9 @@ class Tickets:
         self._holder = holder
         self._key = key or secrets.token_bytes(32)  # anew for each process: Welcome brings a new ticket after a restart
 
-    def mint(self, client: str, instance: str) -> str:
-        ticket = Ticket(client, instance, self._holder, time.time() + LIFE)
+    def mint(self, client: str, instance: str, holder: str = "") -> str:
+        """Of a client of this server, or of one that `holder` is to take."""
+        ticket = Ticket(client, instance, holder or self._holder, time.time() + LIFE)
         body = json.dumps(asdict(ticket), separators=(",", ":")).encode()
         return base64.urlsafe_b64encode(self._seal(body) + body).decode()
 

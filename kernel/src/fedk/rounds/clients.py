@@ -34,6 +34,8 @@ class Work:
     wants: tuple[str, ...]
     sets: tuple[str, ...]
     remaining: Callable[[], float]  # seconds until the deadline, at the moment of sending
+    codec: str = ""  # that the answer's model may be in
+    codec_settings: str = ""  # a JSON object
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,7 @@ class Joining:
     capabilities: tuple[str, ...]
     outbox: tuple[Kept, ...]
     software: str
+    ticket: str = ""  # of the placement that brought it here
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +110,14 @@ class Joined:
 
     client: str
     replies: tuple[Reply, ...]
+
+
+class Redirected(Exception):
+    """Another server serves this client."""
+
+    def __init__(self, addresses: Sequence[str]) -> None:
+        super().__init__(f"served by {', '.join(addresses)}")
+        self.addresses = tuple(addresses)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from fedk.aggregation.composition import summable
+from fedk.aggregation.exact import check_products
 from fedk.aggregation.expected import Expected
 from fedk.aggregation.terms import Terms, terms
+from fedk.api.codec import BlockCodec
 from fedk.api.errors import FormulaError, NotFound, Refused, StateError
 from fedk.api.hooks import ClientFacts
 from fedk.blobs.reader import Span
@@ -40,6 +43,8 @@ class OpenTask:
     round: int
     kind: str
     expected: Expected | None  # None: it carries no blobs
+    codec: BlockCodec | None = None  # that its model may be in
+    base: bytes = b""  # hash of the model that the task brings
 
 
 class Door:
@@ -110,7 +115,10 @@ class Door:
             return None
         base = live.bases.get(found.base)
         expected = {"init": Expected(None), "train": base.expected if base is not None else None}.get(found.kind)
-        return OpenTask(live.state.id, live.project, live.state.accepting, found.kind, expected)
+        about = (live.state.id, live.project, live.state.accepting, found.kind, expected)
+        if found.kind != "train" or base is None or live.coding is None:
+            return OpenTask(*about)
+        return OpenTask(*about, live.coding.codec, base.stored.sha256)
 
     async def answer(self, client: str, task: str, result_id: str) -> Reply | None:
         """What was said of a result, again; None while it is awaited."""
@@ -128,11 +136,10 @@ class Door:
             return await self._said(arrival.client, arrival.task, arrival.result_id)
         try:
             taken = Taken(arrival, self._terms(live, task, arrival), live.state.staleness(task))
+            live.formula_errors = 0
+            await self._judge(live, task, arrival)
         except FormulaError as error:
             return await self._formula_error(live, arrival, error)
-        live.formula_errors = 0
-        try:
-            await self._judge(live, task, arrival)
         except Refused as refused:
             self._drop(arrival)
             return await self.refuse(arrival.client, arrival.task, arrival.result_id, refused)
@@ -199,11 +206,11 @@ class Door:
             body = {"client": member.name, "task": task, **body}
             self._runner.feed.publish([Published(0, member.project, session, type_, body, time.time())])
 
-    async def readable(self, client: str, sha256: bytes) -> Span:
-        """A blob that a task of this client's project brings. NotFound otherwise."""
-        member = self._runner.roster.get(client)
+    async def readable(self, client: str | None, sha256: bytes) -> Span:
+        """A blob that a task of this client's project brings; None: of any project, for a combiner. Else NotFound."""
+        member = self._runner.roster.get(client) if client is not None else None
         for live in self._runner.lives.values():
-            if member is None or live.project != member.project:
+            if client is not None and (member is None or live.project != member.project):
                 continue
             for base in live.bases.values():
                 if any(i.sha256 == sha256 for i in base.inputs.values()):
@@ -215,4 +222,7 @@ class Door:
             return None
         name = self._runner.roster.name(task.client)
         view = round_view(live, live.state.accepting, self._runner.roster)
-        return terms(live.aggregator, update_view(live, task, name, arrival), view)
+        found = terms(live.aggregator, update_view(live, task, name, arrival), view)
+        if live.state.rules.deterministic and summable(live.aggregator):
+            check_products(live.bases[task.base].expected, found, arrival.max_abs)
+        return found

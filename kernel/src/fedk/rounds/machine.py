@@ -276,6 +276,7 @@ class _Step:
         own = {t.id for t in self._s.accepted() if t.holder == event.holder}
         if r is None or not event.tasks or event.tasks - own:
             self.actions.append(act.Refold(event.holder, event.number, tuple(sorted(event.tasks - own))))
+            self._flush(event.holder)
             return
         for task in event.tasks:
             self._put(replace(self._s.tasks[task], holder=ROOT, partial=event.name))

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Coroutine, Iterable
 from dataclasses import replace
 from typing import Any
@@ -11,7 +12,7 @@ from fedk.rounds import events as ev
 from fedk.rounds.clients import Arrival, Joined, Joining, Receipt
 from fedk.rounds.combiners import Combiner
 from fedk.rounds.door import Door
-from fedk.rounds.inbox import Entry, Linked
+from fedk.rounds.inbox import Entry, Linked, Seen
 from fedk.rounds.live import Live, Summed
 from fedk.rounds.runner import Runner, session_of
 from fedk.rounds.states import ENDED
@@ -26,7 +27,7 @@ class Tier:
     """Of a root. `grace` as GRACE."""
 
     def __init__(self, runner: Runner, door: Door, *, grace: float = GRACE) -> None:
-        self._runner, self._door, self._grace = runner, door, grace
+        self.runner, self._door, self._grace = runner, door, grace
         self._graces: dict[str, asyncio.TimerHandle] = {}  # by holder
         self._working: set[asyncio.Task[None]] = set()
 
@@ -34,29 +35,29 @@ class Tier:
 
     def begin(self) -> None:
         """After a restart: every combiner counts as just lost."""
-        for combiner in self._runner.combiners:
+        for combiner in self.runner.combiners:
             self._wait(combiner.id)
 
     async def attach(self, combiner: Combiner) -> None:
         """It is there. Written down, with the loss of what another disk of its name held, when this returns."""
-        before = self._runner.combiners.named(combiner.name)
+        before = self.runner.combiners.named(combiner.name)
         if before is not None and before.state == "draining" and before.id == combiner.id:
             combiner.state = "draining"
         else:
             combiner.state = "live"
-        self._runner.combiners.put(combiner)
+        self.runner.combiners.put(combiner)
         self._forget(combiner.id)
         if before is not None and before.id != combiner.id:
             log.warning("combiner.new_disk combiner=%s: what it held is delivered again", combiner.name)
             self._lost(before.id)
         done = asyncio.get_running_loop().create_future()
-        self._runner.inbox.put(Linked(combiner, "combiner.joined", done))
+        self.runner.inbox.put(Linked(combiner, "combiner.joined", done))
         await done
 
     def ready(self, combiner: Combiner) -> None:
         """Its stream takes words: what it was asked may not have reached it."""
         for live in self._alive():
-            self._runner.post(live.state.id, ev.HolderBack(combiner.id))
+            self.runner.post(live.state.id, ev.HolderBack(combiner.id))
         if combiner.state == "draining":
             self._drain(combiner.id)
 
@@ -64,8 +65,8 @@ class Tier:
         """Its stream has ended. Its clients are lost until they come back, here or elsewhere."""
         if combiner.state != "draining":
             combiner.state = "lost"
-        self._runner.inbox.put(Linked(combiner, "combiner.lost"))
-        for member in self._runner.roster.all():
+        self.runner.inbox.put(Linked(combiner, "combiner.lost"))
+        for member in self.runner.roster.all():
             if member.holder == combiner.id:
                 self._door.leave(member.id, member.instance, "lost", combiner.id)
         self._wait(combiner.id)
@@ -73,12 +74,12 @@ class Tier:
     def drain(self, combiner: Combiner) -> None:
         """It is to give away what it holds, and gets no client any more."""
         combiner.state = "draining"
-        self._runner.inbox.put(Linked(combiner, "combiner.draining"))
+        self.runner.inbox.put(Linked(combiner, "combiner.draining"))
         self._drain(combiner.id)
 
     def _drain(self, holder: str) -> None:
         for live in self._alive():
-            self._runner.post(live.state.id, ev.Draining(holder))
+            self.runner.post(live.state.id, ev.Draining(holder))
 
     def _wait(self, holder: str) -> None:
         self._forget(holder)
@@ -91,10 +92,10 @@ class Tier:
     def _lost(self, holder: str) -> None:
         self._forget(holder)
         for live in self._alive():
-            self._runner.post(live.state.id, ev.HolderLost(holder))
+            self.runner.post(live.state.id, ev.HolderLost(holder))
 
     def _alive(self) -> Iterable[Live]:
-        return [live for live in self._runner.lives.values() if live.state.status not in ENDED]
+        return [live for live in self.runner.lives.values() if live.state.status not in ENDED]
 
     # ---- their clients ----
 
@@ -104,9 +105,13 @@ class Tier:
 
     def here(self, combiner: Combiner, client: str, instance: str, working: Iterable[str]) -> None:
         """Its stream is ready."""
-        member = self._runner.roster.get(client)
-        if member is not None and (member.instance, member.holder) == (instance, combiner.id):
-            self._door.joined(client, working)
+        member = self.runner.roster.get(client)
+        if member is None or (member.instance, member.holder) != (instance, combiner.id):
+            return  # it has gone elsewhere
+        if member.state != "connected":  # the combiner's stream broke, not its client's
+            member.state, member.last_seen = "connected", time.time()
+            self.runner.inbox.put(Seen(member, "client.joined"))
+        self._door.joined(client, working)
 
     def gone(self, combiner: Combiner, client: str, instance: str, cause: str) -> None:
         """Its stream has ended."""
@@ -121,7 +126,12 @@ class Tier:
     async def _report(self, combiner: Combiner, arrival: Arrival) -> None:
         reply = await self._door.take(arrival, combiner.id)
         if not isinstance(reply, Receipt):  # it has given its own
-            self._runner.network.reply(arrival.client, reply)
+            self.runner.network.reply(arrival.client, reply)
+
+    def lost(self, combiner: Combiner, tasks: Iterable[str]) -> None:
+        """Results that it has reported, and whose bytes it cannot read any more."""
+        for task in tasks:
+            self.runner.post(session_of(task), ev.HolderLost(combiner.id, frozenset({task})))
 
     def declined(self, client: str, task: str, refused: Refused) -> None:
         """The combiner did not take a result."""
@@ -130,31 +140,41 @@ class Tier:
     async def _declined(self, client: str, task: str, refused: Refused) -> None:
         await self._door.refuse(client, task, "", refused)
 
+    def bringing(self, sha256: bytes) -> str:
+        """The id of a session whose tasks bring this blob; "" for none."""
+        found = (
+            live.state.id
+            for live in self._alive()
+            for base in live.bases.values()
+            if any(one.sha256 == sha256 for one in base.inputs.values())
+        )
+        return next(found, "")
+
     # ---- what was asked of them ----
 
     def wants(self, combiner: Combiner, session: str, number: int) -> bool:
         """Whether the bytes of this sum are still to come; False: they are here, or nobody needs them."""
-        live = self._runner.lives.get(session)
+        live = self.runner.lives.get(session)
         return live is not None and f"{combiner.id}#{number}" not in live.partials
 
     def again(self, combiner: Combiner, session: str, number: int) -> None:
         """A sum that is here, or that nobody needs, came again."""
-        live = self._runner.lives.get(session)
+        live = self.runner.lives.get(session)
         known = live is not None and f"{combiner.id}#{number}" in live.partials
         tasks = live.partials[f"{combiner.id}#{number}"].tasks if live is not None and known else frozenset[str]()
         if live is not None:
-            self._runner.post(session, ev.Partial(combiner.id, number, tasks))
+            self.runner.post(session, ev.Partial(combiner.id, number, tasks))
 
     async def partial(self, combiner: Combiner, number: int, summed: Summed, session: str) -> None:
         """A sum whose bytes stand in the spool. Judged when this returns."""
         done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         event = ev.Partial(combiner.id, number, summed.tasks)
-        self._runner.inbox.put(Entry(session, event, summed, done))
+        self.runner.inbox.put(Entry(session, event, summed, done))
         await done
 
     def awaits(self, combiner: Combiner, task: str, sha256: bytes) -> Live | None:
         """The session that wants this result as it came; None: not from this combiner, or not these bytes."""
-        live = self._runner.live_of(task)
+        live = self.runner.live_of(task)
         found = live.state.tasks.get(task) if live is not None else None
         if live is None or found is None or found.state != "accepted" or found.holder != combiner.id:
             return None
@@ -162,15 +182,15 @@ class Tier:
 
     async def forwarded(self, combiner: Combiner, arrival: Arrival) -> None:
         """A result as it came, whose bytes stand in the spool."""
-        live = self._runner.live_of(arrival.task)
+        live = self.runner.live_of(arrival.task)
         if live is None or arrival.task not in live.taken:
-            self._runner.forget(arrival.span)
+            self.runner.forget(arrival.span)
             return
         known = live.taken[arrival.task]
         whole = replace(known.arrival, span=arrival.span, blobs=arrival.blobs)
         done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         event = ev.Forwarded(combiner.id, arrival.task)
-        self._runner.inbox.put(Entry(session_of(arrival.task), event, replace(known, arrival=whole), done))
+        self.runner.inbox.put(Entry(session_of(arrival.task), event, replace(known, arrival=whole), done))
         await done
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:

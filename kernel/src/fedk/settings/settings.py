@@ -1,10 +1,11 @@
 """The settings of a server, each with its default and its meaning. Drivers' and hooks' own keys stay as they are."""
 
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, model_validator
 
 from fedk.api.config import Duration, Size
 from fedk.settings.address import Address, is_loopback
@@ -14,6 +15,9 @@ MIB, GIB = 2**20, 2**30
 _UNITS = {"TiB": 2**40, "GiB": GIB, "MiB": MIB, "KiB": 2**10}
 
 Table = dict[str, Any]
+
+COMBINER = r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}"
+"""Names of combiners: no dot, which stands before the generation of their disk."""
 
 
 def _written(size: int) -> str:
@@ -57,12 +61,12 @@ class Choice(BaseModel):
 
 class Server(Section):
     name: str = Field("root", min_length=1, description="a combiner's name")
-    role: Annotated[
-        Literal["standalone", "controller", "combiner"], AfterValidator(only("standalone", "combiners"))
-    ] = Field("standalone", description="standalone | controller | combiner")
-    parent: Annotated[tuple[Address, ...], AfterValidator(only((), "combiners"))] = Field(
-        (), description="combiner: addresses of its parent"
+    role: Literal["standalone", "controller", "combiner"] = Field(
+        "standalone", description="standalone | controller (clients are served by combiners) | combiner"
     )
+    parent: tuple[Address, ...] = Field((), description="combiner: addresses of its parent")
+    capacity: int = Field(0, ge=0, description="combiner: clients that it takes; 0: no limit")
+    attributes: dict[str, str] = Field({}, description="combiner: what a balancer may choose by")
     listen: Address = Field("127.0.0.1:6090", description="clients, over gRPC; port 0: any free one")
     admin: Address = Field("127.0.0.1:6080", description="REST; port 0: any free one")
     advertise: tuple[str, ...] = Field(
@@ -70,6 +74,16 @@ class Server(Section):
     )
     insecure: bool = Field(False, description="must be true to listen beyond loopback without TLS and tokens")
     data_dir: Path = Field(Path("fedk-data"), description="everything that must survive; relative to where it starts")
+
+    @model_validator(mode="after")
+    def _of_a_role(self) -> "Server":
+        if self.role == "combiner" and not self.parent:
+            raise ValueError('role = "combiner" wants parent = ["HOST:PORT"]: the server that it works for')
+        if self.role == "combiner" and not re.fullmatch(COMBINER, self.name):
+            raise ValueError(f'name = "{self.name}" of a combiner: 1 to 40 of A–Z a–z 0–9 _ -, a letter or digit first')
+        if self.role != "combiner" and self.parent:
+            raise ValueError(f'parent is of a combiner, and this server is {self.role}: set role = "combiner"')
+        return self
 
     @property
     def exposed(self) -> list[str]:

@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,7 @@ from fedk.blobs.store import Blobs
 from fedk.catalogue import Catalogue
 from fedk.catalogue.gates import Gates
 from fedk.cli.inprocess import InProcess
-from fedk.rounds.clients import Arrival, Joining, Measured, Offer, Reply
+from fedk.rounds.clients import Arrival, Flush, Joining, Measured, Offer, Reply
 from fedk.rounds.desk import Desk
 from fedk.rounds.door import Door
 from fedk.rounds.runner import Runner
@@ -90,6 +90,15 @@ class Players:
 
     def reply(self, client: str, reply: Reply) -> None:
         """Players keep no result."""
+
+    def flush(self, holder: str, flush: Flush) -> None:
+        """Players are not behind combiners."""
+
+    def partial_taken(self, holder: str, session: str, number: int) -> None:
+        """As above."""
+
+    def refold(self, holder: str, session: str, number: int, without: Sequence[str]) -> None:
+        """As above."""
 
     def traffic(self, session: str) -> tuple[int, int]:
         return 0, 0

@@ -1336,11 +1336,14 @@ class LocateReply(_message.Message):
     TLS_NAME_FIELD_NUMBER: _builtins.int
     TICKET_FIELD_NUMBER: _builtins.int
     WAIT_FIELD_NUMBER: _builtins.int
+    HERE_FIELD_NUMBER: _builtins.int
     tls_name: _builtins.str
     ticket: _builtins.str
     """metadata "fedk-ticket" of Connect"""
     wait: _builtins.float
     """seconds"""
+    here: _builtins.bool
+    """the server that was asked serves the client: connect where you asked"""
     @_builtins.property
     def addresses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """empty: wait, and ask again after `wait`"""
@@ -1352,10 +1355,11 @@ class LocateReply(_message.Message):
         tls_name: _builtins.str = ...,
         ticket: _builtins.str = ...,
         wait: _builtins.float = ...,
+        here: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "ticket", b"ticket", "tls_name", b"tls_name", "wait", b"wait"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "here", b"here", "ticket", b"ticket", "tls_name", b"tls_name", "wait", b"wait"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,1 @@
+"""A combiner: owns bytes for its parent, which owns everything else."""

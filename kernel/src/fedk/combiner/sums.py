@@ -1,0 +1,187 @@
+"""Sums: what a flush asks for, added up into a file that is written down before it is sent and never changes."""
+
+import asyncio
+import hashlib
+import secrets
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import delete, insert, select
+
+from fedk.aggregation.contribution import Contribution
+from fedk.aggregation.exact import Exact
+from fedk.aggregation.folding import Folding
+from fedk.aggregation.intake import Place
+from fedk.aggregation.model import Model
+from fedk.aggregation.state import AggregatorState
+from fedk.aggregation.terms import Terms
+from fedk.aggregation.total import Total
+from fedk.api.aggregator import Array, MeanAggregator, Round, State, Update
+from fedk.api.config import Config
+from fedk.blobs import disk
+from fedk.blobs.reader import Span
+from fedk.state import tables as t
+from fedk.state.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One update of a sum."""
+
+    task: str
+    terms: Terms
+    blobs: Mapping[str, Span]  # by tensor set
+    base: Model
+
+
+@dataclass(frozen=True, slots=True)
+class Sum:
+    """A sum of updates in a file."""
+
+    number: int
+    session: str
+    round: int
+    tasks: tuple[str, ...]
+    path: Path
+    blobs: Mapping[str, Place]
+    raw: bool
+    total: str
+
+
+class Sums:
+    """By session and number. A number is drawn once: no other content ever has it."""
+
+    def __init__(self, store: Store, root: Path) -> None:
+        self._store, self._root = store, root
+        self._sums: dict[tuple[str, int], Sum] = {}
+        self.seconds = 0.0
+        disk.create(root)
+
+    async def start(self) -> None:
+        """Those that were written down; files of others are half a sum."""
+        async with self._store.reading() as db:
+            for row in (await db.execute(select(t.partials))).all():
+                blobs = {name: Place(at, size, bytes.fromhex(sha)) for name, (at, size, sha) in row.blobs.items()}
+                one = Sum(
+                    int(row.name),
+                    row.session,
+                    row.round,
+                    tuple(row.tasks),
+                    self._root / row.place,
+                    blobs,
+                    row.raw,
+                    row.total,
+                )
+                self._sums[row.session, one.number] = one
+        known = {one.path for one in self._sums.values()}
+        for path in self._root.iterdir():
+            if path not in known:
+                path.unlink()
+
+    def get(self, session: str, number: int) -> Sum | None:
+        return self._sums.get((session, number))
+
+    def of(self, session: str, tasks: Sequence[str]) -> Sum | None:
+        """The sum of just these tasks, if it is there."""
+        wanted = set(tasks)
+        return next((s for s in self._sums.values() if s.session == session and set(s.tasks) == wanted), None)
+
+    async def make(self, session: str, project: str, round_: int, parts: Sequence[Part], order: "Order") -> Sum:
+        """Add up, and write down. BlobError: an update cannot be read."""
+        number = secrets.randbits(52)
+        path = self._root / f"{number}.sum"
+        try:
+            blobs, raw, total = await asyncio.to_thread(self._add_up, path, parts, order)
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+        one = Sum(number, session, round_, tuple(p.task for p in parts), path, blobs, raw, total)
+        async with self._store.transaction() as tx:
+            await tx.execute(insert(t.partials).values(self._row(one, project)))
+        self._sums[session, number] = one
+        return one
+
+    async def drop(self, session: str, number: int) -> None:
+        """It is at the parent, or nobody's."""
+        one = self._sums.pop((session, number), None)
+        if one is not None:
+            async with self._store.transaction() as tx:
+                wanted = (t.partials.c.session == session, t.partials.c.name == str(number))
+                await tx.execute(delete(t.partials).where(*wanted))
+            one.path.unlink(missing_ok=True)
+
+    def _row(self, one: Sum, project: str) -> dict[str, Any]:
+        return {
+            "session": one.session,
+            "name": str(one.number),
+            "project": project,
+            "round": one.round,
+            "tasks": list(one.tasks),
+            "raw": one.raw,
+            "total": one.total,
+            "blobs": {name: [b.offset, b.size, b.sha256.hex()] for name, b in one.blobs.items()},
+            "bytes": one.path.stat().st_size,
+            "place": one.path.name,
+            "received_at": time.time(),
+        }
+
+    # ---- in a thread ----
+
+    def _add_up(self, path: Path, parts: Sequence[Part], order: "Order") -> tuple[Mapping[str, Place], bool, str]:
+        began = time.perf_counter()
+        base = parts[0].base
+        folding = Folding(
+            order.mean(),
+            base,
+            AggregatorState(),
+            Round(0, 0, 0, {}),
+            order.plain,
+            total=Exact if order.exact else Total,
+        )
+        try:
+            folding.fold(*(Contribution(_update(p.task), p.terms, p.blobs, p.base) for p in parts))
+            summary, places = folding.accumulator.summary(), dict[str, Place]()
+            with disk.writing(path), path.open("wb") as file:
+                for name in sorted(folding.accumulator.parts()):
+                    start, digest = file.tell(), hashlib.sha256()
+
+                    def write(data: bytes | memoryview, digest: Any = digest, file: Any = file) -> None:
+                        digest.update(data)
+                        file.write(data)
+
+                    folding.accumulator.export(name, write)
+                    places[name] = Place(start, file.tell() - start, digest.digest())
+            disk.sync(path)
+            disk.sync(path.parent)
+        finally:
+            folding.close()
+        self.seconds += time.perf_counter() - began
+        return places, summary.raw, summary.total
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """How the parent wants updates added up."""
+
+    delta: bool
+    sets: tuple[str, ...]
+    plain: tuple[str, ...]
+    exact: bool
+
+    def mean(self) -> MeanAggregator[Config]:
+        """A formula that is never finished here."""
+        found = _Summed()
+        vars(found).update(of="delta" if self.delta else "model", sets=self.sets)
+        return found
+
+
+class _Summed(MeanAggregator[Config]):
+    def step(self, x: Array, mean: Array, state: State, r: Round) -> tuple[Array, State]:  # the contract's word
+        raise NotImplementedError
+
+
+def _update(task: str) -> Update:
+    return Update(key=task, client="", num_examples=1, metrics={}, staleness=0, norm=0.0, max_abs=0.0)

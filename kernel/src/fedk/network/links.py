@@ -1,0 +1,318 @@
+"""Links: the streams of combiners to this server. Words for many clients travel together."""
+
+import asyncio
+import re
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterator, Sequence
+from itertools import count
+from typing import Any
+
+import grpc
+
+from fedk.aggregation.expected import Expected
+from fedk.aggregation.intake import Place
+from fedk.api.balancer import ServerView
+from fedk.api.errors import Refused
+from fedk.network.calls import Context, Ended, next_of, parsed, violated
+from fedk.network.hello import ID
+from fedk.network.members import GREETING
+from fedk.network.messages import Answer, common, spoken
+from fedk.network.stream import Message, Stream
+from fedk.rounds.clients import Arrival, Flush, Measured, Offer, Receipt, Work
+from fedk.rounds.combiners import Combiner
+from fedk.rounds.door import Door
+from fedk.rounds.tier import Tier
+from fedk.settings.settings import COMBINER
+from fedk_protocol.v1 import federation_pb2 as pb
+from fedk_protocol.v1 import tier_pb2 as tier
+from fedk_protocol.version import VERSION
+
+TOGETHER = 256
+"""Words in one message: far below the limit of a message, and enough that a message costs little for each."""
+
+COMMONS = 32
+"""Rounds and kinds whose common part is not said again; who listens keeps twice as many."""
+
+
+class Link:
+    """One combiner's stream."""
+
+    def __init__(self, combiner: Combiner, context: Context, *, door: Door, rounds: Tier) -> None:
+        self.combiner = combiner
+        self.clients: set[str] = set()
+        self._door, self._rounds = door, rounds
+        self._stream = Stream(context, self._next)
+        self._offers: deque[Offer] = deque()
+        self._answers: deque[tier.Answer] = deque()
+        self._commons: OrderedDict[int, tuple[int, Work]] = OrderedDict()  # by identity: the work is kept
+        self._numbers = count(1)
+
+    # ---- down ----
+
+    def offer(self, offer: Offer) -> None:
+        """A task for a client of the combiner."""
+        self._offers.append(offer)
+        self._stream.wake()
+
+    def answer(self, client: str, **word: Any) -> None:
+        """A word for a client of the combiner: `answer(client, cancel=…)`."""
+        self._answers.append(tier.Answer(client=client, **word))
+        self._stream.wake()
+
+    def say(self, **message: Any) -> None:
+        """A word for the combiner itself: `say(flush=…)`."""
+        self._stream.say(tier.Downward(**message).SerializeToString())
+
+    def end(self, code: grpc.StatusCode, text: str) -> None:
+        """Say what is queued, then end the call."""
+        self._stream.end(Ended(code, text))
+
+    def _next(self) -> Message | None:
+        if self._answers:
+            words = [self._answers.popleft() for _ in range(min(len(self._answers), TOGETHER))]
+            return Message(tier.Downward(answers=tier.Answers(answers=words)).SerializeToString())
+        if not self._offers:
+            return None
+        offers = [self._offers.popleft() for _ in range(min(len(self._offers), TOGETHER))]
+        fresh = list[tier.Common]()
+        tasks = [self._assigned(offer, fresh) for offer in offers]
+        return Message(tier.Downward(relay=tier.Relay(common=fresh, tasks=tasks)).SerializeToString())
+
+    def _assigned(self, offer: Offer, fresh: list[tier.Common]) -> tier.Assigned:
+        if id(offer.work) not in self._commons:
+            self._commons[id(offer.work)] = next(self._numbers), offer.work
+            fresh.append(self._common(self._commons[id(offer.work)][0], offer))
+            if len(self._commons) > COMMONS:
+                self._commons.popitem(last=False)
+        number = self._commons[id(offer.work)][0]
+        remaining = offer.work.remaining()
+        return tier.Assigned(task=offer.task, client=offer.client, common=number, seed=offer.seed, remaining=remaining)
+
+    def _common(self, number: int, offer: Offer) -> tier.Common:
+        task, work = self._door.open_task(offer.client, offer.task), offer.work
+        return tier.Common(
+            id=number,
+            task=common(work),
+            project=work.project,
+            session=work.session,
+            accepting=task.round if task is not None else work.round,
+            expectation=_expectation(task.expected if task is not None else None),
+        )
+
+    # ---- up ----
+
+    async def serve(self) -> None:
+        """Until its stream ends. Raises Ended."""
+        await self._stream.run(self._listen())
+
+    async def _listen(self) -> None:
+        while (raw := await self._stream.read()) is not None:
+            message = parsed(tier.Upward, raw)
+            match message.WhichOneof("kind"):
+                case "members":
+                    self._members(message.members)
+                case "reports":
+                    self._reports(message.reports)
+                case "work":
+                    self._work(message.work)
+                case _:
+                    raise violated("Attach is said once, at the beginning")
+
+    def _members(self, members: tier.Members) -> None:
+        for one in members.here:
+            self.clients.add(one.client)
+            self._rounds.here(self.combiner, one.client, one.instance, one.working)
+        for one in members.gone:
+            self.clients.discard(one.client)
+            self._rounds.gone(self.combiner, one.client, one.instance, one.cause)
+
+    def _reports(self, reports: tier.Reports) -> None:
+        for report in reports.held:
+            self._rounds.report(self.combiner, _arrival(report))
+        if reports.lost:
+            self._rounds.lost(self.combiner, reports.lost)
+        for one in reports.declined:
+            if one.failed:
+                self._door.failed(one.client, one.task, one.reason, one.detail)
+            else:
+                self._rounds.declined(one.client, one.task, Refused(one.reason, one.detail))
+
+    def _work(self, work: tier.Work) -> None:
+        for task in work.sent:
+            self._door.sent(task)
+        for said in work.said:
+            if said.WhichOneof("kind") == "progress":
+                progress = said.progress
+                self._door.progress(said.client, progress.task, progress.step, dict(progress.metrics))
+            else:
+                self._door.log(said.client, said.log.task, said.log.level, said.log.text)
+        self.combiner.load, self.combiner.held_bytes = min(1.0, max(0.0, work.load)), work.held_bytes
+        self.combiner.fold_seconds = work.fold_seconds
+
+
+class Links:
+    """All of them, by the name of their combiner."""
+
+    def __init__(self, door: Door, rounds: Tier, *, ticket: Callable[[Combiner], str]) -> None:
+        self._door, self._rounds, self._ticket = door, rounds, ticket
+        self._links: dict[str, Link] = {}
+
+    def __iter__(self) -> Iterator[Link]:
+        return iter(list(self._links.values()))
+
+    def named(self, name: str) -> Link | None:
+        return self._links.get(name)
+
+    def holding(self, holder: str) -> Link | None:
+        """The link of the combiner that holds results under this id."""
+        link = self._links.get(holder.rpartition(".")[0])
+        return link if link is not None and link.combiner.id == holder else None
+
+    def of(self, client: str) -> Link | None:
+        """The link of the combiner that a client is connected to."""
+        return next((link for link in self._links.values() if client in link.clients), None)
+
+    async def attach(self, _requests: object, context: Context) -> None:
+        """The call: a combiner's stream from Attach to its end."""
+        combiner = _combiner(await _greeting(context))
+        await self._rounds.attach(combiner)
+        link = Link(combiner, context, door=self._door, rounds=self._rounds)
+        if (older := self._links.get(combiner.name)) is not None:
+            older.end(grpc.StatusCode.ABORTED, "this combiner has a newer stream")
+        self._links[combiner.name] = link
+        version = pb.Version(major=VERSION[0], minor=VERSION[1])
+        link.say(attached=tier.Attached(version=version, ticket=self._ticket(combiner), holder=combiner.id))
+        self._rounds.ready(combiner)
+        try:
+            await link.serve()
+        finally:
+            if self._links.get(combiner.name) is link:
+                del self._links[combiner.name]
+                self._rounds.detached(combiner)
+
+    def servers(self) -> Sequence[ServerView]:
+        """The combiners, as a balancer sees them."""
+        return [
+            ServerView(
+                name=link.combiner.name,
+                attributes=link.combiner.attributes,
+                clients=len(link.clients),
+                capacity=link.combiner.capacity,
+                load=link.combiner.load,
+                state=link.combiner.state,
+                addresses=link.combiner.advertise,
+            )
+            for link in self
+        ]
+
+    def dismiss(self) -> None:
+        """The server stops."""
+        for link in self:
+            link.end(grpc.StatusCode.UNAVAILABLE, "the server has stopped")
+
+    # ---- what rounds calls ----
+
+    def reply(self, client: str, answer: Answer) -> None:
+        """A word on a result: the combiner has given its own receipt."""
+        link = self.of(client)
+        if link is not None and not isinstance(answer, Receipt):
+            kind, message = spoken(answer)
+            link.answer(client, **{kind: message})
+
+    def flush(self, holder: str, flush: Flush) -> None:
+        """Ask a combiner for what it holds. One that is away is asked when it is back."""
+        if (link := self.holding(holder)) is not None:
+            link.say(flush=_flush(flush))
+
+    def partial_taken(self, holder: str, session: str, number: int) -> None:
+        if (link := self.holding(holder)) is not None:
+            link.say(partial_taken=tier.PartialTaken(session=session, number=number))
+
+    def refold(self, holder: str, session: str, number: int, without: Sequence[str]) -> None:
+        if (link := self.holding(holder)) is not None:
+            link.say(refold=tier.Refold(session=session, number=number, without=without))
+
+
+async def _greeting(context: Context) -> tier.Attach:
+    try:
+        async with asyncio.timeout(GREETING):  # a stranger who says nothing holds a stream
+            raw = await next_of(context)
+    except TimeoutError:
+        raise Ended(grpc.StatusCode.DEADLINE_EXCEEDED, f"no Attach within {GREETING:g} s") from None
+    message = parsed(tier.Upward, raw or b"")
+    if not message.HasField("attach"):
+        raise violated("the first message must be Attach")
+    return message.attach
+
+
+def _combiner(attach: tier.Attach) -> Combiner:
+    if attach.version.major != VERSION[0]:
+        spoken_here, theirs = ".".join(map(str, VERSION)), f"{attach.version.major}.{attach.version.minor}"
+        raise Ended(
+            grpc.StatusCode.FAILED_PRECONDITION, f"this server speaks protocol {spoken_here}, the combiner {theirs}"
+        )
+    if not re.fullmatch(COMBINER, attach.name):
+        raise violated(f"name {attach.name[:64]!r} of a combiner: 1 to 40 of A–Z a–z 0–9 _ -, a letter or digit first")
+    if not re.fullmatch(r"[0-9a-f]{8,20}", attach.generation):
+        raise violated("generation of a combiner: 8 to 20 hex digits")
+    return Combiner(
+        attach.name,
+        attach.generation,
+        tuple(attach.advertise),
+        dict(attach.attributes),
+        attach.capacity or None,
+    )
+
+
+def _arrival(report: tier.Report) -> Arrival:
+    result = report.result
+    if not ID.fullmatch(result.task) or not ID.fullmatch(result.result_id):
+        raise violated("a report names a task and a result")
+    offset, blobs = 0, dict[str, Place]()
+    for name in sorted(result.blobs):
+        blobs[name] = Place(offset, result.blobs[name].size, result.blobs[name].sha256)
+        offset += result.blobs[name].size
+    return Arrival(
+        task=result.task,
+        client=report.client,
+        result_id=result.result_id,
+        num_examples=result.num_examples,
+        metrics=dict(result.metrics),
+        sha256=report.sha256,
+        blobs=blobs,
+        norm=report.norm,
+        max_abs=report.max_abs,
+        before={kind: Measured(m.num_examples, dict(m.metrics)) for kind, m in result.before.items()},
+        settings_read=tuple(result.settings_read),
+    )
+
+
+def _expectation(expected: Expected | None) -> tier.Expectation:
+    if expected is None:
+        return tier.Expectation(blobs=False)
+    return tier.Expectation(
+        blobs=True,
+        largest=expected.largest,
+        base_max_abs=expected.base_max_abs,
+        max_examples=expected.max_examples,
+        max_norm=expected.max_norm or 0.0,
+        plain=expected.plain,
+        inspect=expected.inspect,
+        metrics={name: tier.Range(low=low, high=high) for name, (low, high) in expected.metrics.items()},
+    )
+
+
+def _flush(flush: Flush) -> tier.Flush:
+    return tier.Flush(
+        session=flush.session,
+        project=flush.project,
+        round=flush.round,
+        forward=flush.forward,
+        delta=flush.delta,
+        sets=flush.sets,
+        plain=flush.plain,
+        exact=flush.exact,
+        shares=[
+            tier.Share(task=w.task, sha256=w.sha256, weight=w.weight, scale=w.scale, base=w.base) for w in flush.wanted
+        ],
+    )

@@ -1,0 +1,296 @@
+"""The uplink: a combiner's stream to its parent, and its calls. Dials again, with full jitter, for as long as it lives."""
+
+import asyncio
+import logging
+import random
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, TypeVar
+
+import grpc
+from google.protobuf.message import Message
+
+from fedk.api.errors import NotFound, Refused, StateError
+from fedk.blobs.reader import Reader, Span
+from fedk.combiner.relay import Relay
+from fedk.network.calls import TIER
+from fedk.network.listener import Keepalive
+from fedk.rounds.clients import Joined, Joining, Receipt, Redirected, Reply, SendFrom, Verdict
+from fedk_protocol.metadata import TICKET
+from fedk_protocol.v1 import federation_pb2 as pb
+from fedk_protocol.v1 import tier_pb2 as tier
+from fedk_protocol.version import VERSION
+
+BASE, CAP = 0.2, 5.0
+"""Seconds of back-off: few servers dial, and many clients wait for each."""
+
+CALL = 30.0
+"""Seconds for a call that moves no bytes."""
+
+TOGETHER, CHATTER = 256, 1_000
+"""Words in one message; live lines that wait while the parent is slow, before the oldest are dropped."""
+
+DATA = 512 * 2**10
+
+M = TypeVar("M", bound=Message)
+log = logging.getLogger("fedk.combiner")
+
+
+class Uplink:
+    """Implements `fedk.combiner.parent.Parent`. What is said while there is no stream is said again once there is one."""
+
+    def __init__(self, addresses: Iterable[str], attach: tier.Attach, *, keepalive: Keepalive = Keepalive()) -> None:  # noqa: B008  # frozen
+        self._addresses, self._attach = tuple(addresses), attach
+        self._keepalive = keepalive
+        self._relay: Relay | None = None
+        self._load: Callable[[], tuple[float, int, float]] = lambda: (0.0, 0, 0.0)
+        self._channel: grpc.aio.Channel | None = None
+        self._ticket = ""
+        self._words: deque[tier.Upward] = deque()
+        self._sent: list[str] = []
+        self._chatter: deque[tier.Said] = deque(maxlen=CHATTER)
+        self._news = asyncio.Event()
+        self._running: asyncio.Task[None] | None = None
+        self.attached = asyncio.Event()
+        """Set while there is a stream."""
+        self.refusal = ""
+        """Why the parent does not take this combiner; empty while it does."""
+
+    # ---- life ----
+
+    def start(self, relay: Relay, load: Callable[[], tuple[float, int, float]]) -> None:
+        """Dial, and go on dialling. `load` is 0 … 1, bytes held, seconds folded."""
+        self._relay, self._load = relay, load
+        self._running = asyncio.create_task(self._run())
+
+    async def close(self) -> None:
+        """Hang up."""
+        if self._running is not None:
+            self._running.cancel()
+            await asyncio.gather(self._running, return_exceptions=True)
+
+    async def _run(self) -> None:
+        failures = 0
+        while True:
+            address = self._addresses[failures % len(self._addresses)]
+            try:
+                await self._stream(address)
+            except grpc.aio.AioRpcError as error:
+                self._log(address, error)
+            was_up = self.attached.is_set()
+            self.attached.clear()
+            self._ticket = ""
+            failures = 1 if was_up else failures + 1
+            ceiling = min(CAP, BASE * 2 ** min(failures, 10))
+            await asyncio.sleep(random.uniform(0, ceiling))  # noqa: S311  # jitter
+
+    def _log(self, address: str, error: grpc.aio.AioRpcError) -> None:
+        if error.code() in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.FAILED_PRECONDITION):
+            self.refusal = f"{address}: {error.details()}"
+            log.error("the parent does not take this combiner: %s", self.refusal)
+        elif self.attached.is_set() or not self.refusal:
+            self.refusal = f"{address}: {error.code().name} {error.details()}"
+            log.warning("parent.lost %s", self.refusal)
+
+    async def _stream(self, address: str) -> None:
+        async with self._dialled(address) as channel:
+            self._words.clear()
+            self._sent.clear()
+            attach: Any = channel.stream_stream(f"/{TIER}/Attach")
+            call = attach(self._said())
+            first = await call.read()
+            if not isinstance(first, bytes):
+                raise await _ended(call)
+            word = tier.Downward.FromString(first)
+            self._channel, self._ticket = channel, word.attached.ticket
+            self.refusal = ""
+            self.attached.set()
+            log.info("parent.attached %s", address)
+            assert self._relay is not None  # noqa: S101  # start() sets it
+            self._relay.attached()
+            try:
+                while isinstance(raw := await call.read(), bytes):
+                    self._hear(tier.Downward.FromString(raw))
+                raise await _ended(call)
+            finally:
+                self._channel = None
+                call.cancel()
+
+    def _dialled(self, address: str) -> grpc.aio.Channel:
+        return grpc.aio.insecure_channel(
+            address,
+            options=[
+                ("grpc.max_receive_message_length", -1),
+                ("grpc.max_send_message_length", -1),
+                ("grpc.keepalive_time_ms", int(self._keepalive.every * 1000)),
+                ("grpc.keepalive_timeout_ms", int(self._keepalive.patience * 1000)),
+                ("grpc.keepalive_permit_without_calls", 1),
+                ("grpc.use_local_subchannel_pool", 1),  # or another attempt inherits this one's back-off
+            ],
+        )
+
+    async def _said(self) -> AsyncIterator[bytes]:
+        """What goes up, in order."""
+        version_ = pb.Version(major=VERSION[0], minor=VERSION[1])
+        own = tier.Attach(version=version_, software=f"fedk {version('fedk')}")
+        own.MergeFrom(self._attach)
+        yield tier.Upward(attach=own).SerializeToString()
+        while True:
+            while (word := self._next()) is not None:
+                yield word.SerializeToString()
+            self._news.clear()
+            await self._news.wait()
+
+    def _next(self) -> tier.Upward | None:
+        if self._words:
+            return self._words.popleft()
+        if not self._sent and not self._chatter:
+            return None
+        sent, self._sent = self._sent, []
+        said = [self._chatter.popleft() for _ in range(min(len(self._chatter), TOGETHER))]
+        load, held, seconds = self._load()
+        return tier.Upward(work=tier.Work(sent=sent, said=said, load=load, held_bytes=held, fold_seconds=seconds))
+
+    def _say(self, word: tier.Upward) -> None:
+        if self.attached.is_set():
+            self._words.append(word)
+            self._news.set()
+
+    def _hear(self, word: tier.Downward) -> None:
+        assert self._relay is not None  # noqa: S101  # start() sets it
+        match word.WhichOneof("kind"):
+            case "relay":
+                self._relay.relay(word.relay)
+            case "answers":
+                self._relay.answers(word.answers)
+            case "flush":
+                self._relay.flush(word.flush)
+            case "partial_taken":
+                self._relay.partial_taken(word.partial_taken)
+            case "refold":
+                self._relay.refold(word.refold)
+
+    # ---- fedk.combiner.parent.Parent ----
+
+    def members(self, here: Iterable[tier.Present] = (), gone: Iterable[tier.Present] = ()) -> None:
+        """Who is connected here, and who is no more."""
+        self._say(tier.Upward(members=tier.Members(here=here, gone=gone)))
+
+    def report(self, held: Iterable[tier.Report] = (), lost: Iterable[str] = ()) -> None:
+        """Results that are durable here; tasks whose results are gone."""
+        reports, gone = list(held), list(lost)
+        for at in range(0, max(len(reports), 1), TOGETHER):
+            part = tier.Reports(held=reports[at : at + TOGETHER], lost=gone if not at else ())
+            if part.held or part.lost:
+                self._say(tier.Upward(reports=part))
+
+    def declined(self, one: tier.Declined) -> None:
+        """A result that was not taken, or a client's failure."""
+        self._say(tier.Upward(reports=tier.Reports(declined=[one])))
+
+    def sent(self, task: str) -> None:
+        """The task is on its client's stream."""
+        self._sent.append(task)
+        self._news.set()
+
+    def said(self, one: tier.Said) -> None:
+        """A live curve or a line; may be dropped."""
+        self._chatter.append(one)
+        self._news.set()
+
+    async def join(self, joining: Joining) -> Joined:
+        """Who a client is. Refused, Redirected, StateError: the parent is away."""
+        request = tier.JoinRequest(hello=_hello(joining), ticket=joining.ticket)
+        reply = await self._ask("Join", request, tier.JoinReply)
+        if reply.HasField("redirect"):
+            raise Redirected(list(reply.redirect.addresses))
+        if reply.HasField("refusal"):
+            raise Refused(reply.refusal.reason, reply.refusal.detail)
+        return Joined(reply.client, tuple(word for one in reply.replies if (word := _reply(one)) is not None))
+
+    async def ask(self, client: str, task: str, result_id: str) -> Reply | None:
+        """What was said of a result. StateError: the parent is away."""
+        request = tier.AskRequest(client=client, task=task, result_id=result_id)
+        return _reply(await self._ask("Ask", request, pb.UploadReply))
+
+    async def fetch(self, sha256: bytes, write: Callable[[bytes], None]) -> None:
+        """The bytes of a blob. StateError: the parent is away; NotFound."""
+        call: Any = self._up().unary_stream(f"/{TIER}/Fetch")
+        request = pb.BlobRequest(sha256=sha256).SerializeToString()
+        try:
+            async for raw in call(request, metadata=self._metadata()):
+                await asyncio.to_thread(write, pb.Chunk.FromString(raw).data)
+        except grpc.aio.AioRpcError as error:
+            if error.code() == grpc.StatusCode.NOT_FOUND:
+                raise NotFound(error.details() or "") from error
+            raise _away(error) from error
+
+    async def deliver(self, first: tier.Delivery, files: Iterable[tuple[Path, int, int]]) -> None:
+        """Bytes that it asked for. StateError: the parent is away."""
+        call: Any = self._up().stream_unary(f"/{TIER}/Deliver")
+        try:
+            await call(_delivery(first, files), metadata=self._metadata())
+        except grpc.aio.AioRpcError as error:
+            raise _away(error) from error
+
+    def _up(self) -> grpc.aio.Channel:
+        if self._channel is None:
+            raise StateError("the parent of this combiner is away")
+        return self._channel
+
+    def _metadata(self) -> tuple[tuple[str, str], ...]:
+        return ((TICKET, self._ticket),)
+
+    async def _ask(self, method: str, request: Message, kind: type[M]) -> M:
+        call: Any = self._up().unary_unary(f"/{TIER}/{method}")
+        try:
+            raw = await call(request.SerializeToString(), metadata=self._metadata(), timeout=CALL)
+        except grpc.aio.AioRpcError as error:
+            raise _away(error) from error
+        return kind.FromString(raw)
+
+
+async def _delivery(first: tier.Delivery, files: Iterable[tuple[Path, int, int]]) -> AsyncIterator[bytes]:
+    yield first.SerializeToString()
+    for path, offset, size in files:
+        with Reader(Span(str(path), offset, size)) as reader:
+            for at in range(0, size, DATA):
+                data = await asyncio.to_thread(reader.read, at, min(DATA, size - at))
+                yield tier.Delivery(data=data).SerializeToString()
+
+
+async def _ended(call: Any) -> grpc.aio.AioRpcError:
+    code, details = await call.code(), await call.details()
+    return grpc.aio.AioRpcError(code, grpc.aio.Metadata(), grpc.aio.Metadata(), details)
+
+
+def _away(error: grpc.aio.AioRpcError) -> StateError:
+    return StateError(f"the parent of this combiner: {error.code().name} {error.details()}")
+
+
+def _hello(joining: Joining) -> pb.Hello:
+    return pb.Hello(
+        version=pb.Version(major=VERSION[0], minor=VERSION[1]),
+        project=joining.project,
+        name=joining.name,
+        instance=joining.instance,
+        attributes=joining.attributes,
+        capabilities=joining.capabilities,
+        outbox=[pb.Kept(task=k.task, result_id=k.result_id, sha256=k.sha256, size=k.size) for k in joining.outbox],
+        software=joining.software,
+    )
+
+
+def _reply(word: pb.UploadReply) -> Reply | None:
+    match word.WhichOneof("kind"):
+        case "receipt":
+            return Receipt(word.receipt.task, word.receipt.result_id)
+        case "send_from":
+            return SendFrom(word.send_from.task, word.send_from.result_id, word.send_from.offset)
+        case "verdict":
+            said = word.verdict
+            outcome = pb.Outcome.Name(said.outcome).removeprefix("OUTCOME_").lower()
+            return Verdict(said.task, said.result_id, outcome, said.model, said.reason, said.detail)
+    return None

@@ -1,0 +1,69 @@
+"""A root and combiners: each a process with a data directory of its own, on loopback."""
+
+import itertools
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.faults.conftest import SILENCE, Process, Site
+
+COMBINER = {"FEDK_SERVER__ROLE": "combiner", "FEDK_LOG__LEVEL": "debug"}
+
+
+class Combiner(Process):
+    """`fedk server` in the role of a combiner."""
+
+    def __init__(self, folder: Path, name: str, parent: str, listen: str = "127.0.0.1:0", **env: str) -> None:
+        folder.mkdir(exist_ok=True)
+        own = {
+            "FEDK_SERVER__NAME": name,
+            "FEDK_SERVER__PARENT": json.dumps([parent]),
+            "FEDK_SERVER__LISTEN": listen,
+            "FEDK_SERVER__ADMIN": "127.0.0.1:0",
+        }
+        super().__init__(["fedk", "server"], folder, **COMBINER, **own, **env)
+        words = self.first.get(timeout=SILENCE).split()  # as SILENCE says
+        assert "ready" in words or "ready," in words, "".join(self.heard)
+        self.listen = words[words.index("clients") + 1]
+
+
+class Tree(Site):
+    """A root that clients are not served by, and its combiners."""
+
+    def __init__(self, folder: Path, ending: ExitStack, role: str = "controller") -> None:
+        self.role = role
+        super().__init__(folder, ending)
+        self.combiners: dict[str, Combiner] = {}
+
+    def grow(self, *names: str, parent: str = "", **env: str) -> None:
+        """Combiners, under the root or under `parent`."""
+        above = self.combiners[parent].listen if parent else self.server.listen
+        for name in names:
+            self.combiners[name] = self._kept(Combiner(self.folder / name, name, above, **env))
+            self.combiners[name].until("parent.attached")
+
+    def restart_combiner(self, name: str, *, wiped: bool = False) -> None:
+        """Killed; at the same address again, perhaps with an empty disk."""
+        old = self.combiners[name]
+        old.kill()
+        if wiped:
+            shutil.rmtree(self.folder / name / "fedk-data")
+        self.combiners[name] = self._kept(Combiner(self.folder / name, name, self.server.listen, old.listen))
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Iterator[Callable[..., Tree]]:
+    """Any number of them; all processes end with the test."""
+    with ExitStack() as ending:
+        numbers = itertools.count()
+
+        def make(*names: str, **more: Any) -> Tree:
+            found = Tree(tmp_path / str(next(numbers)), ending, **more)
+            found.grow(*names)
+            return found
+
+        yield make
