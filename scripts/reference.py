@@ -18,6 +18,7 @@ from pydantic import BaseModel
 
 from fedk.api.aggregator import AnyAggregator, Round, Update
 from fedk.api.balancer import ClientView, ServerView
+from fedk.api.codec import BlockCodec, Codec
 from fedk.api.hooks import SPECIFICATIONS, ClientFacts, Event, ServerFacts, SessionFacts
 from fedk.api.toml import toml
 from fedk.catalogue import KINDS
@@ -103,6 +104,7 @@ def contract(cls: type) -> str:
     shapes: list[type] = (
         [cls, *sorted(cls.__subclasses__(), key=lambda one: one.__name__)] if cls is AnyAggregator else [cls]
     )
+    shapes += [BlockCodec] if cls is Codec else []
     ours = [one for one in shapes if one.__module__.startswith(("fedk.api", "fedk_protocol"))]
     return "\n\n".join(f"### {one.__name__}\n\n{first(one)}\n\n{members(one)}" for one in ours)
 

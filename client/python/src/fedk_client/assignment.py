@@ -9,6 +9,9 @@ from fedk_client.task import Validation
 from fedk_protocol.codec import Arrays
 from fedk_protocol.v1 import federation_pb2 as pb
 
+MODEL = "model"
+"""The blob that every train and validate task brings, and every update."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assignment:
@@ -25,6 +28,9 @@ class Assignment:
     sets: tuple[str, ...] = ()
     deadline: float = math.inf
     inputs: Mapping[str, bytes | memoryview] = field(default_factory=dict, repr=False)
+    base: bytes = b""  # hash of the model among them
+    codec: str = ""  # that the answer's model may be in
+    codec_settings: str = ""
 
     @classmethod
     def of(cls, task: pb.Task, inputs: Mapping[str, bytes | memoryview], deadline: float) -> "Assignment":
@@ -41,6 +47,9 @@ class Assignment:
             sets=tuple(task.sets),
             deadline=deadline,
             inputs=inputs,
+            base=task.inputs[MODEL].sha256 if MODEL in task.inputs else b"",
+            codec=task.codec,
+            codec_settings=task.codec_settings,
         )
 
 

@@ -270,7 +270,8 @@ def results(count: int) -> str:
 
 def _unsupported(task: pb.Task, capabilities: Any) -> str:
     if task.kind not in capabilities:
-        return f'kind "{task.kind}": this app has {", ".join(capabilities)}'
+        kinds = [one for one in capabilities if ":" not in one]
+        return f'kind "{task.kind}": this app has {", ".join(kinds)}'
     for name, blob in task.inputs.items():
         if blob.codec not in ("", Safetensors.name):
             return f'codec "{blob.codec}" of {name}: this client reads {Safetensors.name}'

@@ -8,11 +8,11 @@ from typing import Any, TypeVar
 import numpy as np
 
 from fedk_client.app import ClientApp
-from fedk_client.assignment import Answer, Assignment
+from fedk_client.assignment import MODEL, Answer, Assignment
 from fedk_client.initial import initial
 from fedk_client.settings import Settings
 from fedk_client.task import Client, Validation
-from fedk_client.worker import MODEL, TRAIN, VALIDATE, Worker
+from fedk_client.worker import TRAIN, VALIDATE, Worker
 from fedk_protocol.codec import Arrays, Safetensors, layout_of
 
 T = TypeVar("T")

@@ -2,19 +2,21 @@
 
 import threading
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from hashlib import sha256
 from itertools import takewhile
 
 import numpy as np
 
-from fedk_client.assignment import Answer, Assignment
+from fedk_client.assignment import MODEL, Answer, Assignment
 from fedk_client.kept import Kept
+from fedk_client.packing import Packed, packed
 from fedk_client.shelf import Shelf
 from fedk_protocol.codec import Arrays, Safetensors, read_layout
 from fedk_protocol.v1 import federation_pb2 as pb
 
 _ROUND = "fedk.round"  # in a state's metadata: the round whose update gave it
+_LEFT = "fedk.left/"  # before the names of what a codec left out: it stands in the state, and no user code sees it
 
 
 class Outbox:
@@ -41,10 +43,15 @@ class Outbox:
 
         Raises BadBlob for arrays that the format lacks.
         """
-        state = _encode_state(answer.state, assignment.round)
+        own, left = self._states(assignment.session, assignment.round)
+        sent = packed(assignment, _arrays(answer.blobs[MODEL]), left) if MODEL in answer.blobs else None
+        rest = sent.left if sent is not None else {}
+        state: Arrays = {}  # nothing new: the one that stands stays
+        if answer.state or rest:
+            state = {**(answer.state or own), **{_LEFT + name: array for name, array in (rest or left).items()}}
         with self._lock:
-            kept = self._written(assignment, answer)
-            self._shelf.keep(kept, state)
+            kept = self._written(assignment, answer, sent)
+            self._shelf.keep(kept, _encode_state(state, assignment.round))
             self._kept[kept.task] = kept
         return kept
 
@@ -65,15 +72,22 @@ class Outbox:
 
     def state(self, session: str, round: int) -> Arrays:  # noqa: A002 — the field's own word
         """What this client's last committed update of the session gave as state."""
+        return self._states(session, round)[0]
+
+    def _states(self, session: str, round: int) -> tuple[Arrays, Arrays]:  # noqa: A002 — as above
+        """The user's own, and what a codec left out."""
         with self._lock:
             blob = self._shelf.state(session)
         if not blob or int(read_layout(blob, len(blob)).metadata[_ROUND]) > round:
-            return {}  # a state from a later round belongs to an older session of the same name
-        return Safetensors().decode(blob)
+            return {}, {}  # a state from a later round belongs to an older session of the same name
+        found = Safetensors().decode(blob)
+        own = {name: array for name, array in found.items() if not name.startswith(_LEFT)}
+        left = {name.removeprefix(_LEFT): array for name, array in found.items() if name.startswith(_LEFT)}
+        return own, left
 
-    def _written(self, assignment: Assignment, answer: Answer) -> Kept:
+    def _written(self, assignment: Assignment, answer: Answer, sent: Packed | None) -> Kept:
         result = _result(assignment, answer)
-        seal = _Seal(result)
+        seal = _Seal(result, sent)
         body = self._shelf.write(result.result_id, seal.chunks(answer.blobs))
         return Kept(result, assignment.session, assignment.round, seal.whole.digest(), seal.size, body)
 
@@ -88,23 +102,28 @@ class Outbox:
 class _Seal:
     """Names, sizes and hashes of the blobs, noted in the result while their bytes pass by."""
 
-    def __init__(self, result: pb.Result) -> None:
-        self._result = result
+    def __init__(self, result: pb.Result, sent: Packed | None) -> None:
+        self._result, self._sent = result, sent
         self.whole, self.size = sha256(), 0
 
     def chunks(self, blobs: Mapping[str, Arrays]) -> Iterator[bytes | memoryview]:
         for name in sorted(blobs):
             own, size = sha256(), 0
-            for chunk in Safetensors().encode(_arrays(blobs[name])):
+            blob, pieces = self._pieces(name, blobs[name])
+            for chunk in pieces:
                 own.update(chunk)
                 self.whole.update(chunk)
                 size += len(chunk)
                 yield chunk
-            blob = pb.Blob(
-                sha256=own.digest(), size=size, codec=Safetensors.name, representation=pb.REPRESENTATION_FULL
-            )
             self._result.blobs[name].CopyFrom(blob)
+            self._result.blobs[name].MergeFrom(pb.Blob(sha256=own.digest(), size=size))
             self.size += size
+
+    def _pieces(self, name: str, arrays: Arrays) -> tuple[pb.Blob, Iterable[bytes | memoryview]]:
+        if name == MODEL and self._sent is not None:
+            return self._sent.blob, self._sent.pieces
+        native = pb.Blob(codec=Safetensors.name, representation=pb.REPRESENTATION_FULL)
+        return native, Safetensors().encode(_arrays(arrays))
 
 
 def _result(assignment: Assignment, answer: Answer) -> pb.Result:

@@ -20,6 +20,7 @@ from fedk_client.errors import ClientError, TaskCancelled
 from fedk_client.failure import describe
 from fedk_client.journal import on_stderr
 from fedk_client.outbox import Outbox
+from fedk_client.packing import capabilities
 from fedk_client.shelf import Memory
 from fedk_client.signals import Terminated, terminable
 from fedk_client.task import Client
@@ -156,7 +157,7 @@ def _hello(client: Client, project: str, kinds: Sequence[str]) -> pb.Hello:
         name=client.name,
         instance=uuid.uuid4().hex,
         attributes=client.attributes,
-        capabilities=kinds,
+        capabilities=[*kinds, *capabilities()],
         tasks=1,
         software=f"fedk-client {__version__}",
     )

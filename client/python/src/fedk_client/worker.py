@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from fedk_client.assignment import Answer, Assignment
+from fedk_client.assignment import MODEL, Answer, Assignment
 from fedk_client.errors import AppError
 from fedk_client.seeds import seeded
 from fedk_client.settings import Settings
@@ -17,7 +17,6 @@ M = TypeVar("M")
 D = TypeVar("D")
 G = TypeVar("G", Update, Validation)
 
-MODEL = "model"  # the blob that every train and validate task brings
 INIT, TRAIN, VALIDATE = "init", "train", "validate"
 
 

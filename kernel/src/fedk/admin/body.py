@@ -44,7 +44,9 @@ def read(given: Any, catalogue: Catalogue) -> Body:
     except ValidationError as error:
         found, checked = mistakes(error, Rules, rules), Rules()
     found += _names(data)
-    found += _aggregator(rules.get("aggregator", {}), catalogue, {one.key for one in found})
+    wrong = {one.key[:1] for one in found}
+    for kind, default in (("aggregator", Rules().aggregator.use), ("codec", Rules().codec.use)):
+        found += _driver(kind, rules.get(kind, {}), default, catalogue) if (kind,) not in wrong else []
     if found:
         raise BadBody(f"session: {len(found)} mistake{'s' if len(found) > 1 else ''}", found)
     return Body(checked, data.get("name"), data.get("stem", _STEM), data.get("model"))
@@ -68,9 +70,7 @@ def _names(data: Mapping[str, Any]) -> Iterable[Mistake]:
             yield mistake((key,), value, "wants letters, digits, dot, dash and underscore, at most 100, no dash first")
 
 
-def _aggregator(section: Any, catalogue: Catalogue, wrong: set[tuple[str, ...]]) -> list[Mistake]:
-    """What the catalogue says of `use` and the tables below it, where the rules found nothing wrong there."""
-    if not isinstance(section, Mapping) or any(key[:1] == ("aggregator",) for key in wrong):
-        return []
-    use = section.get("use", Rules().aggregator.use)
-    return catalogue.check({"aggregator": {**section, "use": use}}, idle=True)
+def _driver(kind: str, section: Any, default: str, catalogue: Catalogue) -> list[Mistake]:
+    """What the catalogue says of `use` and the tables below it; of none where there is nothing to choose."""
+    use = section.get("use", default) if isinstance(section, Mapping) else ""
+    return catalogue.check({kind: {**section, "use": use}}, idle=True) if use else []

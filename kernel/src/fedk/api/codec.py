@@ -1,5 +1,5 @@
 """Codecs: bytes ↔ named arrays. Defined with the protocol, because clients load them without a kernel."""
 
-from fedk_protocol.codec import Arrays, Codec, Layout, Safetensors, Tensor
+from fedk_protocol.codec import Arrays, BlockCodec, Buffer, Codec, Layout, Safetensors, Source, Tensor, Unpacking
 
-__all__ = ["Arrays", "Codec", "Layout", "Safetensors", "Tensor"]
+__all__ = ["Arrays", "BlockCodec", "Buffer", "Codec", "Layout", "Safetensors", "Source", "Tensor", "Unpacking"]

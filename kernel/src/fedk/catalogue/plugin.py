@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, is_dataclass
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -12,6 +12,7 @@ from fedk.api.config import Config
 from fedk.api.driver import Configured
 from fedk.api.errors import ConfigError
 from fedk.api.mistake import SECRET, Mistake, mistakes
+from fedk.catalogue.fields import config_of_fields
 from fedk.catalogue.kind import KINDS
 
 _NAMES = re.compile(r"(password|secret|token|credential|(api|access|private)_?key)(?!.*_file$)", re.IGNORECASE)
@@ -33,6 +34,8 @@ class Plugin:
     @property
     def config(self) -> type[Config]:
         """The model of its own keys; without keys where the family has none."""
+        if self.kind == "codec" and isinstance(self.cls, type) and is_dataclass(self.cls):
+            return config_of_fields(self.cls)
         return self.cls.config_type() if self.configurable else Config
 
     @property
@@ -44,6 +47,8 @@ class Plugin:
         """The driver, or the object whose functions are the hooks."""
         if self.configurable:
             return self.cls(config)
+        if self.kind == "codec":
+            return self.cls(**config.model_dump())
         return self.cls() if isinstance(self.cls, type) else self.cls
 
     def check(self, table: Mapping[str, Any], spelt: str | None = None) -> list[Mistake]:
@@ -94,7 +99,7 @@ ILL = ("failed", "missing", "incompatible")
 
 def used(info: PluginInfo) -> str:
     """How a configuration selects it; "" where that would not help."""
-    if info.kind not in KINDS or info.kind == "codec" or info.state in ILL:
+    if info.kind not in KINDS or info.state in ILL:
         return ""
     if info.kind == "hook":
         return f'[plugins] hooks = ["{info.name}"]'

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 import grpc
 
 from fedk.aggregation.intake import Facts, Intake
+from fedk.aggregation.unpacking import Hashing
 from fedk.blobs.reader import Reader, Span
 from fedk.blobs.upload import Upload
 from fedk.network.allowance import Allowance
@@ -24,7 +25,7 @@ Read = Callable[[], Awaitable[bytes | None]]
 class Inflow:
     """One call's bytes on their way into `upload`, through `intake`."""
 
-    def __init__(self, intake: Intake, upload: Upload, *, allowance: Allowance, threads: Threads) -> None:
+    def __init__(self, intake: Intake | Hashing, upload: Upload, *, allowance: Allowance, threads: Threads) -> None:
         self.received = 0
         self._intake, self._upload = intake, upload
         self._allowance, self._threads = allowance, threads

@@ -7,8 +7,9 @@ from hashlib import sha256
 import grpc
 
 from fedk.aggregation.intake import Facts
+from fedk.api.codec import Buffer
 from fedk.api.errors import BlobError, Refused
-from fedk.blobs.reader import Span
+from fedk.blobs.reader import Reader, Span
 from fedk.blobs.spool import Spool
 from fedk.blobs.upload import Upload
 from fedk.network import results
@@ -19,6 +20,7 @@ from fedk.network.messages import Answer, Refusal
 from fedk.network.threads import Threads
 from fedk.network.traffic import Traffic
 from fedk.network.turns import Turn, Turns
+from fedk.network.unpacking import Unpacker
 from fedk.rounds.clients import SendFrom
 from fedk.rounds.door import Door, OpenTask
 from fedk_protocol.reasons import Reason
@@ -57,7 +59,7 @@ class Reception:
     ) -> None:
         self._door, self._spool, self._traffic, self._threads = door, spool, traffic, threads
         self._allowance, self._turns = Allowance(intake_bytes), Turns()
-        self._result_max = result_max
+        self._unpacker, self._result_max = Unpacker(spool, threads), result_max
         self._halves: dict[str, tuple[str, str, Upload]] = {}  # client, result id and file, by task
 
     async def room(self, result: pb.Result, received: int) -> int:
@@ -126,17 +128,23 @@ class Reception:
         if not incoming.result.blobs and incoming.task.expected is None:
             return _NOTHING, None
         data = results.bytes_of(incoming.result)
+        if results.is_packed(incoming.result):
+            came = await self._threads.run(self._hashed, incoming, data)
+            return await self._unpacker.unpack(incoming.result, incoming.task, Buffer(data), came)
         if len(data) <= SMALL:
             return self._store(incoming, data)
         return await self._threads.run(self._store, incoming, data)
 
     def _store(self, incoming: Incoming, data: bytes) -> tuple[Facts, Span]:
-        result, task = incoming.result, incoming.task
-        intake = results.intake(result, task)
+        task = incoming.task
+        return self._hashed(incoming, data), self._spool.append(task.session, task.round, data, project=task.project)
+
+    def _hashed(self, incoming: Incoming, data: bytes) -> Facts:
+        intake = results.intake(incoming.result, incoming.task)
         intake.feed(data)
         facts = intake.finish()
-        results.compare(result, facts, {})
-        return facts, self._spool.append(task.session, task.round, data, project=task.project)
+        results.compare(incoming.result, facts, {})
+        return facts
 
     # ---- uploads ----
 
@@ -181,6 +189,7 @@ class Reception:
     async def _flow(self, incoming: Incoming, inflow: Inflow, upload: Upload, read: Read, turn: Turn) -> Answer:
         try:
             facts = await self._passed(incoming, inflow, read, turn)
+            facts, span = await self._kept(incoming, facts, upload)
         except Refused as refused:
             if refused.reason == Reason.CANCELLED:  # its file was closed: not the result is refused, this call is over
                 return await self._broken_off(incoming, Ended(grpc.StatusCode.ABORTED, refused.detail))
@@ -192,9 +201,18 @@ class Reception:
             return await self._broken_off(incoming, ended)
         except _BASE_GONE as error:
             return await self._without_base(incoming, error)
-        await upload.sync()  # here, or a batch of small results would wait for it
         self._halves.pop(incoming.result.task, None)
-        return await self._take(incoming, facts, upload.span, incoming.received + inflow.received)
+        return await self._take(incoming, facts, span, incoming.received + inflow.received)
+
+    async def _kept(self, incoming: Incoming, facts: Facts, upload: Upload) -> tuple[Facts, Span]:
+        """Durable, as it is folded."""
+        if not results.is_packed(incoming.result):
+            await upload.sync()  # here, or a batch of small results would wait for it
+            return facts, upload.span
+        with Reader(upload.span) as source:
+            facts, span = await self._unpacker.unpack(incoming.result, incoming.task, source, facts)
+        await self._threads.run(upload.discard)
+        return facts, span
 
     async def _passed(self, incoming: Incoming, inflow: Inflow, read: Read, turn: Turn) -> Facts:
         try:

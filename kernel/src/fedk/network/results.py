@@ -6,6 +6,8 @@ from collections.abc import Collection, Iterable, Mapping
 
 from fedk.aggregation.expected import Expected, check_numbers
 from fedk.aggregation.intake import Facts, Intake
+from fedk.aggregation.unpacking import MODEL, Hashing, Unpacked
+from fedk.api.codec import Source
 from fedk.api.errors import Refused
 from fedk.blobs.reader import Span
 from fedk.network.calls import violated
@@ -24,6 +26,7 @@ _HEADER = 2**20  # bytes by which a blob may be longer than the model that it ca
 _MOST = 2**53  # examples: beyond it JSON and float64 round
 _KIND = re.compile(r"[a-z][a-z0-9_-]{0,31}")  # no dot: it stands between kind and metric
 _REPRESENTATIONS = (pb.REPRESENTATION_UNSPECIFIED, pb.REPRESENTATION_FULL)
+_NATIVE = ("", Safetensors.name)
 
 
 def check_ids(result: pb.Result) -> None:
@@ -51,11 +54,23 @@ def sizes(result: pb.Result) -> dict[str, int]:
     return {name: blob.size for name, blob in result.blobs.items()}
 
 
-def intake(result: pb.Result, task: OpenTask) -> Intake:
-    """For the bytes."""
+def intake(result: pb.Result, task: OpenTask) -> Intake | Hashing:
+    """For the bytes as they arrive."""
     if task.expected is None:
         raise Refused(Reason.BAD_NAMES, f'a result of kind "{task.kind}" carries no blobs')
-    return Intake(task.expected, sizes(result))
+    return (Hashing if is_packed(result) else Intake)(task.expected, sizes(result))
+
+
+def is_packed(result: pb.Result) -> bool:
+    """Whether its model came in a codec."""
+    return MODEL in result.blobs and result.blobs[MODEL].codec not in _NATIVE
+
+
+def unpacked(task: OpenTask, source: Source, facts: Facts) -> Unpacked:
+    """The result natively, of the bytes that came."""
+    assert task.codec is not None  # noqa: S101  # `check` has looked
+    assert task.expected is not None  # noqa: S101  # and `intake`
+    return Unpacked(task.codec, task.expected, source, facts.blobs)
 
 
 def bytes_of(result: pb.Result) -> bytes:
@@ -99,10 +114,16 @@ def arrival(client: str, result: pb.Result, facts: Facts, span: Span | None, rec
 
 
 def _check_blob(name: str, blob: pb.Blob, task: OpenTask) -> None:
-    if blob.codec not in ("", Safetensors.name):
-        raise Refused(Reason.NOT_SUPPORTED, f"{shown(name)}: codec {shown(blob.codec)}, this server reads safetensors")
-    if blob.representation not in _REPRESENTATIONS:
-        raise Refused(Reason.NOT_SUPPORTED, f"{shown(name)}: this server takes full blobs, no deltas")
+    taken = task.codec if name == MODEL else None
+    if blob.codec not in (*_NATIVE, *([taken.name] if taken else ())):
+        takes = " or ".join([Safetensors.name, *([taken.name] if taken else ())])
+        raise Refused(Reason.NOT_SUPPORTED, f"{shown(name)}: codec {shown(blob.codec)}, it is taken as {takes}")
+    if taken is not None and taken.based and blob.codec == taken.name:
+        if blob.representation != pb.REPRESENTATION_DELTA or blob.base != task.base:
+            text = f"{shown(name)}: in {taken.name} it is a delta to the task's model, {task.base.hex()[:8]}…"
+            raise Refused(Reason.BAD_FORMAT, text)
+    elif blob.representation not in _REPRESENTATIONS:
+        raise Refused(Reason.NOT_SUPPORTED, f"{shown(name)}: this server takes full blobs here, no deltas")
     base = task.expected.base if task.expected is not None else None
     if base is not None and blob.size > base.layout.size + _HEADER:
         text = f"{shown(name)} has {blob.size:,} bytes, the model of the task has {base.layout.size:,}"

@@ -102,7 +102,7 @@ class Desk:
             await _check_name(db, project, named)
         record = Record(project, named, first.sha256 if first else None, loaded.name, loaded.version, time.time())
         live = self._runner.fresh(Session(uuid.uuid4().hex[:12], settled), record)
-        live.aggregator, live.config = loaded.aggregator, loaded.config
+        live.aggregator, live.config, live.coding = loaded.aggregator, loaded.config, loaded.coding
         live.aggregator_state = self._runner.opener.initial_state(live)
         await self._enter(live, Stored(first.sha256, first.bytes) if first else None)
         await self._begin(live)
@@ -172,9 +172,11 @@ class Desk:
             raise ConfigError(f"session {live.name} cannot be changed so", mistakes) from error
         if rules.aggregator.names != live.state.rules.aggregator.names:
             raise Conflict(f"session {live.name} keeps its aggregator {live.record.aggregator}: start another one")
+        if rules.codec.use != live.state.rules.codec.use:
+            raise Conflict(f"session {live.name} keeps its codec: clients hold updates that travel in it")
         loaded = self._runner.opener.aggregators(rules)
         await self._runner.settle(live.state.id, ev.Changed(rules))
-        live.aggregator, live.config = loaded.aggregator, loaded.config
+        live.aggregator, live.config, live.coding = loaded.aggregator, loaded.config, loaded.coding
 
     def _live(self, session: str) -> Live:
         live = self._runner.lives.get(session)

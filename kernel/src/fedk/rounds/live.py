@@ -15,6 +15,7 @@ from fedk.blobs.part import Stored
 from fedk.blobs.reader import Span
 from fedk.rounds.clients import Arrival, Input, Measured, Work
 from fedk.rounds.clock import Clock
+from fedk.rounds.coding import Coding
 from fedk.rounds.ledger import Record, Row
 from fedk.rounds.making import Making
 from fedk.rounds.states import Session
@@ -90,12 +91,13 @@ class Live:
     clock: Clock
     aggregator: AnyAggregator[Config] | None = None  # None: its plugin is missing, the session is paused
     config: Mapping[str, Any] = field(default_factory=dict)
+    coding: Coding | None = None  # what updates travel in, where clients have it
     aggregator_state: AggregatorState = field(default_factory=AggregatorState)
     bases: dict[int, Base] = field(default_factory=dict)
     taken: dict[str, Taken] = field(default_factory=dict)  # by task, until its verdict
     partials: dict[str, Summed] = field(default_factory=dict)  # by name, until their round is committed
     makings: dict[int, Making] = field(default_factory=dict)  # by round
-    works: dict[tuple[int, str, tuple[str, ...]], Work] = field(default_factory=dict)
+    works: dict[tuple[int, str, tuple[str, ...], bool], Work] = field(default_factory=dict)
     trained: dict[int, Means] = field(default_factory=dict)  # by round: means of train metrics
     measured: dict[int, Means] = field(default_factory=dict)  # by model: means of validate metrics
     settings_read: set[str] = field(default_factory=set)

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fedk.rounds.clients import Input, Offer, Work
+from fedk.rounds.coding import CAPABILITY, Coding
 from fedk.rounds.draw import seed
 from fedk.rounds.live import Base, Live
 from fedk.rounds.roster import Member
@@ -14,10 +15,11 @@ from fedk.rounds.states import Task
 def offer(live: Live, task: Task, member: Member) -> Offer:
     """The task for `member`. What it shares with the round's other tasks is one object, encoded once."""
     before = ("validate",) if task.kind == "train" and due(live, task.base) and member.can("validate") else ()
-    key = (task.base, task.kind, before)
+    coding = live.coding if task.kind == "train" and _has(member, live.coding) else None
+    key = (task.base, task.kind, before, coding is not None)
     work = live.works.get(key)
     if work is None:
-        work = live.works[key] = _work(live, task, before)
+        work = live.works[key] = _work(live, task, before, coding)
     drawn = seed(live.state.rules.seed or 0, "task", task.kind, task.asked_round, member.name)
     return Offer(task.id, task.client, drawn, work)
 
@@ -34,7 +36,12 @@ def settings(live: Live) -> Mapping[str, Any]:
     return {**own, **live.state.rules.client_settings}
 
 
-def _work(live: Live, task: Task, before: tuple[str, ...]) -> Work:
+def _has(member: Member, coding: Coding | None) -> bool:
+    # behind a combiner all answer natively: it keeps and sums what comes, and knows no codecs
+    return coding is not None and not member.holder and member.can(CAPABILITY.format(coding.name))
+
+
+def _work(live: Live, task: Task, before: tuple[str, ...], coding: Coding | None) -> Work:
     base = live.bases.get(task.base)
     training = live.aggregator if task.kind == "train" else None
     return Work(
@@ -50,6 +57,8 @@ def _work(live: Live, task: Task, before: tuple[str, ...]) -> Work:
         wants=tuple(training.metrics) if training else (),
         sets=training.sets if training else (),
         remaining=lambda: live.clock.left if live.clock.running else live.state.rules.round.deadline,
+        codec=coding.name if coding is not None else "",
+        codec_settings=coding.told if coding is not None else "",
     )
 
 

@@ -21,6 +21,7 @@ from fedk.blobs.spool import Spool
 from fedk.blobs.store import Blobs
 from fedk.rounds.clients import Arrival, Input, Measured
 from fedk.rounds.clock import Clock
+from fedk.rounds.coding import Coding
 from fedk.rounds.ledger import Record
 from fedk.rounds.live import SHOWN, Base, Live, Means, Summed, Taken
 from fedk.rounds.rules import Rules
@@ -39,6 +40,7 @@ class Loaded:
     name: str
     version: str
     config: Mapping[str, Any]  # all that makes its models what they are: the trail's digests cover it
+    coding: Coding | None = None
 
 
 class Aggregators(Protocol):
@@ -63,7 +65,7 @@ class Opener:
     def equip(self, live: Live) -> None:
         """Load its aggregator. PluginError where it is missing."""
         loaded = self.aggregators(live.state.rules)
-        live.aggregator, live.config = loaded.aggregator, loaded.config
+        live.aggregator, live.config, live.coding = loaded.aggregator, loaded.config, loaded.coding
 
     async def base(
         self,

@@ -133,6 +133,23 @@ class Aggregation(BaseModel):
         return dict(self.__pydantic_extra__)
 
 
+class Coding(BaseModel):
+    """`use`, and each codec's keys under its own name; the keys are checked by the codec's fields."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    __pydantic_extra__: dict[str, dict[str, Any]] = Field(init=False)
+
+    use: str = Field(
+        "", description='what updates travel in, for example "float16"; clients without it answer natively; "": all do'
+    )
+
+    @property
+    def tables(self) -> dict[str, dict[str, Any]]:
+        """The codecs' own keys, by codec."""
+        return dict(self.__pydantic_extra__)
+
+
 class Rules(BaseModel):
     """A session's rules. `model` and `name` of a session file are not here: they name things, they rule nothing."""
 
@@ -149,6 +166,7 @@ class Rules(BaseModel):
     validation: ValidationRules = ValidationRules()
     stop_when: str = Field("", description='a target such as "validate.accuracy >= 0.97", or "" for none')
     aggregator: Aggregation = Aggregation()
+    codec: Coding = Coding()
     limits: Limits = Limits()
     updates: Keep = Keep()
     models: KeepModels = KeepModels()

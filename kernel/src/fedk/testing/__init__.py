@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from fedk.testing.aggregation import Answer, State, aggregate
     from fedk.testing.aggregator import AggregatorSuite
     from fedk.testing.balancer import BalancerSuite
+    from fedk.testing.blocks import BlockCodecSuite
     from fedk.testing.codec import CodecSuite
     from fedk.testing.db import DatabaseSuite
     from fedk.testing.hook import HookSuite
@@ -23,6 +24,7 @@ __all__ = [
     "AggregatorSuite",
     "Answer",
     "BalancerSuite",
+    "BlockCodecSuite",
     "CodecSuite",
     "DatabaseSuite",
     "HookSuite",
@@ -37,6 +39,7 @@ _MODULES = {
     "AggregatorSuite": "aggregator",
     "Answer": "aggregation",
     "BalancerSuite": "balancer",
+    "BlockCodecSuite": "blocks",
     "CodecSuite": "codec",
     "DatabaseSuite": "db",
     "HookSuite": "hook",

@@ -2,16 +2,18 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
-
+from fedk.catalogue.fields import config_of_fields
 from fedk.catalogue.key import keys
 
 
-def key_table(config: type[BaseModel] | Mapping[str, Any]) -> str:
-    """Markdown: a row for each key, with its default, what is allowed and what it means."""
+def key_table(config: type[Any] | Mapping[str, Any]) -> str:
+    """Markdown: a row for each key of a Config, or field of a codec: its default, what is allowed, what it means."""
+    if is_dataclass(config) and isinstance(config, type):
+        config = config_of_fields(config)
     rows = [f"| `{key.name}` | {_code(key.default)} | {_code(key.allowed)} | {key.meaning} |" for key in keys(config)]
     return "\n".join(["| key | default | allowed | meaning |", "|---|---|---|---|", *rows])
 

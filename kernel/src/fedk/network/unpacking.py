@@ -1,0 +1,82 @@
+"""What came in a codec, put into the spool as the native bytes that are folded."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from fedk.aggregation.expected import Expected
+from fedk.aggregation.intake import Facts, Intake
+from fedk.aggregation.unpacking import Unpacked
+from fedk.api.codec import Source
+from fedk.api.errors import Refused
+from fedk.blobs.reader import Span
+from fedk.blobs.spool import Spool
+from fedk.blobs.upload import Upload
+from fedk.network import results
+from fedk.network.threads import Threads
+from fedk.rounds.door import OpenTask
+from fedk_protocol.reasons import Reason
+from fedk_protocol.v1 import federation_pb2 as pb
+
+SEGMENTED = 2**20
+"""Bytes of an unpacked result that goes into a segment with others; a larger one has a file."""
+
+NATIVE = " native"
+"""Behind a result id, for the file of what is unpacked: a result id that a client mints has no space."""
+
+
+class Unpacker:
+    """Checks as intake does, block by block, and keeps the hash of the bytes that came."""
+
+    def __init__(self, spool: Spool, threads: Threads) -> None:
+        self._spool, self._threads = spool, threads
+
+    async def unpack(self, result: pb.Result, task: OpenTask, source: Source, came: Facts) -> tuple[Facts, Span]:
+        """Raises Refused and BlobError. In a file it is durable when this returns, in a segment after the next sync."""
+        facts, kept = await self._threads.run(self._unpack, result, task, source, came)
+        if isinstance(kept, Upload):
+            await kept.sync()  # here, or a batch of small results would wait for it
+            return facts, kept.span
+        return facts, kept
+
+    # ---- in a thread ----
+
+    def _unpack(self, result: pb.Result, task: OpenTask, source: Source, came: Facts) -> tuple[Facts, Upload | Span]:
+        unpacked = results.unpacked(task, source, came)
+        intake = Intake(task.expected or Expected(None), unpacked.sizes)
+        put = self._into_segment if unpacked.size <= SEGMENTED else self._into_file
+        kept = put(result, task, intake, unpacked)
+        return replace(intake.finish(), sha256=came.sha256), kept
+
+    def _into_segment(self, _: pb.Result, task: OpenTask, intake: Intake, unpacked: Unpacked) -> Span:
+        data = b"".join(_fed(intake, unpacked))
+        return self._spool.append(task.session, task.round, data, project=task.project)
+
+    def _into_file(self, result: pb.Result, task: OpenTask, intake: Intake, unpacked: Unpacked) -> Upload:
+        file = self._empty(result, task, unpacked.size)
+        try:
+            for piece in _fed(intake, unpacked):
+                file.write(piece)
+        except BaseException as error:
+            # cancelled: this call is over, and the file is another's now
+            if not isinstance(error, Refused) or error.reason != Reason.CANCELLED:
+                file.discard()
+            raise
+        file.close()
+        return file
+
+    def _empty(self, result: pb.Result, task: OpenTask, size: int) -> Upload:
+        """What an earlier try has left is not gone on with."""
+        name = (task.session, result.task, result.result_id + NATIVE)
+        file = self._spool.upload(*name, size, project=task.project)
+        if not file.got:
+            return file
+        file.discard()
+        return self._spool.upload(*name, size, project=task.project)
+
+
+def _fed(intake: Intake, unpacked: Unpacked) -> Iterator[bytes | memoryview]:
+    """The pieces, each checked before it is kept; the last word of the checks comes with the last piece."""
+    for piece in unpacked.pieces():
+        intake.feed(piece)
+        yield piece
+    intake.finish()
