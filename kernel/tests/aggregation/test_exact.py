@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from fedk.aggregation.accumulator import Accumulator, Sums
-from fedk.aggregation.exact import LARGEST, LOWEST, UNITS, Exact
+from fedk.aggregation.exact import LARGEST, LOWEST, UNITS, Exact, check_products
+from fedk.aggregation.expected import Expected
 from fedk.aggregation.grid import Grid, Kind
 from fedk.aggregation.terms import Terms
 from fedk.aggregation.total import Total
-from fedk.api.errors import FormulaError
+from fedk.api.errors import FormulaError, Refused
 from fedk_protocol.codec import layout_of
 
 BASE: dict[str, NDArray[Any]] = {
@@ -248,8 +249,38 @@ def test_full_digits_of_many_accumulators_are_added_without_loss(sizes: list[int
 
 @pytest.mark.parametrize("value", [1.5e42, -1.5e42, math.inf, -math.inf, math.nan])
 def test_what_no_digit_holds_is_an_error_that_names_it(value: float) -> None:
-    with pytest.raises(FormulaError, match=r"weight × scale × element is (1\.5e\+42|inf|nan); .* hold 1\.39\d*e\+42"):
+    with pytest.raises(FormulaError, match=r"× an element is (1\.5e\+42|inf|nan); deterministic sums hold 1\.4e\+42"):
         of_values([1.0, value], [1.0, 1.0])
+
+
+@pytest.mark.parametrize(
+    ("weight", "scale", "base", "text"),
+    [
+        (2.0**31, 1.0, 2e32, r"may reach 1\.72e\+42; deterministic sums hold 1\.4e\+42 \(limits.max_abs, "),
+        (1.0, 3e9, 2e32, r"may reach 2\.4e\+42"),
+        (1e24, 1e-24, 0.0, r"may reach 1\.84e\+43"),  # integers reach 2⁶⁴
+    ],
+)
+def test_an_update_that_sums_may_not_hold_is_refused(
+    bench: Any, weight: float, scale: float, base: float, text: str
+) -> None:
+    with pytest.raises(Refused, match=text) as refused:
+        check_products(Expected(bench.model(BASE), base), Terms(weight, scale), 3 * base)
+    assert refused.value.reason == "too-large"
+
+
+def test_all_that_the_default_limits_let_in_is_held(bench: Any) -> None:
+    expected = Expected(bench.model(BASE), 1e24, sets=("control",))
+    check_products(expected, Terms(float(expected.max_examples)), expected.largest)
+    check_products(expected, Terms(0.0), 1.0)
+
+
+@pytest.mark.parametrize("terms", [Terms(1e-25), Terms(1e-13, 1e-13), Terms(1.0, -1e-30)])
+def test_factors_that_would_leave_no_digits_are_the_formulas_error(bench: Any, terms: Terms) -> None:
+    with pytest.raises(
+        FormulaError, match=r"weight × scale is -?1e-\d+; deterministic sums take 0, or 8\.3e-25 and more"
+    ):
+        check_products(Expected(bench.model(BASE)), terms, 1.0)
 
 
 # ---- memory ----

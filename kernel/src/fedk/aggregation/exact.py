@@ -5,10 +5,14 @@ from typing import ClassVar
 
 import numpy as np
 
+from fedk.aggregation.expected import Expected
+from fedk.aggregation.grid import Kind
 from fedk.aggregation.scratch import SCRATCH
+from fedk.aggregation.terms import Terms
 from fedk.aggregation.total import Total
 from fedk.api.aggregator import Array
-from fedk.api.errors import FormulaError
+from fedk.api.errors import FormulaError, Refused
+from fedk_protocol.codec import Reason
 
 BITS = 48
 """Of a digit. A float64 has 53: 32 digits are added without rounding before they are carried."""
@@ -20,6 +24,9 @@ UNITS = tuple(2.0 ** (LOWEST + BITS * k) for k in range(DIGITS))
 
 LARGEST = 2.0**140
 """1.4e42: the largest |product| that is taken. Billions of those fit into the last digit."""
+
+LEAST_FACTOR = 2.0**-80
+"""8.3e-25: the least |weight × scale| but 0. Of weights at least that, a mean has a grid of 2⁻⁸⁸ or finer."""
 
 _ROUND = tuple(1.5 * 2.0**52 * unit for unit in UNITS)  # x + this - this is x rounded to a multiple of the unit
 _HALVES = tuple(unit / 2 for unit in UNITS)
@@ -56,7 +63,7 @@ class Exact(Total):
     def add(self, place: slice, values: Array) -> None:
         part, k, peak = SCRATCH.part[: values.size], DIGITS, _peak(values)
         if not peak <= LARGEST:
-            raise FormulaError(f"an update's weight × scale × element is {peak:g}; deterministic sums hold {LARGEST:g}")
+            raise FormulaError(f"weight × scale × an element is {peak:g}; deterministic sums hold {LARGEST:.2g}")
         while peak and k:
             k = min(k - 1, max(0, bisect_left(_HALVES, peak) - 1))  # a digit above is 0: half its unit rounds to even
             np.add(values, _ROUND[k], out=part)
@@ -100,6 +107,27 @@ class Exact(Total):
         if k not in self.digits:
             self.digits[k] = np.zeros(self.size)  # pages that are not written take no memory
         return self.digits[k]
+
+
+def check_products(expected: Expected, terms: Terms, max_abs: float) -> None:
+    """Of an update to `expected.base` with `max_abs` of its own, before it is accepted.
+
+    Refused where its elements times its factors may be more than sums hold; FormulaError where its factors are too
+    small for them to keep digits.
+    """
+    for factor in (terms.weight, terms.weight * terms.scale):
+        if 0 < abs(factor) < LEAST_FACTOR:
+            text = f"weight × scale is {factor:g}; deterministic sums take 0, or {LEAST_FACTOR:.2g} and more"
+            raise FormulaError(text)
+    peak = max_abs + expected.base_max_abs  # of a delta
+    if expected.sets:
+        peak = max(peak, expected.largest)
+    if expected.grid is not None and expected.grid.names(Kind.WHOLE):
+        peak = max(peak, 2.0**64)
+    largest = terms.weight * max(1.0, abs(terms.scale)) * peak
+    if not largest <= LARGEST:
+        text = f"weight × scale × its largest element may reach {largest:.3g}; deterministic sums hold {LARGEST:.2g}"
+        raise Refused(Reason.TOO_LARGE, f"{text} (limits.max_abs, limits.max_examples)")
 
 
 def _peak(values: Array) -> float:

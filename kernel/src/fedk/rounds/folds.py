@@ -78,8 +78,9 @@ class Folds:
     def _folding(self, live: Live, no: int) -> AnyFolding:
         assert live.aggregator is not None  # noqa: S101  # a session without one is paused
         view = round_view(live, no, self.roster)
-        plain = live.state.rules.aggregator.plain
-        return begin(live.aggregator, live.bases[no - 1].model, live.aggregator_state, view, plain=plain)
+        base, rules = live.bases[no - 1].model, live.state.rules
+        how = {"plain": rules.aggregator.plain, "deterministic": rules.deterministic}
+        return begin(live.aggregator, base, live.aggregator_state, view, **how)
 
     def _contribution(self, live: Live, task: Task, taken: Taken) -> Contribution:
         arrival, span = taken.arrival, taken.arrival.span
