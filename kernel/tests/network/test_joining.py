@@ -22,7 +22,7 @@ async def test_a_client_is_welcomed_with_id_ticket_and_limits(house: House) -> N
     assert welcome.client == house.runner.roster.named("default", "a").id  # type: ignore[union-attr]  # it has just joined
     assert (welcome.version.major, welcome.version.minor) == (1, 0)
     assert (welcome.limits.inline_max, welcome.limits.message_max, welcome.limits.chunk) == (65_536, 4 * 2**20, 2**19)
-    assert (welcome.reconnect_base, welcome.reconnect_cap) == (0.2, 2.0)
+    assert (welcome.reconnect_base, welcome.reconnect_cap) == (0.2, 1.0)
     assert welcome.server.startswith("fedk ")
     assert (await house.event("client.joined")).body["client"] == "a"
 
