@@ -11,7 +11,7 @@ space := $(empty) $(empty)
 export MYPYPATH := $(subst $(space),:,$(SRC))
 PROTO := protocol/src/fedk_protocol/v1
 
-.PHONY: help env demo test chaos soak check fmt upgrade dist proto bench docs torch-demo
+.PHONY: help env demo test chaos soak check fmt upgrade dist proto bench bench-peers flames docs torch-demo
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -53,8 +53,14 @@ proto: .venv/bin/uv ## stubs from the .proto files
 	  python -m grpc_tools.protoc -I protocol/src --python_out=protocol/src --grpc_python_out=protocol/src \
 	  --mypy_out=protocol/src --mypy_grpc_out=protocol/src $(PROTO)/*.proto
 
-bench: env ## measure against the physical limit
-	python benchmarks/run.py
+bench: env ## measure against the physical limit; docs/benchmarks.md
+	python -m benchmarks.run
+
+bench-peers: env ## the same work on other servers, each in an environment of its own
+	python -m benchmarks.peers
+
+flames: env ## where the server's time goes, as pictures
+	python -m benchmarks.flames
 
 docs: env ## the documentation site into site/
 	mkdocs build -q --strict

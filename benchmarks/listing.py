@@ -6,8 +6,10 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from report import Row, told
-from starting import seconds
+from benchmarks.process import BIN
+from benchmarks.row import Row
+from benchmarks.scale import Scale
+from benchmarks.starting import TRIES, seconds
 
 DISTRIBUTIONS, PLUGINS = 600, 10
 IMPORTS = "import fedk.cli.plugins, fedk.catalogue.scan, fedk.catalogue.selection"
@@ -24,14 +26,15 @@ def furnish(folder: Path) -> None:
         (info / "entry_points.txt").write_text(f"[{group}]\np{number} = dist_{number}:Plugin\n")
 
 
-def measure() -> Iterator[Row]:
+def measure(scale: Scale) -> Iterator[Row]:
     with tempfile.TemporaryDirectory(prefix="fedk-bench-") as folder:
         furnish(Path(folder))
+        tries = scale(TRIES, 1)
         os.environ["PYTHONPATH"] = folder
         try:
-            started = seconds([sys.executable, "-c", IMPORTS])
-            listed = seconds(["fedk", "plugins", "list", "--json"])
+            started = seconds([sys.executable, "-c", IMPORTS], tries)
+            listed = seconds([BIN / "fedk", "plugins", "list", "--json"], tries)
         finally:
             del os.environ["PYTHONPATH"]
     name = f"plugins list, {DISTRIBUTIONS} distributions more"
-    yield told(Row(name, 1000 * (listed - started), "ms", "start and imports, ms", 1000 * started, 100))
+    yield Row(name, 1000 * (listed - started), "ms", "start and imports", 1000 * started, target=100)

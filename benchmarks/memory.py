@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable, Iterator
 
 import numpy as np
-from report import Row, told
+from benchmarks.row import Row
+from benchmarks.scale import Scale
 
 SIZE = 100_000_000
 TRIES = 5
@@ -30,11 +31,11 @@ def synced(data: memoryview) -> None:
         os.fsync(file.fileno())
 
 
-def measure() -> Iterator[Row]:
+def measure(_: Scale) -> Iterator[Row]:
     source = np.ones(SIZE // 4, np.float32)
     target = np.empty_like(source)
-    view, gigabytes = memoryview(source).cast("B"), SIZE / 1e9
-    yield told(Row("memcpy", gigabytes / best(lambda: np.copyto(target, source)), "GB/s"))
-    yield told(Row("SHA-256", gigabytes / best(lambda: hashlib.sha256(view)), "GB/s"))
-    yield told(Row("100 MB written and synced", gigabytes / best(lambda: synced(view)), "GB/s"))
-    yield told(Row("40 kB written and synced", 1000 * best(lambda: synced(view[:40_000])), "ms"))
+    view, gigabytes = source.data.cast("B"), SIZE / 1e9
+    yield Row("memcpy", gigabytes / best(lambda: np.copyto(target, source)), "GB/s")
+    yield Row("SHA-256", gigabytes / best(lambda: hashlib.sha256(view)), "GB/s")
+    yield Row("100 MB written and synced", gigabytes / best(lambda: synced(view)), "GB/s")
+    yield Row("40 kB written and synced", 1000 * best(lambda: synced(view[:40_000])), "ms")
