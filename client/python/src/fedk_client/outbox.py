@@ -43,12 +43,10 @@ class Outbox:
 
         Raises BadBlob for arrays that the format lacks.
         """
-        own, left = self._states(assignment.session, assignment.round)
-        sent = packed(assignment, _arrays(answer.blobs[MODEL]), left) if MODEL in answer.blobs else None
-        rest = sent.left if sent is not None else {}
-        state: Arrays = {}  # nothing new: the one that stands stays
-        if answer.state or rest:
-            state = {**(answer.state or own), **{_LEFT + name: array for name, array in (rest or left).items()}}
+        sent, left = None, self._states(assignment.session, assignment.round)[1]
+        if MODEL in answer.blobs and (sent := packed(assignment, _arrays(answer.blobs[MODEL]), left)):
+            left = sent.left or left
+        state = {**answer.state, **{_LEFT + name: array for name, array in left.items()}}
         with self._lock:
             kept = self._written(assignment, answer, sent)
             self._shelf.keep(kept, _encode_state(state, assignment.round))
