@@ -47,6 +47,7 @@ class Plan:
     losses: int = 0  # of clients, and of connections
     meddles: int = 0  # pauses, resumes
     init: bool = False
+    wide: bool = False  # weights and updates are float64 and badly scaled: their order is seen in a float64 sum
 
 
 @dataclass(slots=True)
@@ -274,7 +275,9 @@ class Federation:
         if found is None:
             model = None
             if not self.plan.init:
-                stored = await server.blobs.put("default", CODEC.dumps({"w": np.zeros(4, np.float32)}))
+                stored = await server.blobs.put(
+                    "default", CODEC.dumps({"w": np.zeros(64) if self.plan.wide else np.zeros(4, np.float32)})
+                )
                 model = await server.desk.put_model("default", stored)
             rules = Rules.model_validate(self.plan.rules)
             found = await server.desk.create("default", name=name, rules=rules, model=model)

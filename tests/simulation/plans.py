@@ -3,6 +3,7 @@
 import os
 import random
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from tests.simulation.federation import Federation, Manners, Outcome, Plan
@@ -72,6 +73,12 @@ def equal(seed: int, *, disturbed: bool) -> Plan:
         return Plan(rules=rules, manners=manners, faults=False)
     faults, crashes = g.random() < 0.5, g.choice([1, 2, 4])
     return Plan(rules=rules, manners=manners, faults=faults, crashes=crashes, losses=5, meddles=1)
+
+
+def scaled(seed: int, *, disturbed: bool, deterministic: bool) -> Plan:
+    """The same with float64 weights, in which a sum shows its order, unless it is exact."""
+    plan = equal(seed, disturbed=disturbed)
+    return replace(plan, wide=True, rules={**plan.rules, "deterministic": deterministic})
 
 
 def play(seed: int, plan: Plan) -> Outcome:

@@ -215,8 +215,8 @@ class Player:
     def _trained(self, task: pb.Task) -> bytes:
         if task.kind == "init":
             result = np.zeros(4, np.float32)
-        else:  # float32: sums of it in float64 are exact, so that the order of adding is not seen
-            result = CODEC.decode(task.inputs["model"].inline)["w"] + np.float32((task.seed % 1000) / 1000 - 0.5)
+        else:
+            result = _moved(CODEC.decode(task.inputs["model"].inline)["w"], task.seed)
         if self.world.chance(self.manners.spoils):
             result = result * np.nan
         body = CODEC.dumps({"w": result})
@@ -260,3 +260,10 @@ class Player:
         wire.send(pb.UploadMessage(end=pb.UploadEnd()).SerializeToString())
         if self.world.chance(0.1):
             wire.cut()
+
+
+def _moved(model: np.ndarray, seed: int) -> np.ndarray:
+    if model.dtype == np.float32:  # sums of it in float64 are exact, so that the order of adding is not seen
+        return model + np.float32((seed % 1000) / 1000 - 0.5)
+    draw = np.random.default_rng(seed)
+    return model + draw.standard_normal(model.size) * 10.0 ** draw.integers(-12, 5, model.size)

@@ -172,6 +172,8 @@ class Desk:
             raise ConfigError(f"session {live.name} cannot be changed so", mistakes) from error
         if rules.aggregator.names != live.state.rules.aggregator.names:
             raise Conflict(f"session {live.name} keeps its aggregator {live.record.aggregator}: start another one")
+        if rules.deterministic != live.state.rules.deterministic:
+            raise Conflict(f"session {live.name} keeps its way of adding up (deterministic): start another one")
         if rules.codec.use != live.state.rules.codec.use:
             raise Conflict(f"session {live.name} keeps its codec: clients hold updates that travel in it")
         loaded = self._runner.opener.aggregators(rules)

@@ -171,8 +171,8 @@ class Rules(BaseModel):
     updates: Keep = Keep()
     models: KeepModels = KeepModels()
     client_settings: dict[str, Any] = Field({}, description="JSON for clients with each task")
-    deterministic: Annotated[bool, AfterValidator(only(False, "exact accumulation"))] = Field(
-        False, description="exact accumulation: bit-identical models whatever the order"
+    deterministic: bool = Field(
+        False, description="exact sums: the same models to the bit, whatever the order, the combiners and the crashes"
     )
 
     @model_validator(mode="after")

@@ -120,6 +120,7 @@ class Workshop:
         tree: Combiner | None = None,
         block: int = FOLDED,
         population: int | None = None,
+        deterministic: bool = False,
     ) -> tuple[dict[str, NDArray[Any]], State]:
         """The next model and state. The answers are summed in their order, or as the combiners of `tree` do it."""
         base, count = self._model(self._base), len(answers)
@@ -128,7 +129,8 @@ class Workshop:
         contributions = [self._taken(expected, view, number, answer) for number, answer in enumerate(answers)]
 
         def started() -> AnyFolding:
-            return begin(self._aggregator, base, self._state, view, block=block, noise=self._noise)
+            how = {"block": block, "noise": self._noise, "deterministic": deterministic}
+            return begin(self._aggregator, base, self._state, view, **how)
 
         return self._finished(_Summing(self, contributions, started).folded(tree or Combiner(tuple(range(count)))))
 

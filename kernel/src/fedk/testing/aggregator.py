@@ -155,6 +155,19 @@ class AggregatorSuite(Suite):
         tree, _ = self.round(model(0), answers, tree=data.draw(trees(len(answers))))
         assert_close(tree, at_once, "sums of sums gave another model than all updates at once", ROUNDING)
 
+    @settings(max_examples=10, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.differing_executors])
+    @given(data=st.data())
+    def test_any_tree_gives_a_deterministic_session_the_flat_model_to_the_bit(self, data: st.DataObject) -> None:
+        self.mean_shaped()
+        answers = self.answers(model(0))
+        (flat, state), (tree, after) = (
+            self.round(model(0), answers, tree=tree, deterministic=True)
+            for tree in (None, data.draw(trees(len(answers))))
+        )
+        for name, value in flat.items():
+            assert tree[name].tobytes() == value.tobytes(), f"{name} shows in what order its updates were added up"
+        assert after == state, "the state shows in what order the updates were added up"
+
     def test_blocks_of_any_size_give_the_same_model(self) -> None:
         answers = self.answers(model(0))
         whole, _ = self.round(model(0), answers)
