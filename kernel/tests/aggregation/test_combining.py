@@ -180,19 +180,38 @@ def test_updates_may_order_their_tensors_as_they_like(bench: Any) -> None:
         }
 
 
-def test_the_order_of_arrival_does_not_matter_to_the_last_bit(bench: Any) -> None:
+class Nearest(SelectionAggregator[Config]):
+    """Weights of all, by how far each is from the others."""
+
+    def choose(self, geometry: Geometry, weights: Array) -> Array:
+        return np.asarray(weights / geometry.distances.sum(axis=1))
+
+
+@pytest.mark.parametrize("aggregator", [Weighted(), Nearest(), Clipping(), composed(Weighted(), then=Momentum())])
+def test_no_order_of_arrival_is_seen_in_a_bit(bench: Any, aggregator: AnyAggregator[Any]) -> None:
+    """Float64 from 1e-12 to 1e12, weights that are no whole numbers: any other order of a sum would show."""
     draw = np.random.default_rng(3)
-    base = {"w": draw.standard_normal(50)}
-    updates = [{"w": draw.standard_normal(50)} for _ in range(6)]
-    models = set()
-    for seed in range(4):
+    base = {"w": draw.standard_normal(50), "steps": np.array([3, 4]), "bn.running_mean": draw.standard_normal(5)}
+    updates = [
+        {
+            "w": draw.standard_normal(50) * 10.0 ** draw.integers(-12, 13, 50),
+            "steps": draw.integers(-(2**62), 2**62, 2),
+            "bn.running_mean": draw.standard_normal(5),
+        }
+        for _ in range(6)
+    ]
+    found = set()
+    for seed in range(6):
         model = bench.model(base)
-        combining = begin(Weighted(), model, first_state(Weighted()), Round(1, 6, 6))
+        combining = begin(aggregator, model, first_state(aggregator), Round(1, 6, 6), deterministic=True)
         for number in np.random.default_rng(seed).permutation(6):
+            spans = {"model": bench.span(updates[number])}
             update = Update(f"k{number}", f"c{number}", int(number) + 1)
-            combining.fold(bench.contribution(Weighted(), model, update, model=updates[number]))
-        models.add(bench.finished(combining)[0]["w"].tobytes())
-    assert len(models) == 1
+            combining.fold(Contribution(update, Terms(0.1 + number / 7), spans, model))
+        after, state = bench.finished(combining)
+        tensors = [] if state.tensors is None else list(bench.arrays(state.tensors).values())
+        found.add((*(a.tobytes() for a in (*after.values(), *tensors)), str(state.scalars)))
+    assert len(found) == 1
 
 
 def test_integers_and_booleans_go_through_the_same_rule(bench: Any) -> None:

@@ -1,15 +1,13 @@
 """The accumulator: sums of updates, in float64. It is a cache of the spool: it may be dropped and built again."""
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from fractions import Fraction
 
 import numpy as np
 
 from fedk.aggregation.grid import Grid, Kind, Run
 from fedk.aggregation.model import Model
-from fedk.aggregation.numbers import BLOCK, Numbers
+from fedk.aggregation.numbers import BLOCK, Numbers, summed
 from fedk.aggregation.scratch import SCRATCH
 from fedk.aggregation.terms import Terms
 from fedk.aggregation.total import Total
@@ -38,12 +36,12 @@ class Sums:
 
     @property
     def weight(self) -> float:
-        return _sum(terms.weight for terms in self.terms.values())
+        return summed(terms.weight for terms in self.terms.values())
 
     @property
     def scalars(self) -> Mapping[str, float]:
         names = sorted({name for terms in self.terms.values() for name in terms.sums})
-        return {name: _sum(terms.sums.get(name, 0.0) for terms in self.terms.values()) for name in names}
+        return {name: summed(terms.sums.get(name, 0.0) for terms in self.terms.values()) for name in names}
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,16 +312,3 @@ def _put(place: Array, block: Numbers, base: Array | None) -> None:
     np.copyto(place, block)  # float64 first: the difference of float32 numbers would be rounded
     if base is not None:
         np.subtract(place, base, out=place)
-
-
-def _sum(values: Iterable[float]) -> float:
-    """Rounded once, so that no order shows; infinite where it is beyond float64."""
-    numbers = list(values)
-    try:
-        return math.fsum(numbers)
-    except OverflowError:  # perhaps only halfway, and fsum's halves depend on the order
-        total = sum(map(Fraction, numbers), Fraction())
-    try:
-        return float(total)
-    except OverflowError:
-        return math.inf if total > 0 else -math.inf

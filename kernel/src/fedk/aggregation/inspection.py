@@ -11,6 +11,7 @@ from fedk.aggregation.grid import Grid, Kind, Run
 from fedk.aggregation.model import Model
 from fedk.aggregation.numbers import BLOCK, widened
 from fedk.aggregation.scratch import SCRATCH
+from fedk.aggregation.squares import Squares
 from fedk.api.errors import Refused
 from fedk_protocol.codec import Layout, Reason, Tensor
 from fedk_protocol.layout import shown
@@ -24,7 +25,7 @@ class Inspection:
         self._base = expected.base if delta else None
         self._runs = iter(grid.line_up(layout, joined=True))
         self._limit, self._norm_limit = expected.largest, expected.largest_norm
-        self._squares, self._where = 0.0, where
+        self._squares, self._where = Squares(), where
         self._run: Run | None = None
         self._element = 0
         self._cut = bytearray()
@@ -45,12 +46,13 @@ class Inspection:
 
     def finish(self) -> None:
         """After the last byte."""
-        if not self.norm() <= self._norm_limit:
-            text = f"the update's norm is {self.norm():g}, the largest is {self._norm_limit:g} (limits.max_norm)"
+        norm = self.norm()
+        if not norm <= self._norm_limit:
+            text = f"the update's norm is {norm:g}, the largest is {self._norm_limit:g} (limits.max_norm)"
             raise Refused(Reason.TOO_LARGE, self._where + text)
 
     def norm(self) -> float:
-        return math.sqrt(self._squares)
+        return math.sqrt(self._squares.total())
 
     def _mend(self, data: memoryview, size: int) -> memoryview:
         part = data[: size - len(self._cut)]
@@ -97,8 +99,7 @@ class Inspection:
         np.copyto(other, base.block(run.dtype, offset, count, SCRATCH.raw))
         with np.errstate(over="ignore"):  # found as a norm that is infinite
             np.subtract(delta, other, out=delta)
-        # einsum, not dot: two BLAS threads that spin on busy cores make this pass ten times slower
-        self._squares += float(np.einsum("i,i->", delta, delta))
+        self._squares.add(delta)
 
     def _complain(self, run: Run, block: NDArray[Any]) -> None:
         wrong = ~(np.abs(block) <= np.float64(self._limit))  # a plain float would be cast to the block's dtype

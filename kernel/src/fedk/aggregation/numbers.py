@@ -1,5 +1,8 @@
-"""Numbers: which dtypes are floats, and casts that round and clip where numpy's wrap around."""
+"""Numbers: which dtypes are floats, sums that are rounded once, casts that round and clip where numpy's wrap around."""
 
+import math
+from collections.abc import Iterable
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -54,3 +57,18 @@ def to_integers(values: NDArray[np.float64], low: Numbers, high: Numbers) -> Num
 def to_booleans(values: NDArray[np.float64], base: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """By majority; a tie is the base's."""
     return np.where(values == _HALF, base, values > _HALF)
+
+
+def summed(values: Iterable[float]) -> float:
+    """Rounded once, so that no order shows; infinite where it is beyond float64."""
+    numbers = list(values)
+    if infinite := [value for value in numbers if not math.isfinite(value)]:
+        return sum(infinite)
+    try:
+        return math.fsum(numbers)
+    except OverflowError:  # perhaps only halfway, and fsum's halves depend on the order
+        total = sum(map(Fraction, numbers), Fraction())
+    try:
+        return float(total)
+    except OverflowError:
+        return math.inf if total > 0 else -math.inf
