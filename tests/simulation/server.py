@@ -14,6 +14,7 @@ from tests.simulation.invariants import watch
 from fedk.api.errors import Refused, StateError
 from fedk.app import Aggregators
 from fedk.blobs.disk import Bytes
+from fedk.blobs.hold import Hold
 from fedk.blobs.part import Part
 from fedk.blobs.reader import Span
 from fedk.blobs.spool import Spool
@@ -109,8 +110,8 @@ class FaultyBlobs(Blobs):
 
     world: World
 
-    def part(self, project: str) -> Part:
-        part = FaultyPart(self._open_shelf, project, self._sealed)
+    def _part(self, project: str, hold: Hold) -> Part:
+        part = FaultyPart(self._open_shelf, project, hold, self._sealed)
         part.world = self.world
         return part
 

@@ -74,7 +74,7 @@ async def test_what_was_taken_ahead_is_used(
     work = making(base, use)
     for update in list(updates.values())[:2]:
         work.add(update)
-    assert await value_of(await work.finish(updates, [], "p", blobs, VIEW), blobs) == wanted
+    assert await value_of(await work.finish(updates, [], "p", blobs.hold(), VIEW), blobs) == wanted
 
 
 @pytest.mark.parametrize("use", ["fedavg", "fedmedian"])
@@ -85,7 +85,7 @@ async def test_what_was_taken_ahead_and_is_not_wanted_is_left_out(
     for update in updates.values():
         work.add(update)
     del updates["k6"]
-    assert await value_of(await work.finish(updates, [], "p", blobs, VIEW), blobs) == 1.5
+    assert await value_of(await work.finish(updates, [], "p", blobs.hold(), VIEW), blobs) == 1.5
 
 
 @pytest.mark.parametrize("ahead", [3, 0])
@@ -98,6 +98,6 @@ async def test_after_bytes_are_gone_it_is_made_of_the_others(
     for update in list(updates.values())[:ahead]:
         work.add(update)
     with pytest.raises(BlobError, match="truncated"):
-        await work.finish(updates, [], "p", blobs, VIEW)
+        await work.finish(updates, [], "p", blobs.hold(), VIEW)
     del updates["k6"]
-    assert await value_of(await work.finish(updates, [], "p", blobs, VIEW), blobs) == 1.5
+    assert await value_of(await work.finish(updates, [], "p", blobs.hold(), VIEW), blobs) == 1.5

@@ -44,8 +44,10 @@ async def put(request: Request) -> Response:
     async with here.reading(tenant):
         pass  # an unknown project is refused before the bytes come
     # an update is as large as its model: one beyond the spool's limit could never be answered
-    stored = await received(request, here.blobs.part(tenant), limit=here.settings.limits.spool_bytes)
-    model = await desk.put_model(tenant, stored)
+    with here.blobs.hold() as hold:
+        stored = await received(request, hold.part(tenant), limit=here.settings.limits.spool_bytes)
+        model = await desk.put_model(tenant, stored)
+        await asyncio.to_thread(hold.settle)
     async with here.reading(tenant) as db:
         row = await models.find(db, tenant, model)
     document = {**models.document(row), **await _tensors(here, row)}

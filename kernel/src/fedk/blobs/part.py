@@ -6,13 +6,16 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Self
+from typing import BinaryIO, Protocol, Self
 
 from fedk.api.errors import StateError
 from fedk.blobs import disk
 from fedk.blobs.bucket import Bucket
 from fedk.blobs.cache import Cache, Copy
 from fedk.blobs.disk import Bytes
+
+DIGITS = 64
+"""Of a SHA-256 in hex."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,27 +28,49 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Shelf:
-    """Where parts go: the storage, notes about unfinished ones, and the copy here of a storage that is elsewhere."""
+    """Where parts go: the storage, and the copy here of one that is elsewhere. A note says of each, until rows name it,
+    in which project it is, and which SHA-256 it has once that is known.
+    """
 
     bucket: Bucket
     notes: Path
     cache: Cache | None
 
-    def sweep(self) -> None:
-        """Delete the parts that a process before this one left behind."""
+    def sweep(self) -> dict[Path, tuple[str, bytes]]:
+        """Delete the parts that a process before this one left behind. Answers, by their notes, the blobs (project,
+        SHA-256) that it sealed, or was about to, and of which it did not note that rows name them.
+        """
+        sealed = {}
         with disk.writing(self.notes):
             self.notes.mkdir(parents=True, exist_ok=True)
             for note in self.notes.iterdir():
-                if path := note.read_text():  # empty: the process ended before it wrote
-                    self.bucket.remove(path)
-                note.unlink()
+                project, _, sha256 = note.read_text().partition("\n")
+                if project:  # none: the process ended before it wrote
+                    self.bucket.remove(self.bucket.part(project, note.name))
+                if len(sha256) == DIGITS:
+                    sealed[note] = project, bytes.fromhex(sha256)
+                else:
+                    note.unlink()
+        return sealed
+
+
+class Holder(Protocol):
+    """Who writes parts, from the first byte until rows name the blobs."""
+
+    def take(self, project: str, sha256: bytes) -> None:
+        """The blob is not erased from now on; where that is under way, this returns when it is over."""
+
+    def noted(self, note: Path) -> None:
+        """It is sealed. Its note is to stay until rows name it."""
 
 
 class Part:
     """Hashed as it is written, visible under its hash once sealed. Blocking, for worker threads."""
 
-    def __init__(self, shelf: Callable[[], Shelf], project: str, sealed: Callable[[str, Stored], None]) -> None:
-        self._get_shelf, self._project, self._sealed = shelf, project, sealed
+    def __init__(
+        self, shelf: Callable[[], Shelf], project: str, holder: Holder, sealed: Callable[[str, Stored], None]
+    ) -> None:
+        self._get_shelf, self._project, self._holder, self._sealed = shelf, project, holder, sealed
         self._name = secrets.token_hex(8)
         self._hash, self._size = hashlib.sha256(), 0
         self._file: BinaryIO | None = None
@@ -65,17 +90,20 @@ class Part:
 
     def seal(self) -> Stored:
         """Durable and wholly visible when this returns, or not at all. Identical blobs are stored once: the
-        newer bytes take the place of the older, so that a damaged blob is healed by storing it again.
+        newer bytes take the place of the older, so that a damaged blob is healed by storing it again. Held from now on.
         """
         file = self._open()
         stored = Stored(self._hash.digest(), self._size)
         with self._shelf.bucket.writing(self._path):
             file.close()
+        with disk.writing(self._note), self._note.open("a") as note:
+            note.write(f"\n{stored.sha256.hex()}")
+        self._holder.take(self._project, stored.sha256)
         self._shelf.bucket.seal(self._path, self._shelf.bucket.path(self._project, stored.sha256))
         self._over = True
+        self._holder.noted(self._note)
         if self._copy is not None:
             self._copy.keep(self._project, stored.sha256)
-        self._note.unlink(missing_ok=True)
         self._sealed(self._project, stored)
         return stored
 
@@ -106,7 +134,7 @@ class Part:
             self._path = self._shelf.bucket.part(self._project, self._name)
             self._note = self._shelf.notes / self._name
             with disk.writing(self._note):
-                self._note.write_text(self._path)
+                self._note.write_text(self._project)
             self._file = self._shelf.bucket.create(self._path)
             self._copy = self._shelf.cache.copy() if self._shelf.cache is not None else None
         return self._file

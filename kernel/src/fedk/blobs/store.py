@@ -15,11 +15,9 @@ from fedk.api.storage import Storage
 from fedk.blobs import disk
 from fedk.blobs.bucket import Bucket, missing
 from fedk.blobs.cache import Cache
+from fedk.blobs.hold import Hold, Holds, Key
 from fedk.blobs.part import Part, Shelf, Stored
 from fedk.blobs.reader import Span
-
-Key = tuple[str, bytes]
-"""Project and SHA-256."""
 
 KNOWN = 65_536  # verified files to remember: about 20 MB
 
@@ -35,6 +33,8 @@ class Blobs:
         self._bucket: Bucket | None = None
         self._cache: Cache | None = None
         self._shelf: Shelf | None = None
+        self._left: dict[Path, Key] = {}
+        self._holds = Holds()
 
     async def start(self) -> None:
         """Connect. StateError where the storage cannot be used."""
@@ -44,12 +44,12 @@ class Blobs:
         """Let what is being read come to its end."""
         await asyncio.gather(*self._looking.values(), return_exceptions=True)
 
-    def part(self, project: str) -> Part:
-        """A new blob to write, in a worker thread."""
-        return Part(self._open_shelf, project, self._sealed)
+    def hold(self) -> Hold:
+        """For who writes blobs, or is about to name one in a row: what it holds is not erased."""
+        return Hold(self._holds, self._part)
 
     async def put(self, project: str, data: bytes) -> Stored:
-        """A blob from memory."""
+        """A blob from memory, which nobody holds: its caller has a row for it."""
         return await asyncio.to_thread(self._put, project, data)
 
     async def span(self, project: str, sha256: bytes) -> Span:
@@ -67,9 +67,23 @@ class Blobs:
             task.add_done_callback(partial(self._looked, key))
         return await asyncio.shield(task)
 
-    async def delete(self, project: str, sha256: bytes) -> None:
-        """Gone afterwards, whether it was there or not."""
-        await asyncio.to_thread(self._delete, (project, sha256))
+    def leave(self, project: str, sha256: bytes) -> bool:
+        """Before the rows are asked whether they need a blob: False where somebody holds it, so that it has to stay."""
+        return self._holds.leave((project, sha256))
+
+    async def erase(self, project: str, sha256: bytes) -> bool:
+        """After that: its bytes are gone, whether they were there or not. False where somebody has come to hold it."""
+        return await asyncio.to_thread(self._erase, (project, sha256))
+
+    async def leftovers(self) -> dict[Path, Key]:
+        """What a process before this one has sealed without noting that rows name it, by its notes."""
+        await asyncio.to_thread(self._open_shelf)
+        return dict(self._left)
+
+    async def looked_after(self, note: Path) -> None:
+        """A leftover has its row, or is erased."""
+        self._left.pop(note, None)
+        await asyncio.to_thread(note.unlink, missing_ok=True)
 
     async def exists(self, project: str, sha256: bytes) -> bool:
         """Whether the storage has it; says nothing about its bytes."""
@@ -96,14 +110,19 @@ class Blobs:
         with self._lock:
             if self._shelf is None:
                 shelf = Shelf(self._connected(), self._data_dir / "parts", self._cache)
-                shelf.sweep()
+                self._left = shelf.sweep()
                 self._shelf = shelf
             return self._shelf
 
     def _put(self, project: str, data: bytes) -> Stored:
-        with self.part(project) as part:
+        with self.hold() as hold, hold.part(project) as part:
             part.write(data)
-            return part.seal()
+            stored = part.seal()
+            hold.settle()
+            return stored
+
+    def _part(self, project: str, hold: Hold) -> Part:
+        return Part(self._open_shelf, project, hold, self._sealed)
 
     def _sealed(self, project: str, stored: Stored) -> None:
         key = project, stored.sha256
@@ -163,13 +182,16 @@ class Blobs:
             self._cache.find(*key)
         return known[0]
 
-    def _delete(self, key: Key) -> None:
-        with self._lock:
-            self._known.pop(key, None)
-        bucket = self._connected()
-        bucket.remove(bucket.path(*key))
-        if self._cache is not None:
-            self._cache.drop(*key)
+    def _erase(self, key: Key) -> bool:
+        with self._holds.erasing(key) as free:
+            if free:
+                with self._lock:
+                    self._known.pop(key, None)
+                bucket = self._connected()
+                bucket.remove(bucket.path(*key))
+                if self._cache is not None:
+                    self._cache.drop(*key)
+            return free
 
 
 def _unchanged(span: Span, modified: int) -> bool:

@@ -34,6 +34,7 @@ class Book:
     place: Callable[[Span], str]  # Spool.place
     writes: Writes = field(default_factory=Writes)
     events: list[Published] = field(default_factory=list)
+    _entered: set[tuple[Any, ...]] = field(default_factory=set)  # keys of rows that are entered once
 
     def session(
         self,
@@ -118,6 +119,9 @@ class Book:
             model_row(live, id_=base.id, no=no, parent=parent.id if parent else None, digest_=base.digest, made=made),
         )
         self.stored(live.project, base, made)
+        for update in made.updates:
+            self.blob(live.project, update.sha256, update.size, "update")
+            self.reference(live.project, update.sha256, "update", base.id)
         for task, taken in shares.items():
             self._contribution(live, base.id, old.tasks[task], taken)
         live.record.head_model = base.id
@@ -196,10 +200,10 @@ class Book:
         self._once(t.blob_refs, {"project": project, "sha256": sha256, "ref_kind": kind, "ref_id": id_})
 
     def _once(self, table: Table, row: dict[str, Any]) -> None:
-        keys = [c.name for c in table.primary_key.columns]
-        rows = self.writes.replaces.setdefault(table, [])
-        if not any(all(r[k] == row[k] for k in keys) for r in rows):
-            rows.append(row)
+        key = (table.name, *(row[c.name] for c in table.primary_key.columns))
+        if key not in self._entered:
+            self._entered.add(key)
+            self.writes.replace(table, row)
 
     # ---- tasks ----
 
@@ -408,6 +412,7 @@ def model_row(live: Live, *, id_: str, no: int, parent: str | None, digest_: byt
         "config_hash": trail_config(live, no),
         "state_sha256": made.state.sha256 if made.state else None,
         "state_scalars": dict(made.scalars),
+        "recipe": dict(made.recipe),
         "seconds": dict(made.seconds),
         "committed_at": time.time(),
     }

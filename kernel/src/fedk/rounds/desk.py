@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fedk.aggregation.model import Model
 from fedk.api.errors import ConfigError, Conflict, NotFound, StateError
+from fedk.blobs.hold import Hold
 from fedk.blobs.part import Stored
 from fedk.blobs.reader import Span
 from fedk.rounds import events as ev
@@ -70,6 +71,7 @@ class Desk:
                 "config_hash": b"",
                 "state_sha256": None,
                 "state_scalars": {},
+                "recipe": {},
                 "seconds": {},
                 "committed_at": time.time(),
             },
@@ -104,16 +106,19 @@ class Desk:
         live = self._runner.fresh(Session(uuid.uuid4().hex[:12], settled), record)
         live.aggregator, live.config, live.coding = loaded.aggregator, loaded.config, loaded.coding
         live.aggregator_state = self._runner.opener.initial_state(live)
-        await self._enter(live, Stored(first.sha256, first.bytes) if first else None)
+        with self._runner.blobs.hold() as hold:
+            await self._enter(live, Stored(first.sha256, first.bytes) if first else None, hold)
+            await asyncio.to_thread(hold.settle)
         await self._begin(live)
         return live.state.id
 
-    async def _enter(self, live: Live, first: Stored | None) -> None:
+    async def _enter(self, live: Live, first: Stored | None, hold: Hold) -> None:
         book = Book(self._runner.roster, self._runner.spool.place)
         if first is not None:
+            await asyncio.to_thread(hold.take, live.project, first.sha256)
             digest = trail_digest(live, 0, b"", first.sha256, [])
             state = live.aggregator_state
-            base = await self._runner.opener.base(live, 0, new_id(), first, digest, state=state)
+            base = await self._runner.opener.base(live, 0, new_id(), first, digest, hold=hold, state=state)
             live.bases[0], live.record.head_model = base, base.id
             live.state = replace(live.state, head=0)
             book.writes.insert(

@@ -2,15 +2,17 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 
 from fedk.aggregation.accumulator import Sums
 from fedk.aggregation.composition import AnyFolding, begin
 from fedk.aggregation.contribution import Contribution, Sum
 from fedk.aggregation.terms import Terms
 from fedk.api.aggregator import Update
-from fedk.api.errors import FedkError, FormulaError
+from fedk.api.errors import BlobError, FedkError, FormulaError
+from fedk.blobs.hold import Hold
+from fedk.blobs.part import Stored
 from fedk.blobs.reader import Span
 from fedk.blobs.store import Blobs
 from fedk.rounds import actions as act
@@ -21,6 +23,7 @@ from fedk.rounds.inbox import Committed, Entry
 from fedk.rounds.live import Live, Summed, Taken
 from fedk.rounds.making import Made, Making, copy
 from fedk.rounds.opening import Opener
+from fedk.rounds.recipe import recipe
 from fedk.rounds.roster import Roster
 from fedk.rounds.states import Task
 from fedk.rounds.stopping import enough
@@ -49,16 +52,18 @@ class Folds:
 
     async def make(self, live: Live, action: act.Fold) -> None:
         """Make the model of a closed round."""
-        session, no = live.state.id, action.token.round
+        session, no, hold = live.state.id, action.token.round, self.blobs.hold()
         try:
-            made = await self._made(live, action)
-            note = await self._committed(live, action, made)
+            made = await self._made(live, action, hold)
+            note = await self._committed(live, action, made, hold)
             why = enough(live, no, made.scalars)
         except FormulaError as error:
+            hold.close()
             log.exception("formula.error session=%s round=%d", live.name, no)
             failed = ev.FoldFailed(action.token, f"{live.record.aggregator}: {error}")
             self.put(Entry(session, failed))
         except (FedkError, OSError) as error:
+            hold.close()
             lost = await asyncio.to_thread(damaged, live.taken, action.tasks)
             if lost:
                 self.put(Entry(session, ev.FoldFailed(action.token, str(error), lost)))
@@ -92,16 +97,18 @@ class Folds:
     def _view(self, live: Live, task: Task, taken: Taken) -> Update:
         return update_view(live, task, self.roster.name(task.client), taken.arrival)
 
-    async def _made(self, live: Live, action: act.Fold) -> Made:
+    async def _made(self, live: Live, action: act.Fold, hold: Hold) -> Made:
         taken = {i: live.taken[i] for i in action.tasks}
         if action.token.round == 0:
-            return await self._first(live, taken[action.tasks[0]])
+            return await self._first(live, taken[action.tasks[0]], hold)
         tasks = live.state.tasks
         wanted = [self._contribution(live, tasks[i], x) for i, x in taken.items() if not tasks[i].partial]
         sums = [self._sum(live, live.partials[name]) for name in sorted({tasks[i].partial for i in taken} - {""})]
         making = self._making(live, action.token.round)
         view = round_view(live, action.token.round, self.roster)
-        return await making.finish({c.update.key: c for c in wanted}, sums, live.project, self.blobs, view)
+        made = await making.finish({c.update.key: c for c in wanted}, sums, live.project, hold, view)
+        kept = await asyncio.to_thread(_kept, live, taken.values(), hold)
+        return replace(made, updates=kept, recipe=recipe(live.state.rules, view))
 
     def _sum(self, live: Live, summed: Summed) -> Sum:
         """A combiner's sum of tensors, with the numbers that this server's rows have of its updates."""
@@ -112,22 +119,37 @@ class Folds:
         blobs = {n: Span(summed.span.path, summed.span.offset + b.offset, b.size) for n, b in summed.blobs.items()}
         return Sum(Sums(terms, summed.raw, summed.total), blobs)
 
-    async def _first(self, live: Live, taken: Taken) -> Made:
+    async def _first(self, live: Live, taken: Taken, hold: Hold) -> Made:
         span = taken.arrival.span
         assert span is not None  # noqa: S101  # intake wants the model
-        return await asyncio.to_thread(copy, span, live.project, self.blobs)
+        return Made(await asyncio.to_thread(copy, span, live.project, hold))
 
-    async def _committed(self, live: Live, action: act.Fold, made: Made) -> Committed:
+    async def _committed(self, live: Live, action: act.Fold, made: Made, hold: Hold) -> Committed:
         no, parent = action.token.round, live.bases.get(action.token.round - 1)
         shares = [self._share(live, live.taken, i) for i in action.tasks]
         digest = trail_digest(live, no, parent.digest if parent else b"", made.model.sha256, shares)
         state = self.opener.initial_state(live)
         if no > 0:
             state = await self.opener.state(live, made.state.sha256 if made.state else None, made.scalars)
-        base = await self.opener.base(live, no, new_id(), made.model, digest, state=state, max_abs=made.max_abs)
+        base = await self.opener.base(
+            live, no, new_id(), made.model, digest, hold=hold, state=state, max_abs=made.max_abs
+        )
         return Committed(made, base, state)
 
     def _share(self, live: Live, taken: Mapping[str, Taken], task: str) -> Share:
         one = taken[task]
         name = self.roster.name(live.state.tasks[task].client)
         return Share(name, one.arrival.sha256, one.terms.weight if one.terms else 1.0)
+
+
+def _kept(live: Live, taken: Iterable[Taken], hold: Hold) -> tuple[Stored, ...]:
+    """By `updates.keep`: the updates as blobs. Those that a combiner has summed up are not here to be kept. Blocking."""
+    if live.state.rules.updates.keep == "verdict":
+        return ()
+    found = {}
+    for arrival in (one.arrival for one in taken):
+        if arrival.span is not None and arrival.sha256 not in found:
+            stored = found[arrival.sha256] = copy(arrival.span, live.project, hold)
+            if stored.sha256 != arrival.sha256:
+                raise BlobError(f"the update of task {arrival.task} is damaged where it is kept")
+    return tuple(found.values())

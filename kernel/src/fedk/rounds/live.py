@@ -11,6 +11,7 @@ from fedk.aggregation.state import AggregatorState
 from fedk.aggregation.terms import Terms
 from fedk.api.aggregator import AnyAggregator
 from fedk.api.config import Config
+from fedk.blobs.hold import Hold
 from fedk.blobs.part import Stored
 from fedk.blobs.reader import Span
 from fedk.rounds.clients import Arrival, Input, Measured, Work
@@ -35,8 +36,10 @@ class Base:
     model: Model
     expected: Expected
     inputs: Mapping[str, Input]  # the model, and what the aggregator sends along
+    hold: Hold  # on what was written for it
 
     def close(self) -> None:
+        self.hold.close()
         self.model.reader.close()
 
 

@@ -9,14 +9,15 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from fedk.aggregation.composition import AnyFolding
 from fedk.aggregation.contribution import Contribution, Sum
 from fedk.aggregation.folding import Folding
 from fedk.api.aggregator import Round
+from fedk.blobs.hold import Hold
 from fedk.blobs.part import Stored
 from fedk.blobs.reader import Reader, Span
-from fedk.blobs.store import Blobs
 
 COPY = 2**20
 
@@ -30,6 +31,8 @@ class Made:
     scalars: Mapping[str, float] = field(default_factory=dict)
     max_abs: float | None = None  # largest |element| of the model, where it was made here
     seconds: Mapping[str, float] = field(default_factory=dict)  # fold, store
+    updates: tuple[Stored, ...] = ()  # those that are kept
+    recipe: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Making:
@@ -65,12 +68,12 @@ class Making:
         self._fold_seconds += time.perf_counter() - began
 
     async def finish(
-        self, wanted: Mapping[str, Contribution], sums: Sequence[Sum], project: str, blobs: Blobs, view: Round
+        self, wanted: Mapping[str, Contribution], sums: Sequence[Sum], project: str, hold: Hold, view: Round
     ) -> Made:
         """The next model from exactly `wanted`, by key, and the combiners' `sums`: what was folded ahead is used if it
         is that set.
 
-        `view` is the round as it closes. After an error it may be called again, with other updates.
+        `view` is the round as it closes, `hold` the commit's. After an error it may be called again, with other updates.
         """
         if self._worker is not None:
             await self._worker
@@ -79,13 +82,13 @@ class Making:
             self.close()
             raise failure
         try:
-            return await asyncio.to_thread(self._finish, wanted, sums, project, blobs, view)
+            return await asyncio.to_thread(self._finish, wanted, sums, project, hold, view)
         except BaseException:
             self.close()  # what is half folded cannot be gone on with
             raise
 
     def _finish(
-        self, wanted: Mapping[str, Contribution], sums: Sequence[Sum], project: str, blobs: Blobs, view: Round
+        self, wanted: Mapping[str, Contribution], sums: Sequence[Sum], project: str, hold: Hold, view: Round
     ) -> Made:
         if self._folding is not None and not self._folding.keys <= wanted.keys():
             self.close()
@@ -96,8 +99,8 @@ class Making:
             assert isinstance(self._folding, Folding)  # noqa: S101  # only means are summed elsewhere
             self._folding.take(one)
         began = time.perf_counter()
-        with blobs.part(project) as model, ExitStack() as opened:
-            state = opened.enter_context(blobs.part(project)) if self._folding.has_state else None
+        with hold.part(project) as model, ExitStack() as opened:
+            state = opened.enter_context(hold.part(project)) if self._folding.has_state else None
             scalars = self._folding.finish(model.write, state.write if state else None, view)
             made = Made(model.seal(), state.seal() if state else None, dict(scalars), self._folding.max_abs)
         seconds = {"fold": round(self._fold_seconds, 6), "store": round(time.perf_counter() - began, 6)}
@@ -110,9 +113,9 @@ class Making:
             self._folding = None
 
 
-def copy(span: Span, project: str, blobs: Blobs) -> Made:
-    """The initial model: a client's bytes as they are."""
-    with Reader(span) as reader, blobs.part(project) as part:
+def copy(span: Span, project: str, hold: Hold) -> Stored:
+    """A client's bytes as they are: the initial model, or an update that is kept."""
+    with Reader(span) as reader, hold.part(project) as part:
         for at in range(0, reader.size, COPY):
             part.write(reader.read(at, min(COPY, reader.size - at)))
-        return Made(part.seal())
+        return part.seal()

@@ -16,6 +16,7 @@ from fedk.aggregation.state import AggregatorState
 from fedk.aggregation.terms import Terms
 from fedk.api.aggregator import AnyAggregator
 from fedk.api.config import Config
+from fedk.blobs.hold import Hold
 from fedk.blobs.part import Stored
 from fedk.blobs.spool import Spool
 from fedk.blobs.store import Blobs
@@ -75,10 +76,11 @@ class Opener:
         stored: Stored,
         digest: bytes,
         *,
+        hold: Hold,
         state: AggregatorState,
         max_abs: float | None = None,
     ) -> Base:
-        """A committed model, open, with what the aggregator sends along. BlobError: its bytes are missing or damaged."""
+        """A committed model, open, with what the aggregator sends along, and which takes `hold`. BlobError: its bytes are missing or damaged."""
         assert live.aggregator is not None  # noqa: S101  # a session without one is paused
         model = Model.open(await self.blobs.span(live.project, stored.sha256))
         limits = live.state.rules.limits
@@ -94,10 +96,10 @@ class Opener:
         )
         inputs = {"model": Input(stored.sha256, stored.size, inline=_inline(model, stored.size))}
         for name, source in live.aggregator.sends.items():
-            inputs[name] = await asyncio.to_thread(self._sent, live, expected, source, state)
-        return Base(no, id_, stored, digest, model, expected, inputs)
+            inputs[name] = await asyncio.to_thread(self._sent, live, expected, source, state, hold)
+        return Base(no, id_, stored, digest, model, expected, inputs, hold)
 
-    def _sent(self, live: Live, expected: Expected, source: str, state: AggregatorState) -> Input:
+    def _sent(self, live: Live, expected: Expected, source: str, state: AggregatorState, hold: Hold) -> Input:
         assert live.aggregator is not None  # noqa: S101  # as above
         assert expected.grid is not None  # noqa: S101  # there is a base
         small = bytearray()
@@ -107,7 +109,7 @@ class Opener:
             if len(small) <= INLINE_MAX:
                 small.extend(data)
 
-        with self.blobs.part(live.project) as part:
+        with hold.part(live.project) as part:
             send(live.aggregator, source, state.tensors, expected.grid, write)
             stored = part.seal()
         return Input(stored.sha256, stored.size, inline=bytes(small) if stored.size <= INLINE_MAX else None)
@@ -120,7 +122,9 @@ class Opener:
                 await self.state(live, row.state_sha256, row.state_scalars) if row.round else self.initial_state(live)
             )
             stored = Stored(row.sha256, row.bytes)
-            live.bases[row.round] = await self.base(live, row.round, row.id, stored, row.digest, state=state)
+            live.bases[row.round] = await self.base(
+                live, row.round, row.id, stored, row.digest, hold=self.blobs.hold(), state=state
+            )
             if row.round == live.state.head:
                 live.aggregator_state = state
             else:

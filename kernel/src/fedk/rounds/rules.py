@@ -94,14 +94,18 @@ class Limits(Table):
 
 
 class Keep(Table):
-    keep: Annotated[str, AfterValidator(only("verdict", "updates kept for a replay"))] = Field(
-        "verdict", pattern=r"^(verdict|all|last:[1-9][0-9]*)$", description='"verdict", "last:N" or "all"'
+    keep: str = Field(
+        "verdict",
+        pattern=r"^(verdict|all|last:[1-9][0-9]{0,8})$",
+        description='how long updates stay: until the "verdict"; those of the "last:N" models; "all"',
     )
 
 
 class KeepModels(Table):
-    keep: Annotated[str, AfterValidator(only("all", "models whose bytes are dropped"))] = Field(
-        "all", pattern=r"^(all|last:[1-9][0-9]*|every:[1-9][0-9]*)$", description='"all", "last:N", "every:N"'
+    keep: str = Field(
+        "all",
+        pattern=r"^(all|last:[1-9][0-9]{0,8}|every:[1-9][0-9]{0,8})$",
+        description='whose bytes stay: "all", the "last:N", or "every:N", and always the newest',
     )
 
 

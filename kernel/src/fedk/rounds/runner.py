@@ -22,6 +22,7 @@ from fedk.rounds import missed
 from fedk.rounds.answers import of_task
 from fedk.rounds.book import Book, event_row
 from fedk.rounds.clients import Clients, Reply, SendFrom
+from fedk.rounds.collection import Collection
 from fedk.rounds.combiners import Combiners
 from fedk.rounds.feed import Feed, Published
 from fedk.rounds.folds import Folds
@@ -56,6 +57,7 @@ class Runner:
         self.roster, self.combiners, self.feed, self.inbox = Roster(), Combiners(), Feed(), Inbox()
         self.folds = Folds(self.opener, blobs, self.roster, self.inbox.put)
         self.presence = Presence(self.post)
+        self.collection = Collection(store, blobs)
         self.lives: dict[str, Live] = {}
         self._clients: Clients | None = None
         self._seq = 0
@@ -80,6 +82,7 @@ class Runner:
         self._recover_spool()
         for live in self.lives.values():
             self._resume(live)
+        self.collection.look()
         self._loop = asyncio.create_task(self._run())
         self._loop.add_done_callback(self._ended)
 
@@ -155,6 +158,7 @@ class Runner:
         for item in await self.inbox.batch():  # a model that came too late is made again after the restart
             if isinstance(item, Entry) and isinstance(item.note, Committed):
                 item.note.close()
+        await self.collection.close()
         for live in self.lives.values():
             live.close()
         self.feed.close()
@@ -250,6 +254,7 @@ class Runner:
         events: Sequence[Published],
     ) -> None:
         """The transaction is committed: adopt the states, answer who waits, perform the actions."""
+        superseded = [live.state.id for live, new, _ in steps if new.head > live.state.head or _ended(live.state, new)]
         for live, new, _ in steps:
             self._adopt(live, new, batch)
         waited = self._reply(batch)
@@ -260,6 +265,8 @@ class Runner:
             for action in actions:
                 self._perform(live, action, waited)
             self._tidy(live, new)
+        if superseded:
+            self.collection.look(*superseded)
 
     def _adopt(self, live: Live, new: Session, batch: Sequence[Item]) -> None:
         live.state = new
@@ -267,6 +274,7 @@ class Runner:
             if isinstance(item, Entry) and item.session == new.id and isinstance(item.note, Committed):
                 if item.note.base.round == new.head:
                     live.aggregator_state.close()
+                    self._spawn(asyncio.to_thread(item.note.base.hold.settle))
                     live.bases[new.head], live.aggregator_state = item.note.base, item.note.state
                 else:
                     item.note.close()
@@ -427,6 +435,10 @@ class Runner:
         task = asyncio.create_task(work)
         self._working.add(task)
         task.add_done_callback(self._working.discard)
+
+
+def _ended(old: Session, new: Session) -> bool:
+    return new.status in ENDED and old.status not in ENDED
 
 
 def session_of(task: str) -> str:

@@ -156,6 +156,7 @@ class Site:
     store: Store
     blobs: Blobs
     desk: Desk
+    runner: Runner
     players: Players
     app: Starlette
     rest: httpx2.AsyncClient
@@ -202,10 +203,11 @@ async def site(
         stack.push_async_callback(blobs.close)
         await runner.start(players)
         stack.push_async_callback(runner.close)
+        await runner.collection.idle()
         await stack.enter_async_context(rest)
         yield Site(
-            data_dir=data_dir, settings=settings, catalogue=catalogue, store=store, blobs=blobs, desk=desk,
-            players=players, app=app, rest=rest,
+            data_dir=data_dir, settings=settings, catalogue=catalogue, store=store, blobs=blobs, runner=runner,
+            desk=desk, players=players, app=app, rest=rest,
         )  # fmt: skip
 
 
