@@ -8,6 +8,7 @@ import asyncio
 import errno
 import hashlib
 import itertools
+import logging
 import os
 import secrets
 from collections import Counter
@@ -26,6 +27,8 @@ from fedk.blobs.upload import Ledger, Upload
 
 SEGMENT, UPLOAD, TRASH = ".segment", ".upload", ".trash"
 LARGE = 4 * 2**20  # bytes of a file whose deletion, 0.3 ms a MB, is a worker's: the caller may be the event loop
+
+log = logging.getLogger("fedk.blobs")
 
 
 @dataclass(slots=True)
@@ -53,6 +56,7 @@ class Spool:
         self._used: Counter[str] = Counter()
         self._dirty: dict[str, None] = {}  # files in the order of writing, then directories
         self._dirty_directories: dict[str, None] = {}
+        self._full: dict[str, str] = {}  # why the last result was not taken, by project; "": for the disk's sake
         self._broken = ""  # why nothing can be promised any more
         self._ledger = Ledger(self._complete, self._synced, self._removed, self._failure)
         self._cleaner = ThreadPoolExecutor(1, "spool")
@@ -62,6 +66,10 @@ class Spool:
     def used(self, project: str) -> int:
         """Bytes that the project's results reserve."""
         return self._used[project]
+
+    def full(self, project: str) -> str:
+        """Why there was no room for the project's last result; empty once one is taken."""
+        return self._full.get("") or self._full.get(project, "")
 
     def append(self, session: str, number: int, data: Bytes, *, project: str = "default") -> Span:
         """A small result, into the segment of its session and round number. Durable after the next `sync`."""
@@ -75,6 +83,7 @@ class Spool:
             file.live[offset] = size
             self._reserve(file, offset + size)
             self._dirty[path] = None
+            self._taken(project)
             return Span(path, offset, size)
 
     def upload(self, session: str, task: str, result_id: str, size: int, *, project: str = "default") -> Upload:
@@ -222,8 +231,8 @@ class Spool:
 
     def _admit(self, project: str, more: int) -> None:
         if self._used[project] + more > self.limit:
-            raise Refused(
-                "spool-full",
+            raise self._no_room(
+                project,
                 f'{self._used[project]:,} bytes of project "{project}" wait for commits and {more:,} more are beyond '
                 f"limits.spool_bytes = {self.limit:,}",
             )
@@ -251,13 +260,24 @@ class Spool:
 
     def _failure(self, path: str, error: OSError) -> Exception:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return Refused("spool-full", f"no space left for {path}")
+            return self._no_room("", f"no space left for {path}")
         return disk.failure(path, error)
+
+    def _no_room(self, project: str, why: str) -> Refused:
+        if project not in self._full:
+            log.warning("spool.full: %s; clients keep their results and send them again", why)
+        self._full[project] = why
+        return Refused("spool-full", why)
+
+    def _taken(self, project: str) -> None:
+        for key in ("", project):
+            self._full.pop(key, None)
 
     def _complete(self, path: str) -> None:
         with self._lock:
             if (file := self._files.get(path)) is not None:
                 file.live = {0: file.size}
+                self._taken(file.project)
                 self._dirty[path] = None
                 self._dirty_directories[str(Path(path).parent)] = None
 

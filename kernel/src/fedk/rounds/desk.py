@@ -194,7 +194,11 @@ class Desk:
     def waiting_for(self, session: str) -> list[dict[str, Any]]:
         """What the session waits for; empty when it has ended."""
         live = self._runner.lives.get(session)
-        return waiting_for(live, self._runner.roster) if live is not None else []
+        if live is None:
+            return []
+        found = waiting_for(live, self._runner.roster)
+        why = self._runner.trouble or self._runner.spool.full(live.project)
+        return [{"for": "repair", "why": why}, *found] if found and why else found
 
 
 def _set(document: dict[str, Any], key: str, value: Any) -> None:

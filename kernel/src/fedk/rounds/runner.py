@@ -64,6 +64,7 @@ class Runner:
         self._loop: asyncio.Task[None] | None = None
         self._working: set[asyncio.Task[None]] = set()  # models in the making, and what waits for gates
         self.broken: asyncio.Future[None] | None = None
+        self.trouble = ""  # why nothing can be written down; it is tried with whatever happens next
 
     # ---- life ----
 
@@ -231,6 +232,7 @@ class Runner:
         if not book.writes.empty():
             async with self.store.transaction() as tx:
                 await book.writes.execute(tx)
+            self.trouble = ""
         self._seq += len(events)
         await self._after(batch, steps, events)
 
@@ -303,6 +305,7 @@ class Runner:
     async def _discard(self, batch: Sequence[Item], error: Exception) -> None:
         """A transaction failed: what is in memory may be wrong. Forget it, and read the rows again."""
         log.error("batch.failed error=%s", error, exc_info=not isinstance(error, FedkError))
+        self.trouble = str(error)
         for item in batch:
             future = item.reply if isinstance(item, Entry) else item.done
             if future is not None and not future.done():
