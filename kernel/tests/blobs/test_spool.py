@@ -111,7 +111,11 @@ class TestLimit:
         ) as caught:
             spool.append("s1", 1, bytes(50 * KIB))
         assert caught.value.reason == "spool-full"
+        assert spool.full("default") == caught.value.detail
         spool.append("s2", 1, bytes(50 * KIB), project="other")
+        assert (bool(spool.full("default")), spool.full("other")) == (True, "")
+        spool.append("s1", 1, bytes(10 * KIB))
+        assert not spool.full("default")
 
     def test_an_upload_reserves_its_announced_size_at_once(self, spool: Spool) -> None:
         upload = spool.upload("s1", "t1", "r1", 90 * KIB)
