@@ -232,3 +232,9 @@ async def test_a_running_session_keeps_its_codec(house: House) -> None:
     await house.desk.pause(session)
     with pytest.raises(Conflict, match="keeps its codec"):
         await house.desk.resume(session, {"codec.use": "zstd"})
+
+
+def test_updates_are_kept_or_packed_but_not_both(house: House) -> None:
+    house.rules(codec={"use": "zstd"}, updates={"keep": "verdict"})
+    with pytest.raises(ValueError, match=r'updates.keep = "all" does not go with codec.use'):
+        house.rules(codec={"use": "zstd"}, updates={"keep": "all"})

@@ -182,6 +182,11 @@ class Rules(BaseModel):
     @model_validator(mode="after")
     def _parsed(self) -> "Rules":
         stop_condition(self.stop_when)
+        if self.codec.use and self.updates.keep != "verdict":
+            # the trail has the hash of what came, the spool what it unpacked to: a replay would not find it
+            raise ValueError(
+                f'updates.keep = "{self.updates.keep}" does not go with codec.use: keep them, or pack them'
+            )
         return self
 
     def settled(self, *, minimum: int, seed: int) -> "Rules":
