@@ -61,6 +61,7 @@ class Row:
     seconds: float | None = None
     megabytes: float | None = 64
     elements: int = ELEMENTS
+    beside: str = ""  # another row, to whose time this one's is compared
 
     def line(self, found: Measured) -> str:
         speed = f"{found.gigabytes / found.seconds:.2f} GB/s" if self.rate else f"{found.seconds:.2f} s"
@@ -69,6 +70,13 @@ class Row:
             target += f", ≤ {self.megabytes:g} MB"
         passed = f"{found.passed:.2f} s"
         return f"{self.name:34} {speed:>10} {passed:>9} {found.megabytes:>+6.0f} MB   {target:22} {self.verdict(found)}"
+
+    def comparison(self, all_found: Mapping[str, Measured]) -> str:
+        """In time for each update, where the other row has been measured."""
+        other = all_found.get(self.beside)
+        if other is None:
+            return ""
+        return f"   {all_found[self.name].seconds / other.seconds:.1f} × {self.beside}"
 
     def verdict(self, found: Measured) -> str:
         fast = found.gigabytes / found.seconds >= self.rate if self.rate else found.seconds <= (self.seconds or 0)
@@ -122,15 +130,16 @@ def _span(path: Path) -> Span:
     return Span(str(path), 0, path.stat().st_size)
 
 
-def fold(aggregator: AnyAggregator[Any], folder: Path, together: int = 1) -> Measured:
+def fold(aggregator: AnyAggregator[Any], folder: Path, together: int = 1, *, deterministic: bool = False) -> Measured:
     """Adding up alone, as many updates in one pass as stand in the queue."""
     base, updates = contributions(folder, aggregator)
-    folding = begin(aggregator, base, first_state(aggregator), Round(1, len(updates), len(updates)))
-    folding.fold(updates[0])  # the sums' memory is touched for the first time
+    view = Round(1, len(updates), len(updates))
+    folding = begin(aggregator, base, first_state(aggregator), view, deterministic=deterministic)
+    folding.fold(*updates[:2])  # the sums' memory is touched for the first time
     with Memory() as memory:
-        for at in range(1, len(updates), together):
+        for at in range(2, len(updates), together):
             folding.fold(*updates[at : at + together])
-    return memory.measured((len(updates) - 1) * BYTES / 1e9)
+    return memory.measured((len(updates) - 2) * BYTES / 1e9)
 
 
 def intake(folder: Path) -> Measured:
@@ -197,9 +206,23 @@ def _drop(data: bytes | memoryview) -> None:
 
 
 ROWS = (
-    Row("fold models", lambda folder: fold(built("fedavg"), folder), 11, rate=2.0),
-    Row("fold deltas", lambda folder: fold(Deltas(), folder), 11, rate=1.5),
-    Row("fold deltas, five in a queue", lambda folder: fold(Deltas(), folder, 5), 11, rate=2.0),
+    Row("fold models", lambda folder: fold(built("fedavg"), folder), 12, rate=2.0),
+    Row("fold deltas", lambda folder: fold(Deltas(), folder), 12, rate=1.5),
+    Row("fold deltas, five in a queue", lambda folder: fold(Deltas(), folder, 5), 12, rate=2.0),
+    Row(
+        "fold models, deterministic",
+        lambda folder: fold(built("fedavg"), folder, deterministic=True),
+        12,
+        rate=0.75,  # 2.6 times the fold's time
+        beside="fold models",
+    ),
+    Row(
+        "fold deltas, deterministic",
+        lambda folder: fold(Deltas(), folder, deterministic=True),
+        12,
+        rate=0.58,
+        beside="fold deltas",
+    ),
     Row("intake: finite, largest, norm", intake, 1, rate=1.0),
     Row("FedAdam step, 25 M parameters", step, 2, seconds=1.0, elements=5 * ELEMENTS),
     Row("median of 10 × 20 MB", lambda folder: whole("fedmedian", folder), 10, seconds=0.5),
@@ -236,7 +259,7 @@ def measure(rows: Sequence[Row] = ROWS) -> dict[str, Measured]:
             command = [sys.executable, __file__, "--row", row.name, "--folder", str(folder)]
             done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
             found[row.name] = Measured(**json.loads(done.stdout))
-            print(row.line(found[row.name]), flush=True)
+            print(row.line(found[row.name]) + row.comparison(found), flush=True)
     return found
 
 

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from fedk.aggregation.composition import begin
 from fedk.aggregation.folding import Folding
 from fedk.aggregation.state import AggregatorState, first_state
 from fedk.api.aggregator import Array, Config, MeanAggregator, Round, State, Update
@@ -234,6 +235,32 @@ def test_a_queue_that_is_folded_at_once_is_the_same_to_the_bit(
     at_once.fold(*coming[first:])
     wanted, found = bench.finished(one_by_one)[0], bench.finished(at_once)[0]
     assert {name: value.tobytes() for name, value in found.items()} == {n: v.tobytes() for n, v in wanted.items()}
+
+
+@given(st.permutations(range(9)), st.lists(st.integers(1, 9), min_size=9), st.integers(0, 100), st.integers(1, 90))
+@SOME
+def test_orders_queues_and_blocks_of_a_deterministic_round_are_not_seen_in_a_bit(
+    bench: Any, order: list[int], queues: list[int], seed: int, block: int
+) -> None:
+    """As a restart makes others of them: updates to two bases, from 1e-12 to 1e12, with scales that round."""
+    draw, aggregator = np.random.default_rng(seed), Stale()
+    base: Arrays = {"a": np.ones(70), "b.running_mean": np.ones(3), "c": np.ones(40, np.float32), "n": np.arange(3)}
+    newer, older = bench.model(base), bench.model({name: array + array for name, array in base.items()})
+    coming = []
+    for number in range(9):
+        arrays = {n: (draw.standard_normal(a.shape) * 10.0 ** draw.integers(-12, 13)).astype(a.dtype)
+                  for n, a in base.items()}  # fmt: skip
+        update = Update(f"{number}", "c", 1, staleness=int(draw.integers(5)))
+        coming.append(bench.contribution(aggregator, older if number % 3 else newer, update, model=arrays))
+    models = []
+    for numbers, how in ((range(9), {}), (order, {"block": block})):
+        folding = begin(aggregator, newer, first_state(aggregator), Round(1, 9, 9), deterministic=True, **how)
+        left, sizes = list(numbers), iter(queues)
+        while left:
+            queue, left = left[: (size := next(sizes))], left[size:]
+            folding.fold(*(coming[number] for number in queue))
+        models.append({name: value.tobytes() for name, value in bench.finished(folding)[0].items()})
+    assert models[0] == models[1]
 
 
 # ---- sets and state ----

@@ -84,8 +84,8 @@ class Folds:
         assert live.aggregator is not None  # noqa: S101  # a session without one is paused
         view = round_view(live, no, self.roster)
         base, rules = live.bases[no - 1].model, live.state.rules
-        how = {"plain": rules.aggregator.plain, "deterministic": rules.deterministic}
-        return begin(live.aggregator, base, live.aggregator_state, view, **how)
+        plain, exact = rules.aggregator.plain, rules.deterministic
+        return begin(live.aggregator, base, live.aggregator_state, view, plain=plain, deterministic=exact)
 
     def _contribution(self, live: Live, task: Task, taken: Taken) -> Contribution:
         arrival, span = taken.arrival, taken.arrival.span

@@ -129,8 +129,8 @@ class Workshop:
         contributions = [self._taken(expected, view, number, answer) for number, answer in enumerate(answers)]
 
         def started() -> AnyFolding:
-            how = {"block": block, "noise": self._noise, "deterministic": deterministic}
-            return begin(self._aggregator, base, self._state, view, **how)
+            how = {"block": block, "noise": self._noise}
+            return begin(self._aggregator, base, self._state, view, deterministic=deterministic, **how)
 
         return self._finished(_Summing(self, contributions, started).folded(tree or Combiner(tuple(range(count)))))
 
