@@ -3,10 +3,9 @@
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from fedk.api.config import Duration
-from fedk.settings.settings import only
 
 VERSION = 1
 """Of this schema; stored with each session."""
