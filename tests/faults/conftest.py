@@ -174,8 +174,9 @@ class Site:
         self.kills["clients"] += 1
         self.join(name)
 
-    def crowd(self, count: int, stuck: int = 0) -> Process:
-        command = [sys.executable, str(HERE / "crowd.py"), self.server.listen, str(count), str(stuck)]
+    def crowd(self, count: int, elements: int = 100) -> Process:
+        """Clients of one process, whose model has so many elements."""
+        command = [sys.executable, str(HERE / "crowd.py"), self.server.listen, str(count), str(elements)]
         found: Process = self._kept(Process(command, self.folder))
         assert found.first.get(timeout=SILENCE) == "joined\n", "".join(found.heard)  # as SILENCE says
         return found
