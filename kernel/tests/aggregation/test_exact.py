@@ -18,7 +18,7 @@ from fedk.aggregation.expected import Expected
 from fedk.aggregation.grid import Grid, Kind
 from fedk.aggregation.terms import Terms
 from fedk.aggregation.total import Total
-from fedk.api.errors import FormulaError, Refused
+from fedk.api.errors import BlobError, FormulaError, Refused
 from fedk_protocol.codec import layout_of
 
 BASE: dict[str, NDArray[Any]] = {
@@ -166,8 +166,25 @@ def test_an_update_alone_stays_as_it_came_through_any_number_of_combiners(bench:
 
 def test_exact_sums_and_rounded_ones_are_not_added() -> None:
     updates = [update(number, 2) for number in range(2)]
-    with pytest.raises(ValueError, match="exact sums cannot be added to rounded ones"):
+    with pytest.raises(BlobError, match="exact sums cannot be added to rounded ones"):
         summed(updates, [0], Total).merge(summed(updates, [1], Exact))
+
+
+@pytest.mark.parametrize("missing", ["model/3", "control/3", "/least"])
+def test_parts_that_are_missing_or_unknown_are_refused_before_anything_is_added(bench: Any, missing: str) -> None:
+    updates = [update(number, 2) for number in range(4)]
+    whole, below = (summed(updates, numbers, Exact) for numbers in ([0, 1], [2, 3]))
+    before, parts = said(whole), {part: bench.model(exported(below, part)) for part in below.parts()}
+    for wrong in (
+        {name: part for name, part in parts.items() if name != missing},
+        {**parts, "model/7": parts["model/3"]},
+        {**parts, "mask/3": parts["model/3"]},
+    ):
+        with pytest.raises(BlobError, match="these are not the parts of exact sums of 2 updates: "):
+            whole.take(below.summary(), wrong)
+    with pytest.raises(BlobError, match="these are not the parts"):
+        whole.take(Sums(below.terms, raw=True, total="exact"), parts)
+    assert said(whole) == before
 
 
 # ---- what is held ----

@@ -1,6 +1,6 @@
 """The accumulator: sums of updates, in float64. It is a cache of the spool: it may be dropped and built again."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,7 @@ from fedk.aggregation.scratch import SCRATCH
 from fedk.aggregation.terms import Terms
 from fedk.aggregation.total import Total
 from fedk.api.aggregator import Array
+from fedk.api.errors import BlobError
 from fedk_protocol.codec import Spec, Tensor, layout_of
 
 Write = Callable[[bytes | memoryview], None]
@@ -191,7 +192,7 @@ class Accumulator:
         self._take(other.summary(), other.parts(), other._block)
 
     def take(self, sums: Sums, parts: Mapping[str, Model]) -> None:
-        """Add what was exported, block by block."""
+        """Add what was exported, block by block. BlobError: other sums than these, or not all of their parts."""
 
         def read(part: str, tensor: Tensor, start: int, count: int) -> Numbers:
             dtype = tensor.dtype if part in (LEAST, GREATEST) else np.dtype(np.float64)
@@ -217,11 +218,10 @@ class Accumulator:
             for start, count in _blocks(tensors[placed.name]):
                 write(self._block(part, tensors[placed.name], start, count).view(np.uint8).data)
 
-    def _take(self, sums: Sums, parts: Iterable[str], read: _Read) -> None:
-        if sums.total != self._kind.name:
-            raise ValueError(f"{sums.total} sums cannot be added to {self._kind.name} ones")
+    def _take(self, sums: Sums, parts: Collection[str], read: _Read) -> None:
         if not sums.terms:
             return
+        self._check_parts(sums, parts)
         first = not self.terms
         factors = Factors.of(*sums.terms.values()) if sums.raw else None
         self._settle()
@@ -236,6 +236,18 @@ class Accumulator:
                         self._join(part, tensor, start, block, factors, first=first)
         self._alone = next(iter(sums.terms.values())) if first and sums.raw else None
         self._carry()
+
+    def _check_parts(self, sums: Sums, parts: Collection[str]) -> None:
+        if sums.total != self._kind.name:
+            raise BlobError(f"{sums.total} sums cannot be added to {self._kind.name} ones")
+        ranges = [LEAST, GREATEST] if self.ranges else []
+        needed = {*ranges, *(f"{name}/{self._kind.home}" for name in self.totals)}
+        digits = (self._kind.home,) if sums.raw else range(self._kind.most_digits)
+        known = {*ranges, *(f"{name}/{digit}" for name in self.totals for digit in digits)}
+        if not needed <= set(parts) <= known or (sums.raw and len(sums.terms) > 1):
+            raise BlobError(
+                f"these are not the parts of {sums.total} sums of {len(sums.terms)} updates: {sorted(parts)}"
+            )
 
     def _join(
         self, part: str, tensor: Tensor, start: int, block: Numbers, factors: Factors | None, *, first: bool

@@ -13,6 +13,7 @@ class Total:
 
     name: ClassVar[str] = "rounded"
     home: ClassVar[int] = 0  # the digit in whose place an update that is alone stands as it came
+    most_digits: ClassVar[int] = 1
     most: ClassVar[float] = math.inf  # additions before digits are to be carried
 
     def __init__(self, size: int) -> None:
