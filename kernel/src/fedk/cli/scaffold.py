@@ -23,7 +23,7 @@ SUMMARIES: Mapping[str, str] = {
     "balancer": "Places a client on the server that answers it fastest",
     "storage": "Model bytes in a service that fsspec speaks to",
     "db": "Rows in a database that SQLAlchemy speaks to",
-    "codec": "Model bytes, compressed",
+    "codec": "Updates on their way to the server, compressed",
     "hook": "Tells of rounds that take too long",
 }
 _FSSPEC = """
