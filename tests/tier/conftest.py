@@ -3,6 +3,7 @@
 import itertools
 import json
 import shutil
+import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -53,6 +54,25 @@ class Tree(Site):
         if wiped:
             shutil.rmtree(self.folder / name / "fedk-data")
         self.combiners[name] = self._kept(Combiner(self.folder / name, name, self.server.listen, old.listen))
+
+    def combiners_now(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = json.loads(self.fedk("combiner", "list", "--json"))
+        return found
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        """Of the root's database."""
+        with sqlite3.connect(f"file:{self.folder / 'fedk-data' / 'fedk.sqlite'}?mode=ro", uri=True) as db:
+            found = db.execute(query).fetchall()
+        db.close()
+        return found
+
+    def once_each(self, name: str) -> None:
+        """Every task has one verdict, no update is in two models, and nobody was asked twice in a round."""
+        self.digests(name)
+        assert self.rows("SELECT count(*) FROM tasks WHERE verdict IS NULL") == [(0,)]
+        assert self.rows("SELECT task FROM contributions GROUP BY task HAVING count(*) > 1") == []
+        asked = "SELECT client FROM tasks WHERE kind = 'train' GROUP BY client, asked_round HAVING count(*) > 1"
+        assert self.rows(asked) == []
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import pytest
 from tests.faults.conftest import SEEDED
 from tests.tier.conftest import Tree
 
@@ -24,3 +25,71 @@ def test_a_session_over_two_combiners_makes_the_models_of_one_server(tree: Calla
         site.server.until("session.finished")
         found[names] = site.digests("s")
     assert found["east", "west"] == found[()]
+
+
+def test_every_update_went_through_a_combiner_and_the_trail_names_it(tree: Callable[..., Tree]) -> None:
+    site = tree("east", "west")
+    site.join(*NAMES)
+    site.session("s", rules(2))
+    site.server.until("session.finished")
+    assert {one["name"]: one["state"] for one in site.combiners_now()} == {"east": "live", "west": "live"}
+    via = site.rows("SELECT via, count(*) FROM contributions WHERE num_examples > 0 GROUP BY via")
+    assert {holder.partition(".")[0]: count for holder, count in via} == {"east": 4, "west": 4}
+    assert site.rows("SELECT count(*) FROM partials") == [(4,)]  # two combiners, two rounds
+
+
+@pytest.mark.parametrize("aggregator", ["fedyogi", "fedmedian", "fedbuff"])
+def test_other_aggregators_make_the_same_models_over_combiners(tree: Callable[..., Tree], aggregator: str) -> None:
+    found = []
+    for names in ((), ("east", "west")):
+        site = tree(*names, role="controller" if names else "standalone")
+        site.join(*NAMES)
+        site.session("s", rules(2, aggregator))
+        site.server.until("session.finished")
+        found.append(site.digests("s"))
+    assert found[0] == found[1]
+
+
+def test_a_combiner_that_is_killed_in_a_round_goes_on_from_its_spool(tree: Callable[..., Tree]) -> None:
+    site = tree("east", "west")
+    site.join(*NAMES)
+    site.session("s", rules(6))
+    for _ in range(3):
+        site.server.until("update.accepted")
+    site.restart_combiner("east")
+    site.server.until("session.finished")
+    site.once_each("s")
+
+
+def test_what_a_wiped_disk_held_is_delivered_again_and_not_trained_again(tree: Callable[..., Tree]) -> None:
+    site = tree("east", "west")
+    site.join(*NAMES)
+    site.session("s", rules(6))
+    for _ in range(3):
+        site.server.until("update.accepted")
+    site.restart_combiner("east", wiped=True)
+    site.server.until("session.finished")
+    site.once_each("s")
+
+
+def test_a_root_that_is_killed_finds_its_combiners_with_what_they_hold(tree: Callable[..., Tree]) -> None:
+    site = tree("east", "west")
+    site.join(*NAMES)
+    site.session("s", rules(6))
+    for _ in range(3):
+        site.server.until("update.accepted")
+    site.restart()
+    site.server.until("session.finished")
+    site.once_each("s")
+
+
+def test_a_drain_moves_clients_and_what_is_held_without_losing_the_round(tree: Callable[..., Tree]) -> None:
+    site = tree("east", "west")
+    site.join(*NAMES)
+    site.session("s", rules(20))
+    site.server.until("round.committed")
+    site.fedk("combiner", "drain", "east")
+    site.server.until("session.finished")
+    east, west = site.combiners_now()
+    assert (east["state"], east["clients"], east["held"], west["clients"]) == ("draining", 0, 0, len(NAMES))
+    site.once_each("s")

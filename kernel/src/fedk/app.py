@@ -188,10 +188,10 @@ class Server:
             aggregators=Aggregators(self.catalogue),
             gates=self.hooks.gates,
         )
-        self.desk = Desk(self.runner)
-        balancer = self._driver("balancer", s.balancer)
         door = Door(self.runner)
         self.tier = Tier(self.runner, door)
+        self.desk = Desk(self.runner, self.tier)
+        balancer = self._driver("balancer", s.balancer)
         self.network = Network(door, spool, settings=s, balancer=balancer, plugins=self.hooks.enabled, tier=self.tier)
         self.http = HttpServer(
             admin_app(
@@ -299,6 +299,7 @@ class Combiner:
             generation=generation(self.data_dir),
             attributes=s.server.attributes,
             capacity=s.server.capacity,
+            instance=secrets.token_hex(8),
         )
         self.uplink = Uplink(s.server.parent, attach)
         self.holdings = Holdings(self.store, spool, self.uplink)

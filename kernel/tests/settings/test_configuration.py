@@ -221,11 +221,24 @@ def test_both_listeners_on_one_port_is_a_mistake() -> None:
 
 @pytest.mark.parametrize(
     "line",
-    ['server.role = "combiner"', 'server.parent = ["a:1"]', 'updates.durable = "storage"'],
+    ['updates.durable = "storage"'],
 )
 def test_what_this_version_does_not_do_is_refused_and_not_ignored(line: str) -> None:
     written(line)
     assert "is not in this version" in screen(load())[1]
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ('role = "combiner"', 'wants parent = ["HOST:PORT"]'),
+        ('parent = ["a:1"]', "parent is of a combiner, and this server is standalone"),
+        ('role = "combiner"\nparent = ["a:1"]\nname = "a.b"', "1 to 40 of A–Z a–z 0–9 _ -"),
+    ],
+)
+def test_a_role_and_its_parent_go_together(lines: str, said: str) -> None:
+    written(f"[server]\n{lines}\n")
+    assert said in screen(load())[1]
 
 
 def test_drivers_are_handed_on_even_from_a_section_with_mistakes() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.routing import Mount, Route
 
-from fedk.admin import clients, errors, events, health, models, pages, sessions
+from fedk.admin import clients, combiners, errors, events, health, models, pages, sessions
 from fedk.admin import plugins as plugin_paths
 from fedk.admin.services import Services
 from fedk.api.hooks import AsgiApp
@@ -17,7 +17,14 @@ from fedk.rounds.desk import Desk
 from fedk.settings import Settings
 from fedk.state.store import Store
 
-V1: list[Route] = [*sessions.routes, *models.routes, *clients.routes, *plugin_paths.routes, *events.routes]
+V1: list[Route] = [
+    *sessions.routes,
+    *models.routes,
+    *clients.routes,
+    *combiners.routes,
+    *plugin_paths.routes,
+    *events.routes,
+]
 """Everything below /api/v1."""
 
 

@@ -18,6 +18,7 @@ NOUNS = {
     "session": "Start, list, show, watch, pause, resume, stop.",
     "model": "List, show, put, get; the trail of a session.",
     "client": "Who is there, and what they do.",
+    "combiner": "List, show, drain, rebalance.",
     "plugins": "What is installed, in which state, and why.",
     "config": "Check it, show what is in force, print an example.",
     "db": "Upgrade, check.",

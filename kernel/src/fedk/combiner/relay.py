@@ -234,6 +234,8 @@ class Relay:
                     self._network.cancel(one.client, one.cancel.task, one.cancel.reason)
                 case "verdict":
                     self._verdict(one.client, one.verdict)
+                case "redirect":
+                    self._network.redirect(one.client, list(one.redirect.addresses), one.redirect.ticket)
                 case "send_from":
                     word = one.send_from
                     self._network.reply(one.client, SendFrom(word.task, word.result_id, word.offset))

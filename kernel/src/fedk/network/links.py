@@ -261,6 +261,7 @@ def _combiner(attach: tier.Attach) -> Combiner:
         tuple(attach.advertise),
         dict(attach.attributes),
         attach.capacity or None,
+        attach.instance,
     )
 
 

@@ -115,6 +115,11 @@ class Member:
         self.say(superseded=pb.Superseded(instance=instance))
         self._stream.end(Ended(grpc.StatusCode.ABORTED, "superseded: a newer process has this name"))
 
+    def redirect(self, addresses: Iterable[str], ticket: str) -> None:
+        """Another server serves this client."""
+        self.say(redirect=pb.Redirect(addresses=addresses, ticket=ticket))
+        self._stream.end(Ended(grpc.StatusCode.UNAVAILABLE, f"redirected to {', '.join(addresses)}"))
+
     def dismiss(self) -> None:
         """The server stops."""
         self._stream.end(Ended(grpc.StatusCode.UNAVAILABLE, "the server has stopped"))

@@ -4,7 +4,8 @@ import ipaddress
 import socket
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from hashlib import sha256
 from itertools import count
 from typing import Any
@@ -68,15 +69,35 @@ class Placement:
                 self._asked.popitem(last=False)
         return self._located(request)
 
+    def moves(self, clients: Iterable[tuple[str, ClientView]]) -> Iterator[tuple[str, ServerView]]:
+        """Of clients, each with the name of its server: who goes where, so that no server has two more than another.
+
+        A balancer that has its reasons for a place (locality, hashing) is asked, and a client moves only if it agrees.
+        """
+        servers = {server.name: server for server in self._servers()}
+        for current, client in clients:
+            found = self._balancer.assign(client, list(servers.values()))
+            mine = servers.get(current)
+            if found is None or mine is None or found.name == current or mine.clients - found.clients <= 1:
+                continue
+            servers[current] = replace(mine, clients=mine.clients - 1)
+            servers[found.name] = replace(found, clients=found.clients + 1)
+            yield client.name, found
+
+    def view(self, project: str, name: str, attributes: Mapping[str, str]) -> ClientView:
+        """A client as a balancer sees it."""
+        seed = int.from_bytes(sha256(f"{project}/{name}".encode()).digest()[:8])
+        return ClientView(name=name, attributes=dict(attributes), seed=seed, turn=next(self._turns))
+
+    def _servers(self) -> list[ServerView]:
+        return [*([self._this()] if self._serves else []), *self._combiners()]
+
     def _located(self, request: pb.LocateRequest) -> pb.LocateReply:
-        servers = [*([self._this()] if self._serves else []), *self._combiners()]
-        client = ClientView(
-            name=request.name,
-            attributes=dict(request.attributes),
+        servers = self._servers()
+        client = replace(
+            self.view(request.project, request.name, request.attributes),
             unreachable=frozenset(request.unreachable),
             latency=_latencies(request.latency, servers),
-            seed=int.from_bytes(sha256(f"{request.project}/{request.name}".encode()).digest()[:8]),
-            turn=next(self._turns),
         )
         found = self._balancer.assign(client, servers)
         if found is None:

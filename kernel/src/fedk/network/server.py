@@ -129,7 +129,7 @@ class Network:
         bound = await listen(self._server, address)
         self._placement.listens(bound)
         if self._tier is not None:
-            self._tier.addresses = self._placement.addresses
+            self._tier.placement = self._placement
         await self._health.set(SERVICE, Status.SERVING)
         await self._server.start()
         return bound
@@ -210,6 +210,20 @@ class Network:
         """Tell a combiner that its sum is not taken because of these tasks."""
         if self._tier is not None:
             self._tier.links.refold(holder, session, number, without)
+
+    def move(self, holder: str) -> None:
+        """Send every client of a combiner elsewhere."""
+        if self._tier is not None:
+            self._tier.move(holder)
+
+    def rebalance(self) -> int:
+        """Send clients from combiners with many to those with few; answers how many."""
+        return self._tier.rebalance() if self._tier is not None else 0
+
+    def redirect(self, client: str, addresses: Sequence[str], ticket: str) -> None:
+        """Another server serves this client from now on."""
+        if (member := self._members.get(client)) is not None:
+            member.redirect(addresses, ticket)
 
     def traffic(self, session: str) -> tuple[int, int]:
         """Bytes (sent to, received from) the clients of a session, by this process."""

@@ -1,10 +1,11 @@
 """The tier's calls: what combiners ask of this server."""
 
-from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 import grpc
 
+from fedk.api.balancer import ClientView
 from fedk.api.errors import NotFound, Refused
 from fedk.blobs.spool import Spool
 from fedk.network.calls import Context, Ended, next_of, parsed, tier_handler
@@ -13,6 +14,7 @@ from fedk.network.download import Downloads
 from fedk.network.hello import joining
 from fedk.network.links import Link, Links
 from fedk.network.messages import spoken
+from fedk.network.placement import Placement
 from fedk.network.threads import Threads
 from fedk.network.tickets import BadTicket, Tickets
 from fedk.network.traffic import Traffic
@@ -29,7 +31,7 @@ WILLING = frozenset({Reason.DRAINING, Reason.GATE_FAILED})
 
 
 class Tier:
-    """The service `fedk.v1.Tier`. `addresses` are this server's own, where a client that nobody placed is sent."""
+    """The service `fedk.v1.Tier`, and who is sent where. `placement` is set before it listens."""
 
     def __init__(
         self,
@@ -43,7 +45,7 @@ class Tier:
         traffic: Traffic,
     ) -> None:
         self._door, self._rounds, self._tickets, self._downloads = door, rounds, tickets, downloads
-        self.addresses: Sequence[str] = ()
+        self.placement: Placement | None = None
         self.links = Links(door, rounds, ticket=lambda combiner: tickets.mint(combiner.id, combiner.generation))
         self._deliveries = Deliveries(rounds, spool, threads=threads, traffic=traffic)
 
@@ -53,11 +55,43 @@ class Tier:
             attach=self.links.attach, join=self._join, ask=self._ask, fetch=self._fetch, deliver=self._deliver
         )
 
+    @property
+    def _place(self) -> Placement:
+        assert self.placement is not None  # noqa: S101  # the network sets it before it listens
+        return self.placement
+
+    def move(self, holder: str) -> None:
+        """Send every client of a combiner to another one, where there is one that takes it."""
+        link = self.links.holding(holder)
+        for client in sorted(link.clients) if link is not None else ():
+            member = self._rounds.runner.roster[client]
+            found = self._place.place(member.project, member.name, member.attributes)
+            if link is not None and found.addresses:
+                link.answer(client, redirect=pb.Redirect(addresses=found.addresses, ticket=found.ticket))
+
+    def rebalance(self) -> int:
+        """Send clients from combiners with many to those with few; answers how many."""
+        roster, placed = self._rounds.runner.roster, list[tuple[str, ClientView]]()
+        ids = dict[str, tuple[Link, str, str]]()
+        for link in self.links:
+            for client in sorted(link.clients):
+                member = roster[client]
+                view = self._place.view(member.project, member.name, member.attributes)
+                placed.append((link.combiner.name, replace(view, name=client)))
+                ids[client] = link, member.project, member.name
+        moved = 0
+        for client, server in self._place.moves(placed):
+            link, project, name = ids[client]
+            ticket = "" if server.root else self._tickets.mint(f"{project}/{name}", "", server.name)
+            link.answer(client, redirect=pb.Redirect(addresses=server.addresses, ticket=ticket))
+            moved += 1
+        return moved
+
     async def _join(self, raw: bytes, context: Context) -> bytes:
         combiner, request = self._caller(context).combiner, parsed(words.JoinRequest, raw)
         arriving = joining(request.hello)
         if not self._placed(combiner, request, arriving.project, arriving.name):
-            return words.JoinReply(redirect=pb.Redirect(addresses=self.addresses)).SerializeToString()
+            return words.JoinReply(redirect=pb.Redirect(addresses=self._place.addresses)).SerializeToString()
         try:
             joined = await self._rounds.join(combiner, arriving)
         except Refused as refused:

@@ -194,5 +194,14 @@ class Clients(Protocol):
     def refold(self, holder: str, session: str, number: int, without: Sequence[str]) -> None:
         """Tell a combiner that its sum is not taken because of these tasks."""
 
+    def move(self, holder: str) -> None:
+        """Send every client of a combiner elsewhere."""
+
+    def rebalance(self) -> int:
+        """Send clients from combiners with many to those with few; answers how many."""
+
+    def redirect(self, client: str, addresses: Sequence[str], ticket: str) -> None:
+        """Another server serves this client from now on."""
+
     def traffic(self, session: str) -> tuple[int, int]:
         """Bytes (sent to, received from) the clients of a session, by this process."""

@@ -20,6 +20,7 @@ class Combiner:
     advertise: tuple[str, ...]
     attributes: Mapping[str, str] = field(default_factory=dict)
     capacity: int | None = None  # clients; None: no limit set
+    instance: str = ""  # of its process; "": of one before this server
     state: Literal["live", "draining", "lost"] = "lost"
     last_seen: float = 0.0  # seconds since the epoch
     load: float = 0.0  # 0 … 1
@@ -60,8 +61,8 @@ class Combiners:
                 tuple(row.advertise),
                 row.attributes,
                 row.capacity,
-                state,  # type: ignore[arg-type]  # one of its words
-                row.last_seen,
+                state=state,  # type: ignore[arg-type]  # one of its words
+                last_seen=row.last_seen,
             )
 
     def __iter__(self) -> Iterator[Combiner]:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from pydantic import ValidationError
-from sqlalchemy import insert, select
+from sqlalchemy import Connection, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fedk.aggregation.model import Model
@@ -27,6 +27,7 @@ from fedk.rounds.roster import Roster
 from fedk.rounds.rules import Rules
 from fedk.rounds.runner import Runner
 from fedk.rounds.states import Session
+from fedk.rounds.tier import Tier
 from fedk.rounds.waiting import waiting_for
 from fedk.state import tables as t
 
@@ -34,8 +35,8 @@ from fedk.state import tables as t
 class Desk:
     """Creates and steers sessions. Every call returns when its rows are committed."""
 
-    def __init__(self, runner: Runner) -> None:
-        self._runner = runner
+    def __init__(self, runner: Runner, tier: Tier | None = None) -> None:
+        self._runner, self._tier = runner, tier
 
     @property
     def feed(self) -> Feed:
@@ -44,6 +45,30 @@ class Desk:
     @property
     def roster(self) -> Roster:
         return self._runner.roster
+
+    # ---- combiners ----
+
+    def combiners_now(self) -> dict[str, dict[str, Any]]:
+        """What only this server knows of the combiners that are there, by name."""
+        return {
+            c.name: {"load": c.load, "held_bytes": c.held_bytes, "fold_seconds": c.fold_seconds}
+            for c in self._runner.combiners
+            if self._tier is not None and self._tier.is_here(c)
+        }
+
+    async def drain_combiner(self, name: str) -> None:
+        """Its clients go elsewhere, and what it holds comes here."""
+        combiner = self._runner.combiners.named(name)
+        if combiner is None or self._tier is None:
+            names = ", ".join(c.name for c in self._runner.combiners)
+            raise NotFound(f'there is no combiner "{name}". Combiners: {names or "none"}')
+        if not self._tier.is_here(combiner):
+            raise Conflict(f"combiner {name} is away: its clients have gone elsewhere, and deliver again what it held")
+        await self._tier.drain(combiner)
+
+    def rebalance(self) -> int:
+        """Send clients from combiners with many to those with few; answers how many."""
+        return self._runner.network.rebalance()
 
     # ---- models ----
 
@@ -76,8 +101,7 @@ class Desk:
                 "committed_at": time.time(),
             },
         )
-        async with self._runner.store.transaction() as tx:
-            await book.writes.execute(tx)
+        await self._runner.store.write(book.writes.execute)
         return id_
 
     # ---- sessions ----
@@ -126,10 +150,13 @@ class Desk:
             )
             book.stored(live.project, base, Made(first))
         live.row = session_row(live.state, live.record)
+
+        def write(tx: Connection) -> None:
+            tx.execute(insert(t.sessions), live.row)
+            book.writes.execute(tx)
+
         try:
-            async with self._runner.store.transaction() as tx:
-                await tx.execute(insert(t.sessions).values(live.row))
-                await book.writes.execute(tx)
+            await self._runner.store.write(write)
         except StateError:
             if not await self._runner.knows(live.state.id):  # the answer to the commit may be lost, not the commit
                 raise

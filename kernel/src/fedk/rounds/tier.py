@@ -29,6 +29,7 @@ class Tier:
     def __init__(self, runner: Runner, door: Door, *, grace: float = GRACE) -> None:
         self.runner, self._door, self._grace = runner, door, grace
         self._graces: dict[str, asyncio.TimerHandle] = {}  # by holder
+        self._here: set[str] = set()  # holders with a stream
         self._working: set[asyncio.Task[None]] = set()
 
     # ---- combiners ----
@@ -41,15 +42,14 @@ class Tier:
     async def attach(self, combiner: Combiner) -> None:
         """It is there. Written down, with the loss of what another disk of its name held, when this returns."""
         before = self.runner.combiners.named(combiner.name)
-        if before is not None and before.state == "draining" and before.id == combiner.id:
-            combiner.state = "draining"
-        else:
-            combiner.state = "live"
+        same = before is not None and before.id == combiner.id and before.instance in ("", combiner.instance)
+        combiner.state = "draining" if before is not None and same and before.state == "draining" else "live"
         self.runner.combiners.put(combiner)
         self._forget(combiner.id)
         if before is not None and before.id != combiner.id:
             log.warning("combiner.new_disk combiner=%s: what it held is delivered again", combiner.name)
             self._lost(before.id)
+        self._here.add(combiner.id)
         done = asyncio.get_running_loop().create_future()
         self.runner.inbox.put(Linked(combiner, "combiner.joined", done))
         await done
@@ -63,6 +63,7 @@ class Tier:
 
     def detached(self, combiner: Combiner) -> None:
         """Its stream has ended. Its clients are lost until they come back, here or elsewhere."""
+        self._here.discard(combiner.id)
         if combiner.state != "draining":
             combiner.state = "lost"
         self.runner.inbox.put(Linked(combiner, "combiner.lost"))
@@ -71,13 +72,20 @@ class Tier:
                 self._door.leave(member.id, member.instance, "lost", combiner.id)
         self._wait(combiner.id)
 
-    def drain(self, combiner: Combiner) -> None:
-        """It is to give away what it holds, and gets no client any more."""
+    async def drain(self, combiner: Combiner) -> None:
+        """It is to give away what it holds, and gets no client any more. Written down when this returns."""
         combiner.state = "draining"
-        self.runner.inbox.put(Linked(combiner, "combiner.draining"))
+        done = asyncio.get_running_loop().create_future()
+        self.runner.inbox.put(Linked(combiner, "combiner.draining", done))
+        await done
         self._drain(combiner.id)
 
+    def is_here(self, combiner: Combiner) -> bool:
+        """Whether its stream is open."""
+        return combiner.id in self._here
+
     def _drain(self, holder: str) -> None:
+        self.runner.network.move(holder)
         for live in self._alive():
             self.runner.post(live.state.id, ev.Draining(holder))
 

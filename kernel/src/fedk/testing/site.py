@@ -100,6 +100,15 @@ class Players:
     def refold(self, holder: str, session: str, number: int, without: Sequence[str]) -> None:
         """As above."""
 
+    def move(self, holder: str) -> None:
+        """As above."""
+
+    def rebalance(self) -> int:
+        return 0
+
+    def redirect(self, client: str, addresses: Sequence[str], ticket: str) -> None:
+        """As above."""
+
     def traffic(self, session: str) -> tuple[int, int]:
         return 0, 0
 

@@ -86,12 +86,15 @@ class Attach(_message.Message):
     ATTRIBUTES_FIELD_NUMBER: _builtins.int
     CAPACITY_FIELD_NUMBER: _builtins.int
     SOFTWARE_FIELD_NUMBER: _builtins.int
+    INSTANCE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     generation: _builtins.str
     """of its disk: with another one, what it held before is lost"""
     capacity: _builtins.int
     """clients; 0: no limit set"""
     software: _builtins.str
+    instance: _builtins.str
+    """random, new for each process: a new one is no longer draining"""
     @_builtins.property
     def version(self) -> _federation_pb2.Version: ...
     @_builtins.property
@@ -110,10 +113,11 @@ class Attach(_message.Message):
         attributes: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         capacity: _builtins.int = ...,
         software: _builtins.str = ...,
+        instance: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["advertise", b"advertise", "attributes", b"attributes", "capacity", b"capacity", "generation", b"generation", "name", b"name", "software", b"software", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["advertise", b"advertise", "attributes", b"attributes", "capacity", b"capacity", "generation", b"generation", "instance", b"instance", "name", b"name", "software", b"software", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

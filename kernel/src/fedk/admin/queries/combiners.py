@@ -1,0 +1,77 @@
+"""Combiners: who there is, what they hold, and for whom."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import Row, func, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from fedk.api.errors import NotFound
+from fedk.api.suggestion import did_you_mean
+from fedk.state import tables as t
+
+Document = dict[str, Any]
+Live = Mapping[str, Document]
+"""By name: load, held_bytes, fold_seconds, which only a running server knows."""
+
+EMPTY = "One joins with: FEDK_SERVER__ROLE=combiner FEDK_SERVER__PARENT='[\"HOST:PORT\"]' fedk server"
+
+
+async def find(db: AsyncConnection, name: str) -> Row[Any]:
+    """The row of a combiner."""
+    row = (await db.execute(select(t.combiners).where(t.combiners.c.name == name))).one_or_none()
+    if row is None:
+        names = (await db.scalars(select(t.combiners.c.name).order_by(t.combiners.c.name))).all()
+        hint = did_you_mean(name, names) or (f"Combiners: {', '.join(names)}" if names else EMPTY)
+        raise NotFound(f'there is no combiner "{name}". {hint}')
+    return row
+
+
+async def listed(db: AsyncConnection, live: Live) -> list[Document]:
+    """All combiners by name. Without a server nobody is there, whatever the rows say."""
+    rows = (await db.execute(select(t.combiners).order_by(t.combiners.c.name))).all()
+    clients, held = await _clients(db), await _held(db)
+    return [_document(row, clients, held, live) for row in rows]
+
+
+async def detail(db: AsyncConnection, row: Row[Any], live: Live) -> Document:
+    """One combiner, with its clients."""
+    c = t.clients.c
+    names = await db.scalars(select(c.name).where(c.holder == row.id, c.state == "connected").order_by(c.name))
+    return {**_document(row, await _clients(db), await _held(db), live), "members": list(names.all())}
+
+
+def _document(row: Row[Any], clients: Mapping[str, int], held: Mapping[str, tuple[int, int]], live: Live) -> Document:
+    now = live.get(row.name, {})
+    results, size = held.get(row.id, (0, 0))
+    return {
+        "name": row.name,
+        "id": row.id,
+        "state": row.state if now else "lost",
+        "clients": clients.get(row.id, 0) if now else 0,
+        "capacity": row.capacity,
+        "held": results,  # accepted updates whose bytes are there
+        "held_bytes": size,
+        "load": now.get("load"),
+        "fold_seconds": now.get("fold_seconds"),
+        "advertise": row.advertise,
+        "attributes": row.attributes,
+        "last_seen": row.last_seen,
+    }
+
+
+async def _clients(db: AsyncConnection) -> dict[str, int]:
+    c = t.clients.c
+    query = select(c.holder, func.count()).where(c.state == "connected").group_by(c.holder)
+    return {holder: count for holder, count in (await db.execute(query)).all()}  # noqa: C416  # rows, not tuples
+
+
+async def _held(db: AsyncConnection) -> dict[str, tuple[int, int]]:
+    r = t.results.c
+    query = (
+        select(r.holder, func.count(), func.sum(r.bytes))
+        .select_from(t.results.join(t.tasks, r.task == t.tasks.c.id))
+        .where(t.tasks.c.state == "accepted")
+        .group_by(r.holder)
+    )
+    return {holder: (count, int(size or 0)) for holder, count, size in (await db.execute(query)).all()}

@@ -1,0 +1,67 @@
+"""`fedk combiner`: the aggregation servers between a root and its clients."""
+
+import asyncio
+from typing import Any
+
+import click
+
+from fedk.cli.rest import JSON, Address, ask, asked, asking, document
+
+
+@click.group()
+def combiner() -> None:
+    """The aggregation servers between a root and its clients."""
+
+
+@combiner.command("list")
+@JSON
+@asking
+def list_(at: Address, as_json: bool) -> None:
+    """All combiners that this server has seen."""
+    from fedk.cli.screens.combiner import listed
+
+    found = ask(at, "combiners")
+    click.echo(document(found["combiners"]) if as_json else "\n".join(listed(found["combiners"], at.flags)))
+
+
+@combiner.command()
+@click.argument("name")
+@JSON
+@asking
+def show(at: Address, name: str, as_json: bool) -> None:
+    """One combiner, with its clients."""
+    from fedk.cli.screens.combiner import shown
+
+    found = ask(at, "combiners", name)
+    click.echo(document(found) if as_json else "\n".join(shown(found)))
+
+
+@combiner.command()
+@click.argument("name")
+@JSON
+@asking
+def drain(at: Address, name: str, as_json: bool) -> None:
+    """Send its clients elsewhere and take what it holds; it gets no client any more. No round is lost."""
+    found = _posted(at, name, "drain")
+    if as_json:
+        click.echo(document(found))
+        return
+    click.echo(f"{name} drains: {found['clients']} clients go elsewhere, {found['held']} results come to the root")
+    click.echo(f"when both are 0 it can be stopped: fedk combiner show {name}{at.flags}")
+
+
+@combiner.command()
+@JSON
+@asking
+def rebalance(at: Address, as_json: bool) -> None:
+    """Send clients from combiners with many to those with few."""
+    found = _posted(at, "rebalance")
+    click.echo(document(found) if as_json else f"{found['moved']} clients were sent to another combiner")
+
+
+def _posted(at: Address, *path: str) -> Any:
+    async def post() -> Any:
+        async with asked(at) as rest:
+            return await rest.post("combiners", *path)
+
+    return asyncio.run(post())
