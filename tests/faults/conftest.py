@@ -11,6 +11,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,12 @@ class Process:
                 if any(word in line for word in words):
                     return line
         raise AssertionError(f"{words} was not said; the last words were\n{''.join(self.heard[-20:])}")
+
+    def forget(self) -> None:
+        """What it has said so far is not waited for any more."""
+        with suppress(queue.Empty):
+            while True:
+                self._lines.get_nowait()
 
     def say(self, line: str) -> None:
         """Write a line to its standard input."""
@@ -136,7 +143,7 @@ class Site:
         self._ending.callback(process.kill)
         return process
 
-    def restart(self, *, kill: bool = True, outage: float = 0.0, **env: str) -> None:
+    def restart(self, *, kill: bool = True, outage: float = 0.0, env: dict[str, str] | None = None) -> None:
         """At the same addresses, after so many seconds without a server; `env` is the new one's."""
         old = self.server
         if kill:
@@ -145,7 +152,7 @@ class Site:
         else:
             old.stop()
         time.sleep(outage)  # the fault itself
-        self.server = self._kept(Server(self.folder, *self._addresses(old), role=self.role, **env))
+        self.server = self._kept(Server(self.folder, *self._addresses(old), role=self.role, **(env or {})))
 
     def die_young(self, seconds: float) -> None:
         """Kill the server, and the next one so many seconds into its start."""
@@ -226,3 +233,18 @@ def figure(record_property: Callable[[str, object], None], capsys: pytest.Captur
             print("\n  ", "   ".join(f"{name.replace('_', ' ')} {number}" for name, number in numbers.items()))  # noqa: T201  # its result
 
     return say
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int, int], list[str]]:
+    """Digests of so many rounds with so many weights in the equality profile; each is run once."""
+    from tests.faults import equality  # noqa: PLC0415  # which needs this file
+
+    @cache
+    def digests(rounds: int, weights: int) -> list[str]:
+        with ExitStack() as ending:
+            site = Site(tmp_path_factory.mktemp("calm") / "site", ending)
+            equality.begin(site, rounds, weights)
+            return equality.end(site)
+
+    return digests

@@ -2,6 +2,7 @@
 
 import sqlite3
 from contextlib import closing
+from typing import Any
 
 from tests.faults.conftest import Site
 
@@ -27,6 +28,6 @@ def receipts(site: Site) -> set[str]:
     return {task for (task,) in _ask(site, "SELECT task FROM results")}
 
 
-def _ask(site: Site, query: str) -> list[tuple[object, ...]]:
+def _ask(site: Site, query: str) -> list[tuple[Any, ...]]:
     with closing(sqlite3.connect(site.folder / "fedk-data" / "fedk.sqlite")) as db:
         return db.execute(query).fetchall()

@@ -6,32 +6,18 @@ import time
 from collections.abc import Callable
 
 import pytest
-from tests.faults.conftest import SEEDED, Process, Site
+from tests.faults.conftest import Process, Site
+from tests.faults.equality import NAMES, begin, end
 from tests.faults.rows import one_verdict_each
 
-NAMES = ("a", "b", "c")
 EVENTS = ("round.open", "update.accepted", "round.committed", "client.joined")
 """By turns a server is killed after each of these; a client after the first three, and when it has made a result."""
 INSTANT, START = 0.3, 1.0
 """Seconds within which a random instant lies: after a server's first line, and after a server's start."""
 
 MakeSite = Callable[[], Site]
+Calm = Callable[[int, int], list[str]]
 Figure = Callable[..., None]
-
-
-def rules(rounds: int) -> str:
-    """The equality profile: time cannot choose who is in a model."""
-    return (
-        f'model = "{SEEDED}"\nrounds = {rounds}\n[clients]\nmin = {len(NAMES)}\ngrace = "10m"\n'
-        '[round]\nquorum = 1.0\nreplace = false\ndeadline = "1h"\n'
-    )
-
-
-def undisturbed(site: Site, rounds: int, weights: int) -> list[str]:
-    site.join(*NAMES, CHAOS_WEIGHTS=str(weights))
-    site.session("s", rules(rounds), CHAOS_WEIGHTS=str(weights))
-    site.server.until("session.finished")
-    return site.digests("s")
 
 
 def await_one_of(process: Process, luck: random.Random, word: str) -> None:
@@ -43,6 +29,7 @@ def await_one_of(process: Process, luck: random.Random, word: str) -> None:
 def kill_a_client(site: Site, luck: random.Random, name: str, number: int) -> None:
     """By turns when it has made a result that the server may not have, and when the server says something."""
     if number % 2:
+        site.clients[name].forget()
         await_one_of(site.clients[name], luck, " examples")
     else:
         await_one_of(site.server, luck, EVENTS[number // 2 % 3])
@@ -62,18 +49,15 @@ def kill_the_server(site: Site, luck: random.Random, number: int) -> None:
 
 def disturbed(site: Site, rounds: int, weights: int, kills: int) -> list[str]:
     luck, victims = random.Random(weights), itertools.cycle(NAMES)
-    site.join(*NAMES, CHAOS_WEIGHTS=str(weights))
-    site.session("s", rules(rounds), CHAOS_WEIGHTS=str(weights))
+    begin(site, rounds, weights)
     for number in range(kills):
         kill_a_client(site, luck, next(victims), number)
         kill_the_server(site, luck, number)
-    site.server.until("session.finished")
-    return site.digests("s")
+    return end(site)
 
 
-def kill_and_compare(make: MakeSite, figure: Figure, *, rounds: int, weights: int, kills: int) -> None:
-    wanted = undisturbed(make(), rounds, weights)
-    site, began = make(), time.monotonic()
+def kill_and_compare(site: Site, figure: Figure, undisturbed: Calm, *, rounds: int, weights: int, kills: int) -> None:
+    wanted, began = undisturbed(rounds, weights), time.monotonic()
     found = disturbed(site, rounds, weights, kills)
     seconds = time.monotonic() - began
     figure(
@@ -88,15 +72,17 @@ def kill_and_compare(make: MakeSite, figure: Figure, *, rounds: int, weights: in
     assert min(site.kills.values()) >= kills
 
 
-def test_small_models_survive_four_kills_of_server_and_clients(site: MakeSite, figure: Figure) -> None:
-    kill_and_compare(site, figure, rounds=40, weights=1_000, kills=4)
+def test_small_models_survive_four_kills_of_server_and_clients(
+    site: MakeSite, figure: Figure, undisturbed: Calm
+) -> None:
+    kill_and_compare(site(), figure, undisturbed, rounds=40, weights=1_000, kills=4)
 
 
 @pytest.mark.chaos
-def test_chaos_small_inline_models(site: MakeSite, figure: Figure) -> None:
-    kill_and_compare(site, figure, rounds=250, weights=1_000, kills=35)
+def test_chaos_small_inline_models(site: MakeSite, figure: Figure, undisturbed: Calm) -> None:
+    kill_and_compare(site(), figure, undisturbed, rounds=250, weights=1_000, kills=35)
 
 
 @pytest.mark.chaos
-def test_chaos_large_uploaded_models(site: MakeSite, figure: Figure) -> None:
-    kill_and_compare(site, figure, rounds=120, weights=2_000_000, kills=20)
+def test_chaos_large_uploaded_models(site: MakeSite, figure: Figure, undisturbed: Calm) -> None:
+    kill_and_compare(site(), figure, undisturbed, rounds=120, weights=2_000_000, kills=20)
