@@ -79,10 +79,12 @@ def test_small_models_survive_four_kills_of_server_and_clients(
 
 
 @pytest.mark.chaos
+@pytest.mark.timeout(900)  # a kill every two seconds, and what a busy machine makes of it
 def test_chaos_small_inline_models(site: MakeSite, figure: Figure, undisturbed: Calm) -> None:
     kill_and_compare(site(), figure, undisturbed, rounds=250, weights=1_000, kills=35)
 
 
 @pytest.mark.chaos
+@pytest.mark.timeout(900)  # a kill every two seconds, and what a busy machine makes of it
 def test_chaos_large_uploaded_models(site: MakeSite, figure: Figure, undisturbed: Calm) -> None:
     kill_and_compare(site(), figure, undisturbed, rounds=120, weights=2_000_000, kills=20)
