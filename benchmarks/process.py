@@ -83,8 +83,18 @@ class Process:
         while (line := self._lines.get()) is not None:
             if any(word in line for word in words):
                 return line
+        raise RuntimeError(self._ending)
+
+    def finished(self) -> None:
+        """Wait for its own end. RuntimeError where that was no good one, with its last words."""
+        if self.process.wait():
+            self._reader.join()
+            raise RuntimeError(self._ending)
+
+    @property
+    def _ending(self) -> str:
         last = "".join([*self.heard][-LAST:]).strip()
-        raise RuntimeError(f"{' '.join(self.command)} ended with {self.process.wait()}: {last}")
+        return f"{' '.join(self.command)} ended with {self.process.wait()}: {last}"
 
     def end(self) -> None:
         """In order, and if that takes too long at once."""
