@@ -86,7 +86,8 @@ class BlockCodec(Codec):
         base: Arrays | None = None,
         seed: int = 0,
     ) -> Iterator[bytes | memoryview]:
-        """The same arrays, base and seed have the same bytes."""
+        """The same arrays, base and seed have the same bytes. Raises BadBlob for a name or dtype that the format lacks."""
+        layout_of(arrays)
         packed, specs = {}, {}
         for number, (name, array) in enumerate(arrays.items()):
             tensor = _plain(array)
