@@ -9,6 +9,7 @@ from fedk.aggregation.grid import Grid, Kind, Run
 from fedk.aggregation.model import Model
 from fedk.aggregation.numbers import BLOCK, Numbers, summed
 from fedk.aggregation.scratch import SCRATCH
+from fedk.aggregation.share import Factors, Share
 from fedk.aggregation.terms import Terms
 from fedk.aggregation.total import Total
 from fedk.api.aggregator import Array
@@ -43,31 +44,6 @@ class Sums:
     def scalars(self) -> Mapping[str, float]:
         names = sorted({name for terms in self.terms.values() for name in terms.sums})
         return {name: summed(terms.sums.get(name, 0.0) for terms in self.terms.values()) for name in names}
-
-
-@dataclass(frozen=True, slots=True)
-class Factors:
-    """What the elements of one update are multiplied by."""
-
-    stepped: float
-    plain: float
-
-    @classmethod
-    def of(cls, terms: Terms) -> "Factors":
-        return cls(terms.weight * terms.scale, terms.weight)
-
-    def of_kind(self, kind: Kind) -> float:
-        return self.stepped if kind is Kind.STEPPED else self.plain
-
-
-@dataclass(frozen=True, slots=True)
-class Share:
-    """One update's, from `Accumulator.begin`: how its blocks are added."""
-
-    factors: Factors
-    first: bool  # nothing is there yet: it is put as it comes
-    before: Factors | None  # those of the one that stands there as it came
-    carries: bool  # there were many additions since digits were carried
 
 
 class Accumulator:
@@ -118,7 +94,7 @@ class Accumulator:
         before = None if self._alone is None else Factors.of(self._alone)
         self._count({key: terms})
         self._alone = terms if self.count == 1 else None
-        carries = self._additions >= self._kind.most
+        carries = self._additions >= self._kind.most_additions
         self._additions = 2 if carries else self._additions + 1  # what is carried counts as one
         return Share(Factors.of(terms), self.count == 1, before, carries)
 

@@ -48,7 +48,7 @@ class Exact(Total):
     name: ClassVar[str] = "exact"
     home: ClassVar[int] = 3  # from 2⁻²⁴ to 2²⁴
     most_digits: ClassVar[int] = DIGITS
-    most: ClassVar[float] = 16  # with as many of another total they are 2⁵² units at most
+    most_additions: ClassVar[float] = 16  # with as many of another total they are 2⁵² units at most
 
     def __init__(self, size: int) -> None:
         super().__init__(size)

@@ -8,7 +8,7 @@ from itertools import groupby
 
 import numpy as np
 
-from fedk.aggregation.accumulator import Accumulator, Share, Write
+from fedk.aggregation.accumulator import Accumulator, Write
 from fedk.aggregation.contribution import Contribution, Contributions, Sum
 from fedk.aggregation.formula import name_of
 from fedk.aggregation.grid import PLAIN, Grid, Kind, Run
@@ -16,6 +16,7 @@ from fedk.aggregation.model import Model
 from fedk.aggregation.noise import normal
 from fedk.aggregation.numbers import BLOCK, FOLDED
 from fedk.aggregation.scratch import SCRATCH
+from fedk.aggregation.share import Share
 from fedk.aggregation.state import AggregatorState, Tensors, next_scalars
 from fedk.aggregation.stepping import Stepping, nowhere
 from fedk.aggregation.total import Total

@@ -14,7 +14,7 @@ class Total:
     name: ClassVar[str] = "rounded"
     home: ClassVar[int] = 0  # the digit in whose place an update that is alone stands as it came
     most_digits: ClassVar[int] = 1
-    most: ClassVar[float] = math.inf  # additions before digits are to be carried
+    most_additions: ClassVar[float] = math.inf  # additions before digits are to be carried
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -48,6 +48,6 @@ class Total:
         """Make room for more additions, where that is a question."""
 
     def read(self, place: slice, out: Array) -> Array:
-        """The sums, or what stands as it came."""
+        """The sums, once `settle`d."""
         np.copyto(out, self.raw(place))
         return out
