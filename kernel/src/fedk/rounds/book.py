@@ -25,6 +25,8 @@ from fedk.state import tables as t
 UNWANTED = ("rejected", "failed", "lost")
 """Ends that the trail lists."""
 
+_UNKNOWN = object()
+
 
 @dataclass(slots=True)
 class Book:
@@ -79,7 +81,8 @@ class Book:
             version = live.record.v
             live.record.v = version + 1
             row["v"] = version + 1
-            self.writes.sessions.append((row, version))
+            changes = {name: row[name] for name in row if name == "id" or live.row.get(name, _UNKNOWN) != row[name]}
+            self.writes.sessions.append((live.name, changes, version))
             live.row = row
 
     # ---- rounds ----
@@ -350,7 +353,7 @@ class Book:
     def combiner(self, linked: Linked) -> None:
         """A combiner has come or gone."""
         rows = self.writes.replaces.setdefault(t.combiners, [])
-        rows[:] = [row for row in rows if row["id"] != linked.combiner.id]
+        rows[:] = [row for row in rows if row["name"] != linked.combiner.name]
         rows.append(linked.combiner.row())
         self.publish("", None, linked.event, {"combiner": linked.combiner.name, "holder": linked.combiner.id})
 

@@ -34,7 +34,6 @@ class Combiner:
     def row(self) -> dict[str, Any]:
         """The row of table `combiners`."""
         return {
-            "id": self.id,
             "name": self.name,
             "generation": self.generation,
             "advertise": list(self.advertise),

@@ -208,8 +208,7 @@ reports = Table(  # a combiner's: results that it holds, until their verdicts
 combiners = Table(
     "combiners",
     metadata,
-    Column("id", NAME, primary_key=True),  # NAME.GENERATION: what holds results
-    Column("name", NAME, nullable=False, unique=True),
+    Column("name", ID, primary_key=True),
     Column("generation", ID, nullable=False),  # of its disk: another disk has lost what the earlier one held
     Column("advertise", JSON, nullable=False),
     Column("attributes", JSON, nullable=False),

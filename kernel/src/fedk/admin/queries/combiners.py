@@ -37,18 +37,18 @@ async def listed(db: AsyncConnection, live: Live) -> list[Document]:
 async def detail(db: AsyncConnection, row: Row[Any], live: Live) -> Document:
     """One combiner, with its clients."""
     c = t.clients.c
-    names = await db.scalars(select(c.name).where(c.holder == row.id, c.state == "connected").order_by(c.name))
+    names = await db.scalars(select(c.name).where(c.holder == _holder(row), c.state == "connected").order_by(c.name))
     return {**_document(row, await _clients(db), await _held(db), live), "members": list(names.all())}
 
 
 def _document(row: Row[Any], clients: Mapping[str, int], held: Mapping[str, tuple[int, int]], live: Live) -> Document:
-    now = live.get(row.name, {})
-    results, size = held.get(row.id, (0, 0))
+    now, holder = live.get(row.name, {}), _holder(row)
+    results, size = held.get(holder, (0, 0))
     return {
         "name": row.name,
-        "id": row.id,
+        "id": holder,
         "state": row.state if now else "lost",
-        "clients": clients.get(row.id, 0) if now else 0,
+        "clients": clients.get(holder, 0) if now else 0,
         "capacity": row.capacity,
         "held": results,  # accepted updates whose bytes are there
         "held_bytes": size,
@@ -58,6 +58,10 @@ def _document(row: Row[Any], clients: Mapping[str, int], held: Mapping[str, tupl
         "attributes": row.attributes,
         "last_seen": row.last_seen,
     }
+
+
+def _holder(row: Row[Any]) -> str:
+    return f"{row.name}.{row.generation}"
 
 
 async def _clients(db: AsyncConnection) -> dict[str, int]:
