@@ -2,11 +2,12 @@
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
+from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection
 from tests.simulation.clock import World
 from tests.simulation.invariants import watch
@@ -32,6 +33,8 @@ from fedk.state.store import Store
 if TYPE_CHECKING:
     from tests.simulation.wire import Wire
 
+T = TypeVar("T")
+
 
 class FaultyStore(Store):
     """Transactions that fail before anything is written, before the commit, or after it: the outcome is unknown."""
@@ -48,6 +51,11 @@ class FaultyStore(Store):
                 raise DiskFull("the database could not grow")
         if self.world.chance(0.01):
             raise ConnectionLost("the answer to the commit was lost")
+
+    async def write(self, work: Callable[[Connection], T]) -> T:
+        """Statement by statement: every place between two is one to crash at."""
+        async with self.transaction() as connection:
+            return await connection.run_sync(work)
 
 
 class FaultySpool(Spool):

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from sqlalchemy import func, insert, select, text
+from sqlalchemy import Connection, func, insert, select, text
 from sqlalchemy.exc import IntegrityError
 
 from fedk.api.errors import StateError
@@ -64,6 +64,29 @@ class TestTransactions:
         assert await names(store) == []
         await add(store, "b")
 
+    async def test_work_that_is_handed_over_whole_is_committed_whole_or_not_at_all(self, store: Store) -> None:
+        def work(connection: Connection) -> int:
+            connection.execute(insert(projects), [{"id": name, "name": name, "limits": {}} for name in "ab"])
+            return len(connection.execute(select(projects)).all())
+
+        def failing(connection: Connection) -> None:
+            connection.execute(insert(projects), {"id": "c", "name": "c", "limits": {}})
+            raise ZeroDivisionError
+
+        assert await store.write(work) == 2
+        with pytest.raises(ZeroDivisionError):
+            await store.write(failing)
+        with pytest.raises(IntegrityError):
+            await store.write(work)
+        assert await names(store) == ["a", "b"]
+
+    async def test_both_ways_of_writing_take_turns(self, store: Store) -> None:
+        def work(connection: Connection) -> None:
+            connection.execute(insert(projects), {"id": "b", "name": "b", "limits": {}})
+
+        await asyncio.gather(add(store, "a"), store.write(work), add(store, "c"))
+        assert await names(store) == ["a", "b", "c"]
+
     async def test_one_at_a_time_in_the_order_of_asking(self, store: Store) -> None:
         await asyncio.gather(*(add(store, name) for name in "abcdefgh"))
         assert await names(store) == list("abcdefgh")
@@ -100,6 +123,8 @@ class TestLease:
         new = await Store.open(database, tmp_path / "two", owner="new")
         with pytest.raises(LostLease, match=r'"new" has taken over database .*rows.sqlite \(epoch 2, this is 1\)'):
             await add(old, "a")
+        with pytest.raises(LostLease, match="epoch 2, this is 1"):
+            await old.write(lambda connection: connection.execute(select(1)))
         await add(new, "b")
         assert await names(old) == ["b"]
         await old.close()

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import Engine, event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from fedk.api.db import Database
@@ -21,6 +21,15 @@ class Fast(Sqlite):
         event.listen(
             engine.sync_engine, "connect", lambda connection, _: connection.execute("PRAGMA synchronous = NORMAL")
         )
+        return engine
+
+
+class FastInThreads(Sqlite):
+    """Survives no power cut where it is called without asyncio."""
+
+    def blocking(self, data_dir: Path) -> Engine:
+        engine = super().blocking(data_dir)
+        event.listen(engine, "connect", lambda connection, _: connection.execute("PRAGMA synchronous = NORMAL"))
         return engine
 
 
@@ -88,3 +97,13 @@ async def test_a_wrong_driver_is_caught(
 ) -> None:
     with pytest.raises(AssertionError, match=words):
         await test(DatabaseSuite(), opened(driver()))
+
+
+async def test_a_wrong_engine_without_asyncio_is_caught(
+    opened: Callable[[Database[Any]], Open], tmp_path: Path
+) -> None:
+    driver = FastInThreads()
+    with pytest.raises(AssertionError, match="FULL in the engine without asyncio too"):
+        await DatabaseSuite().test_an_engine_without_asyncio_is_as_durable_and_as_whole(
+            driver, tmp_path, opened(driver)
+        )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from fedk.api.driver import C, Driver
 
 if TYPE_CHECKING:  # 0.4 s of imports that no other family needs
+    from sqlalchemy import Engine
     from sqlalchemy.ext.asyncio import AsyncEngine
 
 
@@ -19,3 +20,9 @@ class Database(Driver[C], ABC):
     @abstractmethod
     def engine(self, data_dir: Path, *, read_only: bool = False) -> "AsyncEngine":
         """An engine whose commits survive power loss and whose transactions roll back DDL (where the database can)."""
+
+    def blocking(self, data_dir: Path) -> "Engine | None":  # for those who have one
+        """The engine that writes, without asyncio, for a database in this process: a statement there takes less than
+        its way to a thread and back, so that whole transactions are handed to one. None: there is none.
+        """
+        return None

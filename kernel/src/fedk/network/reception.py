@@ -173,6 +173,8 @@ class Reception:
             self._spool.upload, task.session, result.task, result.result_id, size, project=task.project
         )
         self._halves[result.task] = (incoming.client, result.result_id, upload)
+        if self._door.open_task(incoming.client, result.task) is None:
+            await self._forget_halves(result)  # settled while its file was made: nobody else would delete it
         return upload
 
     async def _forget_halves(self, result: pb.Result) -> None:

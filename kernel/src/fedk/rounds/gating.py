@@ -14,7 +14,12 @@ from fedk.rounds.roster import Member, Roster
 from fedk.rounds.views import client_facts, session_facts
 
 
-def drawn(live: Live, action: act.Select, roster: Roster, among: frozenset[str]) -> tuple[str, ...]:
+def drawn(live: Live, action: act.Select, *, roster: Roster) -> ev.Selected:
+    """The answer to a Select where no gate has a say."""
+    return ev.Selected(action.token, _drawn(live, action, roster, action.among))
+
+
+def _drawn(live: Live, action: act.Select, roster: Roster, among: frozenset[str]) -> tuple[str, ...]:
     """Up to `action.count` of `among`, the same for the same names."""
     names = {roster.name(client): client for client in among}
     token = action.token
@@ -30,7 +35,7 @@ async def selected(gates: Gates, live: Live, action: act.Select, roster: Roster)
     except PluginError as error:
         return ev.Blocked(str(error))
     admitted = frozenset(member.id for member in members if member.name in names)
-    return ev.Selected(action.token, drawn(live, action, roster, admitted), action.among - admitted, vetoers)
+    return ev.Selected(action.token, _drawn(live, action, roster, admitted), action.among - admitted, vetoers)
 
 
 async def with_settings(gates: Gates, live: Live, offer: Offer, member: Member) -> Offer:

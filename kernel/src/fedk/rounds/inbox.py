@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fedk.aggregation.state import AggregatorState
 from fedk.rounds.clients import Reply
 from fedk.rounds.combiners import Combiner
-from fedk.rounds.events import Event
+from fedk.rounds.events import Event, Sent
 from fedk.rounds.live import Base, Summed, Taken
 from fedk.rounds.making import Made
 from fedk.rounds.roster import Member
@@ -58,6 +58,10 @@ class Linked:
 Item = Entry | Seen | Linked
 
 
+LINGER = 0.05
+"""Seconds that a task's sending waits for news to be written with: nobody waits for it, and lost it is offered again."""
+
+
 class Inbox:
     """An unbounded queue: senders are bounded by what they hold (a stream reads on when its result is answered)."""
 
@@ -65,10 +69,14 @@ class Inbox:
         self._items: deque[Item] = deque()
         self._filled = asyncio.Event()
         self._closed = False
+        self._lingering: asyncio.TimerHandle | None = None
 
     def put(self, item: Item) -> None:
         self._items.append(item)
-        self._filled.set()
+        if not (isinstance(item, Entry) and isinstance(item.event, Sent)):
+            self._filled.set()
+        elif self._lingering is None and not self._filled.is_set():
+            self._lingering = asyncio.get_running_loop().call_later(LINGER, self._filled.set)
 
     def close(self) -> None:
         """What is there is still given out; then there is nothing any more."""
@@ -78,6 +86,9 @@ class Inbox:
     async def batch(self) -> list[Item]:
         """Everything that is there: at least one item, or none once the inbox is closed."""
         await self._filled.wait()
+        if self._lingering is not None:
+            self._lingering.cancel()
+            self._lingering = None
         if not self._closed:
             self._filled.clear()
         batch, self._items = list(self._items), deque()

@@ -3,9 +3,22 @@
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Table, Update, bindparam, delete, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Delete,
+    Insert,
+    Table,
+    Update,
+    bindparam,
+    delete,
+    insert,
+    select,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fedk.api.errors import StateError
@@ -23,7 +36,7 @@ class Writes:
     inserts: dict[Table, list[Row]] = field(default_factory=dict)
     replaces: dict[Table, list[Row]] = field(default_factory=dict)  # by primary key: delete, then insert
     updates: dict[tuple[Table, frozenset[str]], list[Row]] = field(default_factory=dict)  # by primary key
-    sessions: list[tuple[Row, int]] = field(default_factory=list)  # with the version that they must still have
+    sessions: list[tuple[str, Row, int]] = field(default_factory=list)  # name, changes, version they must still have
 
     def insert(self, table: Table, row: Row) -> None:
         self.inserts.setdefault(table, []).append(row)
@@ -38,31 +51,42 @@ class Writes:
         """Whether a transaction would write nothing."""
         return not (self.inserts or self.replaces or self.updates or self.sessions)
 
-    async def execute(self, tx: AsyncConnection) -> None:
+    def execute(self, tx: Connection) -> None:
         """Write them. StateError when a session's row is not the one that was read: another leader wrote it."""
-        for row, version in self.sessions:
-            matched = await tx.execute(
-                update(t.sessions).where(t.sessions.c.id == row["id"], t.sessions.c.v == version).values(row)
-            )
-            if matched.rowcount != 1:
-                raise StateError(
-                    f"session {row['name']} was changed by another server: its row is not at version {version}"
-                )
+        for name, row, version in self.sessions:
+            statement = _change(t.sessions, frozenset(row), versioned=True)
+            if tx.execute(statement, {**_bound(t.sessions, row), "version": version}).rowcount != 1:
+                raise StateError(f"session {name} was changed by another server: its row is not at version {version}")
         for table, rows in self.replaces.items():
-            keys = list(table.primary_key.columns)
-            gone = delete(table).where(*(c == bindparam(f"key_{c.name}") for c in keys))
-            await tx.execute(gone, [{f"key_{c.name}": row[c.name] for c in keys} for row in rows])
-            await tx.execute(insert(table), rows)
+            keys = [c.name for c in table.primary_key.columns]
+            tx.execute(_gone(table), [{f"key_{name}": row[name] for name in keys} for row in rows])
+            tx.execute(_new(table), rows)
         for table, rows in self.inserts.items():
-            await tx.execute(insert(table), rows)
+            tx.execute(_new(table), rows)
         for (table, names), rows in self.updates.items():
-            await tx.execute(_change(table, names), [_bound(table, row) for row in rows])
+            tx.execute(_change(table, names), [_bound(table, row) for row in rows])
 
 
-def _change(table: Table, names: frozenset[str]) -> Update:
+# Made once: building a statement takes as long as SQLite takes to run it.
+
+
+@cache
+def _new(table: Table) -> Insert:
+    return insert(table)
+
+
+@cache
+def _gone(table: Table) -> Delete:
+    return delete(table).where(*(c == bindparam(f"key_{c.name}") for c in table.primary_key.columns))
+
+
+@cache
+def _change(table: Table, names: frozenset[str], *, versioned: bool = False) -> Update:
     keys = [c for c in table.primary_key.columns if c.name in names]
     changed = sorted(names - {c.name for c in keys})
     change = update(table).where(*(c == bindparam(f"key_{c.name}") for c in keys))
+    if versioned:
+        change = change.where(table.c.v == bindparam("version"))
     return change.values({name: bindparam(f"to_{name}") for name in changed})
 
 

@@ -1,10 +1,11 @@
 """The machine of a session: pure. No clock, no I/O, no asyncio; time is an event.
 
 `advance(state, events) -> (state, actions)`: one batch of events is one transaction; the actions leave after it.
+With `draw`, which answers each Select at once, a model is committed and the next one asked for in one transaction.
 The table that it follows stands in docs/design.md.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from math import ceil
@@ -19,13 +20,17 @@ CLOSING_STEP = 1
 """Step of the tokens of the last validation."""
 
 
-def advance(state: Session, events: Iterable[ev.Event]) -> tuple[Session, list[act.Action]]:
+def advance(
+    state: Session, events: Iterable[ev.Event], *, draw: Callable[[act.Select], ev.Selected] | None = None
+) -> tuple[Session, list[act.Action]]:
     """The state after `events`, and what to do about them. Stale and illegal events change nothing."""
-    step = _Step(state)
-    for event in events:
-        step.take(event)
-    while step.judge():
-        pass
+    step, coming = _Step(state), list(events)
+    while coming:
+        for event in coming:
+            step.take(event)
+        while step.judge():
+            pass
+        coming = [draw(asked) for asked in step.asked()] if draw is not None else []
     return step.session(), step.actions
 
 
@@ -62,6 +67,13 @@ class _Step:
 
     def _emit(self, event: str, **body: Any) -> None:
         self.actions.append(act.Emit(event, body))
+
+    def asked(self) -> list[act.Select]:
+        """The selections asked for, which are no actions any more."""
+        found = [action for action in self.actions if isinstance(action, act.Select)]
+        if found:
+            self.actions = [action for action in self.actions if not isinstance(action, act.Select)]
+        return found
 
     # ---- events ----
 

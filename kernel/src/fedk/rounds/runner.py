@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import Coroutine, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from sqlalchemy import func, insert, select
@@ -230,14 +231,14 @@ class Runner:
         for event in events:
             book.writes.insert(t.events, event_row(event))
         if not book.writes.empty():
-            async with self.store.transaction() as tx:
-                await book.writes.execute(tx)
+            await self.store.write(book.writes.execute)
             self.trouble = ""
         self._seq += len(events)
         await self._after(batch, steps, events)
 
     def _step(self, book: Book, live: Live, entries: Sequence[Entry]) -> tuple[Live, Session, list[act.Action]]:
-        new, actions = advance(live.state, [e.event for e in entries])
+        draw = None if self.gates.has("clients_selected") else partial(drawn, live, roster=self.roster)
+        new, actions = advance(live.state, [e.event for e in entries], draw=draw)
         book.session(
             live,
             new,
@@ -349,7 +350,7 @@ class Runner:
         task = live.state.tasks.get(getattr(action, "task", ""))
         match action:
             case act.Select():
-                self._select(live, action)
+                self._spawn(self._gated_select(live, action))
             case act.Fold():
                 self._spawn(self.folds.make(live, action))
             case act.Arm():
@@ -380,12 +381,6 @@ class Runner:
             self.forget(taken.arrival.span)
         if task.state == "settled":
             self.spool.expire(task.id)
-
-    def _select(self, live: Live, action: act.Select) -> None:
-        if self.gates.has("clients_selected"):
-            self._spawn(self._gated_select(live, action))
-        else:
-            self.post(live.state.id, ev.Selected(action.token, drawn(live, action, self.roster, action.among)))
 
     async def _gated_select(self, live: Live, action: act.Select) -> None:
         self.post(live.state.id, await selected(self.gates, live, action, self.roster))

@@ -19,6 +19,7 @@ from sqlalchemy import (
     JSON,
     BigInteger,
     Column,
+    Engine,
     Float,
     Integer,
     LargeBinary,
@@ -130,6 +131,26 @@ class DatabaseSuite(Suite):
         async with open_engine(read_only=True).connect() as connection:
             assert await _ids(connection) == [0, 1, 2], "rows that were committed are not there after a restart"
 
+    async def test_an_engine_without_asyncio_is_as_durable_and_as_whole(
+        self, database: Database[Any], data_dir: Path, open_engine: Open
+    ) -> None:
+        engine = database.blocking(data_dir)
+        if engine is None:
+            pytest.skip("this driver has no engine without asyncio")
+        await _create(open_engine())
+        try:
+            with pytest.raises(ZeroDivisionError):
+                _insert_and_fail(engine)
+            with engine.begin() as connection:
+                connection.execute(insert(THINGS).values(id=2))
+                if engine.dialect.name == "sqlite":
+                    found = connection.exec_driver_sql("PRAGMA synchronous").scalar_one()
+                    assert found >= 2, "synchronous must be FULL in the engine without asyncio too"
+        finally:
+            engine.dispose()
+        async with open_engine(read_only=True).connect() as reading:
+            assert await _ids(reading) == [2], "what the engine without asyncio committed is not what is there"
+
     async def test_values_come_back_as_they_went(self, open_engine: Open) -> None:
         row = {
             "count": 2**53 + 1,
@@ -209,6 +230,12 @@ async def _create_and_fail(engine: AsyncEngine) -> None:
     async with engine.begin() as connection:
         await connection.run_sync(METADATA.create_all)
         await connection.execute(insert(THINGS).values(id=1))
+        raise ZeroDivisionError
+
+
+def _insert_and_fail(engine: Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(insert(THINGS).values(id=1))
         raise ZeroDivisionError
 
 

@@ -10,7 +10,7 @@ from fedk.api.config import Config, Duration
 from fedk.api.db import Database
 
 if TYPE_CHECKING:  # 0.4 s, and the catalogue imports this module to list it
-    from sqlalchemy import Connection
+    from sqlalchemy import URL, Connection, Engine
     from sqlalchemy.ext.asyncio import AsyncEngine
 
 __all__ = ["Sqlite", "SqliteConfig"]
@@ -25,19 +25,34 @@ class Sqlite(Database[SqliteConfig]):
     """Readers and one writer at a time (WAL); a commit is on the disk (FULL); a failed transaction undoes DDL too."""
 
     def engine(self, data_dir: Path, *, read_only: bool = False) -> "AsyncEngine":
-        from sqlalchemy import URL, event  # noqa: PLC0415  # as above
-        from sqlalchemy.ext.asyncio import create_async_engine  # noqa: PLC0415
+        from sqlalchemy.ext.asyncio import create_async_engine  # noqa: PLC0415  # as above
+
+        url = self._url("aiosqlite", data_dir, read_only=read_only)
+        engine = create_async_engine(url, connect_args={"timeout": self.config.busy_timeout})
+        _prepare(engine.sync_engine, read_only=read_only)
+        return engine
+
+    def blocking(self, data_dir: Path) -> "Engine":
+        from sqlalchemy import create_engine  # noqa: PLC0415  # as above
+
+        url = self._url("pysqlite", data_dir, read_only=False)
+        engine = create_engine(url, connect_args={"timeout": self.config.busy_timeout})
+        _prepare(engine, read_only=False)
+        return engine
+
+    def _url(self, driver: str, data_dir: Path, *, read_only: bool) -> "URL":
+        from sqlalchemy import URL  # noqa: PLC0415  # as above
 
         path = (data_dir / Path(self.config.path).expanduser()).resolve()
-        url = URL.create(
-            "sqlite+aiosqlite",
-            database=f"file:{quote(str(path))}",
-            query={"mode": "ro" if read_only else "rwc", "uri": "true"},
-        )
-        engine = create_async_engine(url, connect_args={"timeout": self.config.busy_timeout})
-        event.listen(engine.sync_engine, "connect", _reader if read_only else _writer)
-        event.listen(engine.sync_engine, "begin", _begin_deferred if read_only else _begin_immediate)
-        return engine
+        query = {"mode": "ro" if read_only else "rwc", "uri": "true"}
+        return URL.create(f"sqlite+{driver}", database=f"file:{quote(str(path))}", query=query)
+
+
+def _prepare(engine: "Engine", *, read_only: bool) -> None:
+    from sqlalchemy import event  # noqa: PLC0415  # as above
+
+    event.listen(engine, "connect", _reader if read_only else _writer)
+    event.listen(engine, "begin", _begin_deferred if read_only else _begin_immediate)
 
 
 def _reader(connection: Any, _: object) -> None:

@@ -1,6 +1,7 @@
 """Model bytes in files of this machine."""
 
 import os
+from itertools import takewhile
 from pathlib import Path
 
 from fsspec import AbstractFileSystem
@@ -28,18 +29,24 @@ class Local(Storage[LocalConfig]):
         self.root.mkdir(parents=True, exist_ok=True)
         for path in missing:
             _sync(path.parent)
+        self._durable = {self.root}
         return LocalFileSystem(), str(self.root)
 
     def seal(self, part: str, path: str) -> None:
         """Bytes first, then the name, then the directories that lead to it: a power cut leaves all or nothing."""
         _sync(Path(part))
         target = Path(path)
+        self._durable -= set(takewhile(_is_missing, target.parents))
         target.parent.mkdir(parents=True, exist_ok=True)
         Path(part).replace(target)
-        for directory in target.parents:
-            _sync(directory)
-            if directory == self.root:
-                return
+        self._sync_names(target.parent)
+
+    def _sync_names(self, directory: Path) -> None:
+        """The new name, and once in each process those of the directories above: an older one may not have lived to."""
+        _sync(directory)
+        if directory not in self._durable:
+            self._sync_names(directory.parent)
+            self._durable.add(directory)
 
 
 def _sync(path: Path) -> None:
@@ -48,3 +55,7 @@ def _sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _is_missing(path: Path) -> bool:
+    return not path.exists()
