@@ -187,6 +187,7 @@ class Server:
             spool=spool,
             aggregators=Aggregators(self.catalogue),
             gates=self.hooks.gates,
+            accumulators=s.limits.accumulators,
         )
         door = Door(self.runner)
         self.tier = Tier(self.runner, door)

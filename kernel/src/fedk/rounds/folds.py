@@ -18,6 +18,7 @@ from fedk.blobs.store import Blobs
 from fedk.rounds import actions as act
 from fedk.rounds import events as ev
 from fedk.rounds.book import new_id, trail_digest
+from fedk.rounds.budget import Budget
 from fedk.rounds.damage import damaged
 from fedk.rounds.inbox import Committed, Entry
 from fedk.rounds.live import Live, Summed, Taken
@@ -41,6 +42,7 @@ class Folds:
     blobs: Blobs
     roster: Roster
     put: Callable[[Entry], None]
+    memory: Budget
 
     def ahead(self, live: Live, task: Task, taken: Taken) -> None:
         """Fold an accepted update while others are arriving.
@@ -77,7 +79,7 @@ class Folds:
         """The running aggregate of round `no`."""
         making = live.makings.get(no)
         if making is None:
-            making = live.makings[no] = Making(lambda: self._folding(live, no))
+            making = live.makings[no] = Making(lambda: self._folding(live, no), self.memory)
         return making
 
     def _folding(self, live: Live, no: int) -> AnyFolding:

@@ -1,6 +1,6 @@
 """Making one model: takes accepted updates in a worker thread while others arrive, and finishes when the round closes.
 
-Means are added up meanwhile; other shapes wait for all updates, which stay in the spool.
+Means are added up meanwhile, where there is memory to spare; other shapes wait for all updates, which stay in the spool.
 """
 
 import asyncio
@@ -18,6 +18,7 @@ from fedk.api.aggregator import Round
 from fedk.blobs.hold import Hold
 from fedk.blobs.part import Stored
 from fedk.blobs.reader import Reader, Span
+from fedk.rounds.budget import Budget
 
 COPY = 2**20
 
@@ -38,8 +39,10 @@ class Made:
 class Making:
     """One round's running aggregate. An accumulator is a cache of the spool: it may be dropped and folded again."""
 
-    def __init__(self, start: Callable[[], AnyFolding]) -> None:
-        self._start = start
+    def __init__(self, start: Callable[[], AnyFolding], memory: Budget) -> None:
+        self._start, self._memory = start, memory
+        self._needed = False  # the round is closed, its model is being made
+        self._over = False
         self._folding: AnyFolding | None = None
         self._waiting: deque[Contribution] = deque()
         self._worker: asyncio.Task[None] | None = None
@@ -47,7 +50,7 @@ class Making:
         self._fold_seconds = 0.0
 
     def add(self, contribution: Contribution) -> None:
-        """Fold it as soon as the ones before it are folded."""
+        """Fold it as soon as the ones before it are folded, if there is memory: else when the round is closed."""
         self._waiting.append(contribution)
         if self._worker is None or self._worker.done():
             self._worker = asyncio.create_task(self._work())
@@ -56,14 +59,26 @@ class Making:
         while self._waiting and self._failure is None:
             batch, self._waiting = list(self._waiting), deque()
             try:
-                await asyncio.to_thread(self._fold, batch)
+                if await self._may_fold():
+                    await asyncio.to_thread(self._fold, batch)
             except Exception as error:  # noqa: BLE001  # raised again where the model is wanted: finish()
                 self._failure = error
+            if self._memory.short and not self._needed:
+                self.drop()
+
+    async def _may_fold(self) -> bool:
+        if self._folding is not None:
+            return True
+        folding = await asyncio.to_thread(self._start)
+        if self._over or not self._memory.spare(self, folding.nbytes):
+            folding.close()
+            return False
+        self._folding = folding
+        return True
 
     def _fold(self, batch: Iterable[Contribution]) -> None:
         began = time.perf_counter()
-        if self._folding is None:
-            self._folding = self._start()
+        assert self._folding is not None  # noqa: S101  # whoever folds has begun it
         self._folding.fold(*batch)
         self._fold_seconds += time.perf_counter() - began
 
@@ -75,26 +90,33 @@ class Making:
 
         `view` is the round as it closes, `hold` the commit's. After an error it may be called again, with other updates.
         """
-        if self._worker is not None:
-            await self._worker
-        failure, self._failure = self._failure, None
-        if failure is not None:
-            self.close()
-            raise failure
+        self._needed = True
         try:
+            if self._worker is not None:
+                await self._worker
+            failure, self._failure = self._failure, None
+            if failure is not None:
+                raise failure
+            await self._begin(frozenset(wanted))
             return await asyncio.to_thread(self._finish, wanted, sums, project, hold, view)
-        except BaseException:
-            self.close()  # what is half folded cannot be gone on with
-            raise
+        finally:
+            self.drop()  # what is half folded cannot be gone on with
+            self._needed = False
+
+    async def _begin(self, wanted: frozenset[str]) -> None:
+        """Go on from what was folded ahead, or without it."""
+        if self._folding is not None and not self._folding.keys <= wanted:
+            self.drop()
+        if self._folding is None:
+            folding = await asyncio.to_thread(self._start)
+            await self._memory.take(self, folding.nbytes)
+            self._folding = folding
 
     def _finish(
         self, wanted: Mapping[str, Contribution], sums: Sequence[Sum], project: str, hold: Hold, view: Round
     ) -> Made:
-        if self._folding is not None and not self._folding.keys <= wanted.keys():
-            self.close()
-        folded = self._folding.keys if self._folding is not None else frozenset()
-        self._fold([wanted[key] for key in sorted(wanted.keys() - folded)])
-        assert self._folding is not None  # noqa: S101  # _fold started it
+        assert self._folding is not None  # noqa: S101  # _begin saw to it
+        self._fold([wanted[key] for key in sorted(wanted.keys() - self._folding.keys)])
         for one in sums:
             assert isinstance(self._folding, Folding)  # noqa: S101  # only means are summed elsewhere
             self._folding.take(one)
@@ -106,11 +128,22 @@ class Making:
         seconds = {"fold": round(self._fold_seconds, 6), "store": round(time.perf_counter() - began, 6)}
         return replace(made, seconds=seconds)
 
-    def close(self) -> None:
-        """Give the accumulator's memory back."""
+    def give_way(self) -> None:
+        """Drop what was folded ahead, unless it is at work: then it is dropped after its batch."""
+        if not self._needed and (self._worker is None or self._worker.done()):
+            self.drop()
+
+    def drop(self) -> None:
+        """Give the accumulator's memory back; another may be begun."""
         if self._folding is not None:
             self._folding.close()
             self._folding = None
+        self._memory.give(self)
+
+    def close(self) -> None:
+        """Drop it for good."""
+        self._over = True
+        self.drop()
 
 
 def copy(span: Span, project: str, hold: Hold) -> Stored:

@@ -22,6 +22,7 @@ from fedk.rounds import events as ev
 from fedk.rounds import missed
 from fedk.rounds.answers import of_task
 from fedk.rounds.book import Book, event_row
+from fedk.rounds.budget import Budget
 from fedk.rounds.clients import Clients, Reply, SendFrom
 from fedk.rounds.collection import Collection
 from fedk.rounds.combiners import Combiners
@@ -39,6 +40,7 @@ from fedk.rounds.opening import Aggregators, Opener
 from fedk.rounds.presence import Presence
 from fedk.rounds.roster import Member, Roster
 from fedk.rounds.states import ENDED, FINAL, Round, Session, Task
+from fedk.settings.settings import GIB
 from fedk.state import tables as t
 from fedk.state.store import Store
 
@@ -51,12 +53,19 @@ class Runner:
     """Sessions and rounds of this server. The only one who writes their rows."""
 
     def __init__(
-        self, *, store: Store, blobs: Blobs, spool: Spool, aggregators: Aggregators, gates: Gates | None = None
+        self,
+        *,
+        store: Store,
+        blobs: Blobs,
+        spool: Spool,
+        aggregators: Aggregators,
+        gates: Gates | None = None,
+        accumulators: int = 2 * GIB,
     ) -> None:
         self.store, self.blobs, self.spool, self.gates = store, blobs, spool, gates or Gates()
         self.opener = Opener(blobs, spool, aggregators)
         self.roster, self.combiners, self.feed, self.inbox = Roster(), Combiners(), Feed(), Inbox()
-        self.folds = Folds(self.opener, blobs, self.roster, self.inbox.put)
+        self.folds = Folds(self.opener, blobs, self.roster, self.inbox.put, Budget(accumulators))
         self.presence = Presence(self.post)
         self.collection = Collection(store, blobs)
         self.lives: dict[str, Live] = {}
