@@ -96,7 +96,7 @@ class Writer:
         book.reference("default", stored.sha256, "model", id_)
         book.writes.insert(t.models, model(self.state.id, no, stored, id_))
         async with self.server.store.transaction() as tx:
-            await book.writes.execute(tx)
+            await tx.run_sync(book.writes.execute)
             mine = t.sessions.c.id == self.state.id
             await tx.execute(update(t.sessions).where(mine).values(head_round=no, head_model=id_))
 
