@@ -1,5 +1,9 @@
-"""A client that is stuck in user code: it says "training ROUND" on its standard output, and goes on at a line of its input."""
+"""A client that is stuck in user code: it says "training ROUND" on its standard output, and goes on at a line of its input.
 
+STUCK_ELEMENTS: of its model (100).
+"""
+
+import os
 import sys
 
 import numpy as np
@@ -9,7 +13,7 @@ from fedk_client import ClientApp, Task, Update
 
 Weights = dict[str, NDArray[np.float32]]
 
-app = ClientApp(model=lambda: {"w": np.zeros(100, np.float32)})
+app = ClientApp(model=lambda: {"w": np.zeros(int(os.environ.get("STUCK_ELEMENTS", "100")), np.float32)})
 
 
 @app.train

@@ -4,6 +4,7 @@ import json
 import re
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from tests.faults.conftest import Process, Site
 MakeSite = Callable[[], Site]
 Figure = Callable[..., None]
 
+STUCK = f"{Path(__file__).parent / 'stuck.py'}:app"
 ACCUMULATOR = 8  # bytes for each element of the model
 
 
@@ -79,11 +81,16 @@ def test_chaos_20_sessions_over_20_clients_finish_together_after_50_rounds(site:
     share_the_clients(site, figure, rounds=50)
 
 
+def first_model(site: Site, elements: int) -> str:
+    """The id of a model of zeros."""
+    file = site.folder / "model.safetensors"
+    save_file({"w": np.zeros(elements, np.float32)}, file)
+    return str(json.loads(site.fedk("model", "put", str(file), "--json"))["id"])
+
+
 def test_200_sessions_that_wait_for_clients_have_no_accumulator(site: MakeSite, figure: Figure) -> None:
     here, sessions, elements = site(), 200, 1_000_000
-    file = here.folder / "model.safetensors"
-    save_file({"w": np.zeros(elements, np.float32)}, file)
-    model = json.loads(here.fedk("model", "put", str(file), "--json"))["id"]
+    model = first_model(here, elements)
     here.crowd(1)
     begin(here, 0, 1, clients=3, model=model)  # what the first one costs is the server's own: modules, pools
     before = here.server.memory
@@ -95,3 +102,29 @@ def test_200_sessions_that_wait_for_clients_have_no_accumulator(site: MakeSite, 
            with_accumulators=f"{sessions * ACCUMULATOR * elements / 1e6:,.0f} MB")  # fmt: skip
     assert waiting == [[{"for": "clients", "present": 1, "min": 3}]] * sessions
     assert grown < 3 * ACCUMULATOR * elements
+
+
+def test_20_sessions_in_mid_round_have_no_more_accumulators_than_their_limit_and_all_finish(
+    tmp_path: Path, site: MakeSite, figure: Figure
+) -> None:
+    """Two of three clients have answered everywhere, the third is stuck in the first session's task."""
+    (tmp_path / "0").mkdir()
+    (tmp_path / "0" / "fedk.toml").write_text('[limits]\naccumulators = "20 MB"\n')
+    here, sessions, elements = site(), 20, 1_000_000
+    model = first_model(here, elements)
+    here.crowd(2, elements)
+    here.join("stuck", app=STUCK, STUCK_ELEMENTS=str(elements))
+    here.clients["stuck"].until("joined")
+    before = here.server.memory
+    for number in range(sessions):
+        begin(here, number, 1, clients=3, model=model)
+    for _ in range(2 * sessions):
+        here.server.until("update.accepted")
+    grown = here.server.memory - before
+    for _ in range(sessions):
+        here.clients["stuck"].say("go on")
+    commits, _ = courses(here.server, sessions)
+    figure(in_mid_round=sessions, model=f"{elements * 4 / 1e6:.0f} MB", limit="20 MB", grown=f"{grown / 1e6:.1f} MB",
+           without_a_limit=f"{sessions * ACCUMULATOR * elements / 1e6:,.0f} MB")  # fmt: skip
+    assert len(commits) == sessions
+    assert grown < sessions * ACCUMULATOR * elements / 2
