@@ -33,12 +33,12 @@ def test_every_image_is_trained_on_by_one_client_or_tested(example: Any) -> None
 
 
 def test_fedbuff_is_as_good_as_fedavg_in_less_time(fedk: Fedk, tmp_path: Path) -> None:
-    words = ("--clients", "4", "--updates", "20", "--seconds", "0.2", "--only", "fedavg,fedbuff")
+    words = ("--clients", "4", "--updates", "12", "--seconds", "0.2", "--only", "fedavg,fedbuff")
     found = fedk("python", FOLDER / "compare.py", *words, "--json", "--plot", "curves.svg").out
     fedavg, fedbuff = json.loads(found)
-    assert (fedavg["mode"], fedbuff["mode"], fedavg["updates"][-1]) == ("sync", "async", 20)
-    assert fedavg["seconds"][-1] > 5 * 10 * 0.2 * 0.9  # five rounds, each as long as its slowest client
-    assert reached(fedbuff, 0.8) < reached(fedavg, 0.8)
+    assert (fedavg["mode"], fedbuff["mode"], fedavg["updates"][-1]) == ("sync", "async", 12)
+    assert fedavg["seconds"][-1] > 3 * 10 * 0.2 * 0.9  # three rounds, each as long as its slowest client
+    assert reached(fedbuff, 0.7) < reached(fedavg, 0.7)
     assert "<svg" in (tmp_path / "curves.svg").read_text()
 
 
