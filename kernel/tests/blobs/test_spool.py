@@ -8,7 +8,7 @@ import pytest
 
 from fedk.api.errors import Refused, StateError
 from fedk.blobs.reader import Reader, Span
-from fedk.blobs.spool import LARGE, Spool
+from fedk.blobs.spool import Spool
 
 KIB = 1024
 
@@ -51,7 +51,9 @@ def make_unreadable(span: Span) -> None:
     Path(span.path).symlink_to(span.path)
 
 
-def files(root: Path) -> list[str]:
+def files(root: Path, spool: Spool | None = None) -> list[str]:
+    if spool is not None:
+        spool.sweep()
     return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
 
 
@@ -60,12 +62,12 @@ class TestSegments:
         first, second = spool.append("s1", 4, b"abc"), spool.append("s1", 4, b"defg")
         assert read(first) == b"abc"
         assert read(second) == b"defg"
-        assert files(root) == ["default/s1/4-0.segment"]
+        assert files(root, spool) == ["default/s1/4-0.segment"]
 
     def test_each_round_session_and_project_has_its_own(self, spool: Spool, root: Path) -> None:
         for session, number, project in (("s1", 1, "a"), ("s1", 2, "a"), ("s2", 1, "b")):
             spool.append(session, number, b"x", project=project)
-        assert files(root) == ["a/s1/1-0.segment", "a/s1/2-0.segment", "b/s2/1-0.segment"]
+        assert files(root, spool) == ["a/s1/1-0.segment", "a/s1/2-0.segment", "b/s2/1-0.segment"]
 
     def test_a_view_of_any_dtype_is_taken_as_its_bytes(self, spool: Spool) -> None:
         assert read(spool.append("s1", 1, memoryview(b"abcdefgh").cast("I"))) == b"abcdefgh"
@@ -83,9 +85,9 @@ class TestSegments:
         spool.forget(first)
         assert read(second) == b"def"
         spool.forget(first)
-        assert files(root)
+        assert files(root, spool)
         spool.forget(second)
-        assert files(root) == []
+        assert files(root, spool) == []
         assert spool.used("default") == 0
 
     def test_a_round_goes_on_after_all_its_results_were_forgotten(self, spool: Spool) -> None:
@@ -97,9 +99,9 @@ class TestSegments:
             spool.append("s1", number, b"abc")
         spool.append("s2", 1, b"abc")
         spool.drop("s1", rounds_before=3)
-        assert files(root) == ["default/s1/3-0.segment", "default/s2/1-0.segment"]
+        assert files(root, spool) == ["default/s1/3-0.segment", "default/s2/1-0.segment"]
         spool.drop("s1")
-        assert files(root) == ["default/s2/1-0.segment"]
+        assert files(root, spool) == ["default/s2/1-0.segment"]
         assert spool.used("default") == 3
 
 
@@ -174,7 +176,7 @@ class TestUploads:
         upload = spool.upload("s1", "t1", "r1", 6)
         upload.write(b"abcdef")
         upload.discard()
-        assert files(root) == []
+        assert files(root, spool) == []
         assert spool.used("default") == 0
         assert spool.upload("s1", "t1", "r1", 6).got == 0
 
@@ -182,7 +184,7 @@ class TestUploads:
         upload = spool.upload("s1", "t1", "r1", 3)
         upload.write(b"abc")
         spool.forget(upload.span)
-        assert files(root) == []
+        assert files(root, spool) == []
         assert spool.used("default") == 0
 
     def test_a_settled_task_takes_its_half_uploads_along(self, spool: Spool, root: Path) -> None:
@@ -192,7 +194,7 @@ class TestUploads:
         spool.expire("t1")
         spool.expire("t2")
         assert read(whole.span) == b"abc"
-        assert len(files(root)) == 1
+        assert len(files(root, spool)) == 1
         assert spool.used("default") == 3
         with pytest.raises(Refused, match="cancelled"):
             half.write(b"def")
@@ -211,14 +213,14 @@ class TestLargeFiles:
 
     @pytest.fixture
     def spool(self, root: Path) -> Spool:
-        return Spool(root, limit=2 * LARGE)
+        return Spool(root, limit=2**23)
 
     def test_a_large_file_is_out_of_the_way_at_once_and_deleted_by_a_worker(self, spool: Spool, root: Path) -> None:
-        upload = spool.upload("s1", "t1", "r1", LARGE)
-        upload.write(bytes(LARGE))
+        upload = spool.upload("s1", "t1", "r1", 2**22)
+        upload.write(bytes(2**22))
         spool.forget(upload.span)
         assert spool.used("default") == 0
-        again = spool.upload("s1", "t1", "r1", LARGE)
+        again = spool.upload("s1", "t1", "r1", 2**22)
         assert again.got == 0
         spool.close()
         assert files(root) == [str(Path(again.span.path).relative_to(root))]
@@ -226,7 +228,7 @@ class TestLargeFiles:
     def test_what_a_killed_process_did_not_get_to_is_deleted_at_the_start(self, spool: Spool, root: Path) -> None:
         (root / ".trash" / "left").write_bytes(b"abc")
         spool.recover([])
-        assert files(root) == []
+        assert files(root, spool) == []
 
 
 class TestSync:

@@ -21,6 +21,8 @@ def check_names(
     found: Collection[str], wanted: Collection[str], *, optional: Collection[str] = (), where: str = ""
 ) -> None:
     """The same names, in any order."""
+    if found == wanted:
+        return
     have, known = set(found), set(wanted)
     missing = [name for name in wanted if name not in have and name not in optional]
     unexpected = [name for name in found if name not in known]

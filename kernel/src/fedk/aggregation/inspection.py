@@ -22,6 +22,7 @@ class Inspection:
 
     def __init__(self, expected: Expected, grid: Grid, layout: Layout, *, delta: bool, where: str) -> None:
         self.max_abs = 0.0
+        self.norm = 0.0  # once it is finished
         self._base = expected.base if delta else None
         self._runs = iter(grid.line_up(layout, joined=True))
         self._limit, self._norm_limit = expected.largest, expected.largest_norm
@@ -46,13 +47,10 @@ class Inspection:
 
     def finish(self) -> None:
         """After the last byte."""
-        norm = self.norm()
-        if not norm <= self._norm_limit:
-            text = f"the update's norm is {norm:g}, the largest is {self._norm_limit:g} (limits.max_norm)"
+        self.norm = math.sqrt(self._squares.total())
+        if not self.norm <= self._norm_limit:
+            text = f"the update's norm is {self.norm:g}, the largest is {self._norm_limit:g} (limits.max_norm)"
             raise Refused(Reason.TOO_LARGE, self._where + text)
-
-    def norm(self) -> float:
-        return math.sqrt(self._squares.total())
 
     def _mend(self, data: memoryview, size: int) -> memoryview:
         part = data[: size - len(self._cut)]

@@ -46,7 +46,7 @@ class Intake:
     """
 
     def __init__(self, expected: Expected, sizes: Mapping[str, int]) -> None:
-        check_names(sorted(sizes), expected.blobs, where="blobs: ")
+        check_names(tuple(sorted(sizes)), expected.blobs, where="blobs: ")
         self.size = sum(sizes.values())
         self._blobs = [_Blob(expected, name, sizes[name]) for name in sorted(sizes)]
         self._at = self._got = 0
@@ -76,7 +76,7 @@ class Intake:
             places[blob.name] = Place(offset, blob.size, blob.finish())
             offset += blob.size
         model = next(blob for blob in self._blobs if blob.name == "model").inspection
-        norm, peak = (model.norm(), model.max_abs) if model else (0.0, 0.0)
+        norm, peak = (model.norm, model.max_abs) if model else (0.0, 0.0)
         whole = places["model"].sha256 if self._sha256 is None else self._sha256.digest()
         return Facts(whole, places, norm, peak)
 
@@ -96,6 +96,8 @@ class _Blob:
     def feed(self, data: memoryview) -> None:
         self.missing -= len(data)
         self._sha256.update(data)
+        if self._layout is None and not self._head:
+            data = self._without_base_head(data)
         while self._layout is None and data:
             part = data[: self._wanted - len(self._head)]
             self._head += part
@@ -112,15 +114,32 @@ class _Blob:
             self.inspection.finish()
         return self._sha256.digest()
 
+    def _without_base_head(self, data: memoryview) -> memoryview:
+        """The rest, where all of the base's header stands first: the same model's, as a rule."""
+        base = self._expected.base
+        header = base.layout.header if base is not None and self.size == base.layout.size else b""
+        if base is None or not header or data[: len(header)] != header:
+            return data
+        self._begin(base.layout)
+        return data[len(header) :]
+
     def _read_head(self) -> None:
-        expected, where = self._expected, "" if self.name == "model" else f"set {self.name}: "
         try:
             layout = self._parsed()
         except NeedMore as more:
             self._wanted = more.size
             return
         except BadBlob as error:
-            raise Refused(error.reason, f"{where}{error}") from error
+            raise Refused(error.reason, f"{self._where}{error}") from error
+        self._begin(layout)
+
+    @property
+    def _where(self) -> str:
+        return "" if self.name == "model" else f"set {self.name}: "
+
+    def _begin(self, layout: Layout) -> None:
+        """The head is read: all that follows is data."""
+        expected, where = self._expected, self._where
         self._layout, self._head = layout, bytearray()
         grid = expected.grid or Grid(layout, expected.plain)
         if expected.grid is not None and layout is not grid.base:

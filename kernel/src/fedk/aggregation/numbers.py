@@ -62,12 +62,15 @@ def to_booleans(values: NDArray[np.float64], base: NDArray[np.bool_]) -> NDArray
 def summed(values: Iterable[float]) -> float:
     """Rounded once, so that no order shows; infinite where it is beyond float64."""
     numbers = list(values)
-    if infinite := [value for value in numbers if not math.isfinite(value)]:
-        return sum(infinite)
     try:
         return math.fsum(numbers)
+    except ValueError:  # both infinities
+        return math.nan
     except OverflowError:  # perhaps only halfway, and fsum's halves depend on the order
-        total = sum(map(Fraction, numbers), Fraction())
+        pass
+    if infinite := [value for value in numbers if not math.isfinite(value)]:
+        return sum(infinite)
+    total = sum(map(Fraction, numbers), Fraction())
     try:
         return float(total)
     except OverflowError:

@@ -26,7 +26,6 @@ from fedk.blobs.reader import Span
 from fedk.blobs.upload import Ledger, Upload
 
 SEGMENT, UPLOAD, TRASH = ".segment", ".upload", ".trash"
-LARGE = 4 * 2**20  # bytes of a file whose deletion, 0.3 ms a MB, is a worker's: the caller may be the event loop
 
 log = logging.getLogger("fedk.blobs")
 
@@ -179,7 +178,11 @@ class Spool:
                     self._remove(path)
             if rounds_before is None:
                 for directory in self.root.glob(f"*/{session}"):
-                    _remove_empty(directory)
+                    self._cleaner.submit(_remove_empty, directory)
+
+    def sweep(self) -> None:
+        """Returns when all that was deleted is gone. Blocking."""
+        self._cleaner.submit(int).result()
 
     def close(self) -> None:
         """Close what is open and finish deleting; files stay."""
@@ -295,7 +298,7 @@ class Spool:
             return
         if file.handle is not None:
             file.handle.close()
-        self._delete(Path(path), file.size)
+        self._delete(Path(path))
         self._dirty.pop(path, None)
         self._used[file.project] -= file.size
         if file.round is None:
@@ -303,12 +306,13 @@ class Spool:
         elif self._segments.get((file.session, file.round)) == path:
             del self._segments[file.session, file.round]
 
-    def _delete(self, path: Path, size: int) -> None:
-        with suppress(FileNotFoundError):
-            if size < LARGE:
-                path.unlink()
-            else:  # renamed first: the name may be used again before the worker gets there
-                self._cleaner.submit(path.rename(self.root / TRASH / secrets.token_hex(8)).unlink)
+    def _delete(self, path: Path) -> None:
+        """By the worker: 0.3 ms a MB, and 4 ms where the file system is writing; the caller may be the event loop."""
+        if path.suffix == SEGMENT:  # whose name is taken while it is there
+            self._cleaner.submit(path.unlink, missing_ok=True)
+            return
+        with suppress(FileNotFoundError):  # renamed first: the name may be used again before the worker gets there
+            self._cleaner.submit(path.rename(self.root / TRASH / secrets.token_hex(8)).unlink)
 
     def _remove_upload(self, path: str) -> None:
         task = _task(path)

@@ -71,8 +71,11 @@ def run(
 
 
 async def _run(plan: "Plan", app: str, options: Sequence[str], show: Any) -> "tuple[Outcome, bool]":
+    from fedk.cli import garbage
     from fedk.local.federation import Federation
     from fedk.local.processes import Processes
+
+    garbage.spare()
 
     words = tuple(word for option in options for word in ("--option", option))
     federation = Federation(plan, Processes(app, plan.data_dir / "logs", words), show)

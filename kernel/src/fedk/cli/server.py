@@ -22,7 +22,7 @@ def server(ctx: click.Context, config: Path | None) -> None:
     The first signal gives no new task, takes answers under way for 10 s and exits with 0; a second one exits at once.
     """
     from fedk import log
-    from fedk.cli import descriptors
+    from fedk.cli import descriptors, garbage
     from fedk.cli.config import checked
 
     found, catalogue = checked(config)
@@ -37,6 +37,7 @@ def server(ctx: click.Context, config: Path | None) -> None:
             err=True,
         )
     descriptors.allow()
+    garbage.spare()
     ctx.exit(asyncio.run(_serve(of_its_role(settings, catalogue))))
 
 

@@ -19,7 +19,7 @@ from fedk.rounds import events as ev
 from fedk.rounds.answers import answer, of_task
 from fedk.rounds.clients import Arrival, Joined, Joining, Kept, Reply, SendFrom, Verdict
 from fedk.rounds.feed import Published
-from fedk.rounds.inbox import Entry, Seen
+from fedk.rounds.inbox import COMPANY, LINGER, Entry, Seen
 from fedk.rounds.live import Live, Taken
 from fedk.rounds.runner import Runner, session_of
 from fedk.rounds.states import ENDED, ROOT, Task
@@ -101,7 +101,7 @@ class Door:
 
     def sent(self, task: str) -> None:
         """The task is on its client's stream."""
-        self._runner.post(session_of(task), ev.Sent(task))
+        self._runner.inbox.put(Entry(session_of(task), ev.Sent(task), patience=LINGER))
 
     def failed(self, client: str, task: str, reason: str, detail: str) -> None:
         """The client could not answer."""
@@ -143,7 +143,10 @@ class Door:
         except Refused as refused:
             self._drop(arrival)
             return await self.refuse(arrival.client, arrival.task, arrival.result_id, refused)
-        reply = await self._post_and_wait(live.state.id, ev.Result(task.id, arrival.result_id, holder), taken)
+        live.arrived += 1
+        patience = COMPANY if live.arrived < live.awaited else 0.0
+        result = ev.Result(task.id, arrival.result_id, holder)
+        reply = await self._post_and_wait(live.state.id, result, taken, patience)
         self._drop(arrival)
         return reply or await self._said(arrival.client, arrival.task, arrival.result_id)
 
@@ -172,9 +175,11 @@ class Door:
         reply = await self.answer(client, task, result_id)
         return reply or Verdict(task, result_id, "lost", reason="lost", detail="this server knows no such task")
 
-    async def _post_and_wait(self, session: str, event: ev.Event, note: Taken | None) -> Reply | None:
+    async def _post_and_wait(
+        self, session: str, event: ev.Event, note: Taken | None, patience: float = 0.0
+    ) -> Reply | None:
         reply: asyncio.Future[Reply | None] = asyncio.get_running_loop().create_future()
-        self._runner.inbox.put(Entry(session, event, note, reply))
+        self._runner.inbox.put(Entry(session, event, note, reply, patience))
         return await reply
 
     async def _formula_error(self, live: Live, arrival: Arrival, error: FormulaError) -> Reply:

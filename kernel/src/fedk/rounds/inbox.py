@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fedk.aggregation.state import AggregatorState
 from fedk.rounds.clients import Reply
 from fedk.rounds.combiners import Combiner
-from fedk.rounds.events import Event, Sent
+from fedk.rounds.events import Event
 from fedk.rounds.live import Base, Summed, Taken
 from fedk.rounds.making import Made
 from fedk.rounds.roster import Member
@@ -35,6 +35,7 @@ class Entry:
     event: Event
     note: Taken | Summed | Committed | None = None
     reply: asyncio.Future[Reply | None] | None = None
+    patience: float = 0.0  # seconds that it may wait for others
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,9 @@ Item = Entry | Seen | Linked
 LINGER = 0.05
 """Seconds that a task's sending waits for news to be written with: nobody waits for it, and lost it is offered again."""
 
+COMPANY = 0.002
+"""Seconds that a result waits for others that are awaited: a transaction takes longer, and they can share one."""
+
 
 class Inbox:
     """An unbounded queue: senders are bounded by what they hold (a stream reads on when its result is answered)."""
@@ -73,10 +77,19 @@ class Inbox:
 
     def put(self, item: Item) -> None:
         self._items.append(item)
-        if not (isinstance(item, Entry) and isinstance(item.event, Sent)):
+        if isinstance(item, Entry) and item.patience:
+            self._linger(item.patience)
+        else:
             self._filled.set()
-        elif self._lingering is None and not self._filled.is_set():
-            self._lingering = asyncio.get_running_loop().call_later(LINGER, self._filled.set)
+
+    def _linger(self, seconds: float) -> None:
+        """Give out what is there by then: the least patient decides."""
+        loop = asyncio.get_running_loop()
+        if self._lingering is not None:
+            if self._lingering.when() <= loop.time() + seconds:
+                return
+            self._lingering.cancel()
+        self._lingering = loop.call_later(seconds, self._filled.set)
 
     def close(self) -> None:
         """What is there is still given out; then there is nothing any more."""

@@ -266,7 +266,7 @@ class Runner:
         events: Sequence[Published],
     ) -> None:
         """The transaction is committed: adopt the states, answer who waits, perform the actions."""
-        superseded = [live.state.id for live, new, _ in steps if new.head > live.state.head or _ended(live.state, new)]
+        superseded = [live.state.id for live, new, _ in steps if _leaves(live, new)]
         for live, new, _ in steps:
             self._adopt(live, new, batch)
         waited = self._reply(batch)
@@ -274,14 +274,17 @@ class Runner:
             record(event)
         self.feed.publish(events)
         for live, new, actions in steps:
+            ahead = not any(isinstance(action, act.Fold) for action in actions)  # who makes the model takes the last
             for action in actions:
-                self._perform(live, action, waited)
+                self._perform(live, action, waited, ahead=ahead)
             self._tidy(live, new)
         if superseded:
             self.collection.look(*superseded)
 
     def _adopt(self, live: Live, new: Session, batch: Sequence[Item]) -> None:
         live.state = new
+        live.awaited = len(new.outstanding())
+        live.arrived -= sum(isinstance(x, Entry) and x.session == new.id and isinstance(x.note, Taken) for x in batch)
         for item in batch:
             if isinstance(item, Entry) and item.session == new.id and isinstance(item.note, Committed):
                 if item.note.base.round == new.head:
@@ -355,7 +358,7 @@ class Runner:
         assert self._clients is not None  # noqa: S101  # start() sets it
         return self._clients
 
-    def _perform(self, live: Live, action: act.Action, waited: set[str]) -> None:
+    def _perform(self, live: Live, action: act.Action, waited: set[str], *, ahead: bool) -> None:
         task = live.state.tasks.get(getattr(action, "task", ""))
         match action:
             case act.Select():
@@ -375,16 +378,17 @@ class Runner:
             case act.Flush() | act.PartialReceipt() | act.Refold():
                 tell(self.network, live, action)
             case act.Receipt() | act.Settle() if task is not None:
-                self._tell(live, task, said=task.id in waited)
+                self._tell(live, task, said=task.id in waited, ahead=ahead)
 
-    def _tell(self, live: Live, task: Task, *, said: bool) -> None:
+    def _tell(self, live: Live, task: Task, *, said: bool, ahead: bool) -> None:
         reply = of_task(task, live.name, task.result_id)
         if reply is not None and task.result_id and not said:
             self.network.reply(task.client, reply)
         taken = live.taken.get(task.id)
         here = taken is not None and taken.arrival.span is not None
         if task.state == "accepted" and taken is not None and here and task.kind == "train":
-            self.folds.ahead(live, task, taken)
+            if ahead:
+                self.folds.ahead(live, task, taken)
         elif task.state == "settled" and taken is not None:
             del live.taken[task.id]
             self.forget(taken.arrival.span)
@@ -431,7 +435,8 @@ class Runner:
             return
         needed = {new.head} | {task.base for task in new.tasks.values() if task.state != "settled"}
         for no in [no for no in live.bases if no not in needed]:
-            live.bases.pop(no).close()
+            # in a thread: the last name of its file may be gone, and closing it then frees its blocks
+            self._spawn(asyncio.to_thread(live.bases.pop(no).close))
             live.works = {key: work for key, work in live.works.items() if key[0] != no}
         for no in [no for no in live.makings if no <= new.head]:
             live.makings.pop(no).close()
@@ -444,8 +449,13 @@ class Runner:
         task.add_done_callback(self._working.discard)
 
 
-def _ended(old: Session, new: Session) -> bool:
-    return new.status in ENDED and old.status not in ENDED
+def _leaves(live: Live, new: Session) -> bool:
+    """Whether bytes may be needless once the session is `new`: looking costs as much as a transaction."""
+    old, rules = live.state, live.state.rules
+    if new.status in ENDED and old.status not in ENDED:
+        return True
+    aside = live.aggregator_state.tensors is not None or (live.aggregator is not None and bool(live.aggregator.sends))
+    return new.head > old.head and (aside or rules.models.keep != "all" or rules.updates.keep != "verdict")
 
 
 def session_of(task: str) -> str:
