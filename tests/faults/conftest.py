@@ -116,9 +116,11 @@ class Server(Process):
         role: str = "standalone",
         **env: str,
     ) -> None:
+        began = time.monotonic()
         super().__init__(["fedk", "server"], folder, **_listening(listen, admin), FEDK_SERVER__ROLE=role, **env)
         words = self.first.get(timeout=SILENCE).split()  # as SILENCE says
         assert "ready" in words, "".join(self.heard)
+        self.starting = time.monotonic() - began
         self.listen, self.admin = words[words.index("clients") + 1], words[words.index("admin") + 1]
 
 
@@ -154,12 +156,12 @@ class Site:
         time.sleep(outage)  # the fault itself
         self.server = self._kept(Server(self.folder, *self._addresses(old), role=self.role, **(env or {})))
 
-    def die_young(self, seconds: float) -> None:
-        """Kill the server, and the next one so many seconds into its start."""
+    def die_young(self, share: float) -> None:
+        """Kill the server, and the next one in mid-start: after a share of the time that this one's start took."""
         self.server.kill()
         listening = _listening(*self._addresses(self.server))
         young = self._kept(Process(["fedk", "server"], self.folder, **listening))
-        time.sleep(seconds)  # the instant itself
+        time.sleep(share * self.server.starting)  # the instant itself
         young.kill()
         self.kills["server"] += 1
 

@@ -12,8 +12,8 @@ from tests.faults.rows import one_verdict_each
 
 EVENTS = ("round.open", "update.accepted", "round.committed", "client.joined")
 """By turns a server is killed after each of these; a client after the first three, and when it has made a result."""
-INSTANT, START = 0.3, 1.0
-"""Seconds within which a random instant lies: after a server's first line, and after a server's start."""
+INSTANT = 0.3
+"""Seconds after a server's first line within which a random instant lies: while all come back."""
 
 MakeSite = Callable[[], Site]
 Calm = Callable[[int, int], list[str]]
@@ -43,7 +43,7 @@ def kill_the_server(site: Site, luck: random.Random, number: int) -> None:
     elif number % 3 == 1:
         time.sleep(luck.uniform(0, INSTANT))  # the instant itself
     else:
-        site.die_young(luck.uniform(0, START))
+        site.die_young(luck.uniform(0, 1.1))
     site.restart()
 
 

@@ -148,10 +148,8 @@ class Schedule:
             case act.Cancel():
                 check(action.task in self.seen, f"an unknown task is called off: {action}")
                 self.cancelled.add(action.task)
-            case act.Arm():
-                self.arm(action.token)
-            case act.Disarm():
-                self.disarm(action.token)
+            case act.Arm() | act.Disarm():
+                (self.arm if isinstance(action, act.Arm) else self.disarm)(action.token)
             case act.Flush() | act.PartialReceipt() | act.Refold():
                 self.combiner(action)
             case act.Fold():
@@ -251,9 +249,13 @@ class Schedule:
             return []
         holder = g.choice(self.holding())
         some = frozenset(g.sample(held, g.randrange(len(held)) + 1))
-        return [
-            g.choice([ev.HolderLost(holder), ev.HolderLost(holder, some), ev.HolderBack(holder), ev.Draining(holder)])
+        happens: list[ev.Event] = [
+            ev.HolderLost(holder),
+            ev.HolderLost(holder, some),
+            ev.HolderBack(holder),
+            ev.Draining(holder),
         ]
+        return [g.choice(happens)]
 
     def crash(self) -> None:
         """What was under way is forgotten, what clients hold is not."""
@@ -278,7 +280,8 @@ class Schedule:
             check(False, f"nobody folds {s.round}")
         elif self.holding():
             holder = self.g.choice(self.holding())
-            self.net.append(self.g.choice([ev.HolderLost(holder), ev.HolderBack(holder), ev.Draining(holder)]))
+            happens: list[ev.Event] = [ev.HolderLost(holder), ev.HolderBack(holder), ev.Draining(holder)]
+            self.net.append(self.g.choice(happens))
         elif s.outstanding() and self.armed is not None and self.g.random() < 0.5:
             self.net.append(ev.Timer(self.armed))
         elif away:

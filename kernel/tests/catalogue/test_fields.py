@@ -24,7 +24,8 @@ def test_a_codec_is_made_with_its_own_table() -> None:
 
 
 @pytest.mark.parametrize(
-    ("table", "says"), [({"fraction": 0}, "must be > 0"), ({"fraction": 2}, "must be ≤ 1"), ({"k": 3}, "k = 3   is not a key here")]
+    ("table", "says"),
+    [({"fraction": 0}, "must be > 0"), ({"fraction": 2}, "must be ≤ 1"), ({"k": 3}, "k = 3   is not a key here")],
 )
 def test_what_is_wrong_in_it_is_said_before_a_session_begins(table: dict[str, float], says: str) -> None:
     with pytest.raises(ConfigError) as wrong:

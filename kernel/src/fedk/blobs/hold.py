@@ -29,7 +29,7 @@ class Holds:
     def take(self, key: Key) -> None:
         with self._changed:
             self._leaving.discard(key)
-            self._changed.wait_for(lambda: key not in self._erasing)
+            self._changed.wait_for(lambda: key not in self._erasing)  # woken by the end of a deletion, not by the clock
             self._held[key] += 1
 
     def drop(self, key: Key) -> None:

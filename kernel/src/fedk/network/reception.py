@@ -15,6 +15,7 @@ from fedk.blobs.upload import Upload
 from fedk.network import results
 from fedk.network.allowance import Allowance
 from fedk.network.calls import Ended, violated
+from fedk.network.doors import AnyDoor
 from fedk.network.inflow import Inflow, Read
 from fedk.network.messages import Answer, Refusal
 from fedk.network.threads import Threads
@@ -22,7 +23,7 @@ from fedk.network.traffic import Traffic
 from fedk.network.turns import Turn, Turns
 from fedk.network.unpacking import Unpacker
 from fedk.rounds.clients import SendFrom
-from fedk.rounds.door import Door, OpenTask
+from fedk.rounds.door import OpenTask
 from fedk_protocol.reasons import Reason
 from fedk_protocol.v1 import federation_pb2 as pb
 
@@ -55,7 +56,7 @@ class Reception:
     """Checks bytes, puts them into the spool, and lets `rounds` decide. Its calls may raise Ended and StateError."""
 
     def __init__(
-        self, *, door: Door, spool: Spool, traffic: Traffic, threads: Threads, intake_bytes: int, result_max: int
+        self, *, door: AnyDoor, spool: Spool, traffic: Traffic, threads: Threads, intake_bytes: int, result_max: int
     ) -> None:
         self._door, self._spool, self._traffic, self._threads = door, spool, traffic, threads
         self._allowance, self._turns = Allowance(intake_bytes), Turns()

@@ -358,6 +358,12 @@ class Runner:
         assert self._clients is not None  # noqa: S101  # start() sets it
         return self._clients
 
+    def _redeliver(self, live: Live, task: Task) -> None:
+        """Ask for a result again, of a client that still keeps it."""
+        if self.roster[task.client].holder:  # its combiner may not know the task: another one had it
+            self.offer(live, task)
+        self.network.reply(task.client, SendFrom(task.id, task.result_id, 0))
+
     def _perform(self, live: Live, action: act.Action, waited: set[str], *, ahead: bool) -> None:
         task = live.state.tasks.get(getattr(action, "task", ""))
         match action:
@@ -374,7 +380,7 @@ class Runner:
             case act.Cancel() if task is not None:
                 self.network.cancel(task.client, task.id, action.reason)
             case act.Redeliver() if task is not None:
-                self.network.reply(task.client, SendFrom(task.id, task.result_id, 0))
+                self._redeliver(live, task)
             case act.Flush() | act.PartialReceipt() | act.Refold():
                 tell(self.network, live, action)
             case act.Receipt() | act.Settle() if task is not None:

@@ -36,7 +36,8 @@ class Local(Storage[LocalConfig]):
         """Bytes first, then the name, then the directories that lead to it: a power cut leaves all or nothing."""
         _sync(Path(part))
         target = Path(path)
-        self._durable -= set(takewhile(_is_missing, target.parents))
+        missing: set[Path] = set(takewhile(_is_missing, target.parents))
+        self._durable -= missing
         target.parent.mkdir(parents=True, exist_ok=True)
         Path(part).replace(target)
         self._sync_names(target.parent)
