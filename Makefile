@@ -31,7 +31,7 @@ test: env ## all tests, or T=plugins/aggregators/fedavg
 	pytest $(T)
 
 chaos: env ## kill servers and clients, again and again; prints the figures
-	pytest tests/faults -m "chaos or not chaos" -q -p no:cacheprovider
+	pytest tests/faults tests/tier -m "chaos or not chaos" -q -p no:cacheprovider
 
 soak: env ## simulated schedules by the ten thousand (S=seconds, 600), then every mutant of the machine
 	python -m tests.simulation.soak $(or $(S),600) && python -m tests.simulation.mutants

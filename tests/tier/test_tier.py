@@ -38,7 +38,9 @@ def test_every_update_went_through_a_combiner_and_the_trail_names_it(tree: Calla
     assert site.rows("SELECT count(*) FROM partials") == [(4,)]  # two combiners, two rounds
 
 
-@pytest.mark.parametrize("aggregator", ["fedyogi", "fedmedian", "fedbuff"])
+@pytest.mark.parametrize(
+    "aggregator", ["fedyogi", *(pytest.param(name, marks=pytest.mark.chaos) for name in ("fedmedian", "fedbuff"))]
+)
 def test_other_aggregators_make_the_same_models_over_combiners(tree: Callable[..., Tree], aggregator: str) -> None:
     found = []
     for names in ((), ("east", "west")):
@@ -50,6 +52,7 @@ def test_other_aggregators_make_the_same_models_over_combiners(tree: Callable[..
     assert found[0] == found[1]
 
 
+@pytest.mark.chaos
 def test_a_combiner_that_is_killed_in_a_round_goes_on_from_its_spool(tree: Callable[..., Tree]) -> None:
     site = tree("east", "west")
     site.join(*NAMES)
@@ -61,6 +64,7 @@ def test_a_combiner_that_is_killed_in_a_round_goes_on_from_its_spool(tree: Calla
     site.once_each("s")
 
 
+@pytest.mark.chaos
 def test_what_a_wiped_disk_held_is_delivered_again_and_not_trained_again(tree: Callable[..., Tree]) -> None:
     site = tree("east", "west")
     site.join(*NAMES)
@@ -72,6 +76,7 @@ def test_what_a_wiped_disk_held_is_delivered_again_and_not_trained_again(tree: C
     site.once_each("s")
 
 
+@pytest.mark.chaos
 def test_a_root_that_is_killed_finds_its_combiners_with_what_they_hold(tree: Callable[..., Tree]) -> None:
     site = tree("east", "west")
     site.join(*NAMES)
