@@ -54,7 +54,9 @@ def make_unreadable(span: Span) -> None:
 def files(root: Path, spool: Spool | None = None) -> list[str]:
     if spool is not None:
         spool.sweep()
-    return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
+    # what is in the trash has no name any more, and a worker is deleting it
+    found = (path.relative_to(root) for path in root.rglob("*") if path.is_file())
+    return sorted(str(path) for path in found if path.parts[0] != ".trash")
 
 
 class TestSegments:
@@ -228,7 +230,8 @@ class TestLargeFiles:
     def test_what_a_killed_process_did_not_get_to_is_deleted_at_the_start(self, spool: Spool, root: Path) -> None:
         (root / ".trash" / "left").write_bytes(b"abc")
         spool.recover([])
-        assert files(root, spool) == []
+        spool.close()  # when its worker is done
+        assert not (root / ".trash" / "left").exists()
 
 
 class TestSync:
