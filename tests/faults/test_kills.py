@@ -87,4 +87,4 @@ def test_chaos_small_inline_models(site: MakeSite, figure: Figure, undisturbed: 
 @pytest.mark.chaos
 @pytest.mark.timeout(900)  # a kill every two seconds, and what a busy machine makes of it
 def test_chaos_large_uploaded_models(site: MakeSite, figure: Figure, undisturbed: Calm) -> None:
-    kill_and_compare(site(), figure, undisturbed, rounds=120, weights=2_000_000, kills=20)
+    kill_and_compare(site(), figure, undisturbed, rounds=80, weights=2_000_000, kills=20)
