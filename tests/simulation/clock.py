@@ -30,6 +30,7 @@ class World:
         self.luck = random.Random(seed)
         self.now, self.wall = 0.0, 0.0  # seconds; `wall` is how far the clock on the wall is off
         self.calm = False  # nothing goes wrong any more
+        self.tries = 0  # of what fails for long
         self.dying = False  # a crashed server is cleared away: nothing happens meanwhile
         self._heap: list[tuple[float, int, Happening]] = []
         self._count = itertools.count()

@@ -17,7 +17,7 @@ from sqlalchemy import select
 from tests.simulation.clock import Loop, Stuck, World, simulated
 from tests.simulation.invariants import Broken, check, of_rows
 from tests.simulation.player import CODEC, Archive, Manners, Player
-from tests.simulation.server import Server, copied
+from tests.simulation.server import Server, StrictGates, copied
 
 from fedk.api.errors import FedkError, StateError
 from fedk.blobs.spool import Spool
@@ -48,6 +48,9 @@ class Plan:
     meddles: int = 0  # pauses, resumes
     init: bool = False
     wide: bool = False  # weights and updates are float64 and badly scaled: their order is seen in a float64 sum
+    full: float = 0.0  # virtual seconds in which no model can be stored
+    unwritten: float = 0.0  # the same for rows
+    strict: float = 0.0  # the second before which a gate admits nobody; then everybody
 
 
 @dataclass(slots=True)
@@ -56,6 +59,8 @@ class Outcome:
 
     statuses: dict[str, str] = field(default_factory=dict)
     digests: dict[str, list[str]] = field(default_factory=dict)  # of each session's trail
+    whys: dict[str, str] = field(default_factory=dict)
+    measured: dict[str, set[int]] = field(default_factory=dict)  # models with metrics of their own
     counts: Counter[str] = field(default_factory=Counter)
     steps: int = 0
     seconds: float = 0.0  # virtual
@@ -89,6 +94,7 @@ class Federation:
         self._faults = _Faults()
         self._sessions: dict[str, str] = {}  # ids by name
         self._asked: set[asyncio.Task[None]] = set()
+        self._gates = StrictGates(self.world, plan.strict)
         self.players = [
             Player(self.world, name, manners, self.archive, lambda: self._server)
             for name, manners in plan.manners.items()
@@ -115,6 +121,7 @@ class Federation:
                 left -= crash is not None
                 data_dir = self._live(data_dir, world.luck.randrange(1, crash) if crash else None)
             self._check(data_dir)
+        self.outcome.counts["tries"] = world.tries
         self.outcome.seconds = world.now
         return self.outcome
 
@@ -137,7 +144,7 @@ class Federation:
         loop = self._loop = Loop(world, crash_after=crash_after)
         loop.set_exception_handler(self._unseen)
         asyncio.set_event_loop(loop)
-        server = self._server = Server(world, data_dir, catalogue())
+        server = self._server = Server(world, data_dir, catalogue(), self._gates, self.plan)
         try:
             starting = loop.create_task(server.start())
             starting.add_done_callback(self._started)
@@ -161,6 +168,8 @@ class Federation:
 
     def _end(self, server: Server, loop: Loop, data_dir: Path) -> Path:
         self.outcome.counts[self._why or "crash"] += 1
+        if (error := server.broken) is not None and not isinstance(error, StateError):
+            raise error
         server.listening = False
         if self._why in ("stop", "done"):
             loop.crash_after = None
@@ -196,12 +205,6 @@ class Federation:
             self._faults.found.append(f"{context['message']} {error!r}")
 
     def _seen(self) -> None:
-        if (
-            self._server is not None
-            and (error := self._server.broken) is not None
-            and not isinstance(error, StateError)
-        ):
-            raise error
         check(not self._faults.found, "; ".join(self._faults.found))
 
     # ---- now and then ----
@@ -284,14 +287,14 @@ class Federation:
         self._sessions[name] = found
 
     def _mend(self) -> None:
-        """A person looks after what has stopped."""
+        """A person looks after what a person has stopped: what else has stopped goes on by itself."""
         for id_ in self._sessions.values():
             self._ask(lambda id_=id_: self._resumed(id_))  # type: ignore[misc]  # bound now
 
     async def _resumed(self, id_: str) -> None:
         server = self._server
         live = server.runner.lives.get(id_) if server is not None else None
-        if server is not None and live is not None and live.state.status == "paused":
+        if server is not None and live is not None and live.state.paused_by == "person":
             await server.desk.resume(id_)
 
     def _meddle(self) -> None:
@@ -336,6 +339,12 @@ class Federation:
             self.outcome.digests[session["name"]] = [digest for _, digest in models]
             ends = [e["type"] for e in rows["events"] if e["session"] == session["id"]]
             check(ends.count("round.committed") == len(models) - (not self.plan.init), f"told {ends}")
+            self.outcome.whys[session["name"]] = session["why"]
+            self.outcome.counts["blocked"] += ends.count("session.paused")
+            measured = {
+                m["round"] for m in rows["metrics"] if m["session"] == session["id"] and m["kind"] == "validate"
+            }
+            self.outcome.measured[session["name"]] = measured
         check([e["seq"] for e in rows["events"]] == list(range(1, len(rows["events"]) + 1)), "events have gaps")
         self.outcome.counts["retrained"] = sum(n > 1 for n in self.archive.trained.values())
 
@@ -373,7 +382,7 @@ class Federation:
 
 
 OUTCOMES = ["", "committed", "recorded", "rejected", "failed", "lost", "cancelled"]
-TABLES = ["sessions", "tasks", "models", "contributions", "events"]
+TABLES = ["sessions", "tasks", "models", "contributions", "events", "metrics"]
 
 
 __all__ = ["Broken", "Federation", "Manners", "Outcome", "Plan", "Stuck"]

@@ -68,13 +68,13 @@ def of_step(before: Session, after: Session) -> None:
 
 
 def of_waiting(s: Session, *, moving: bool, at_work: bool) -> None:
-    """Some event is awaited. `moving`: events or gates are under way; `at_work`: a model is being made."""
+    """Some event is awaited. `moving`: events or gates are under way; `at_work`: a model is being made, or a gate is asked."""
     if s.status != "running" or moving:
         return
     if s.round is not None and s.round.state == "folding":
         check(at_work, f"round {s.round.no} is folding, and nobody folds")
     elif s.round is not None and s.round.selecting is not None:
-        check(False, f"nobody selects: {s.round}")
+        check(at_work, f"nobody selects: {s.round}")
     elif not s.outstanding():
         pool = s.present | {t.client for t in s.accepted()}
         check(

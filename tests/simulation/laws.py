@@ -92,10 +92,8 @@ def _alone(before: Session, after: Session, event: ev.Event, done: Sequence[act.
         case ev.Stop() if not over:
             check(s.status == "stopped", f"stopped, and {s.status}")
         case ev.Present():
-            check(event.client in s.present, f"{event.client} is here, and not seen")
-            check(not event.validates or event.client in s.validators, f"{event.client} validates, and is not seen")
-            new = event.client not in before.validators
-            check(event.validates or not new or event.client not in s.validators, f"{event.client} validates nothing")
+            check((event.client in s.present) == event.trains, f"{event.client} trains: {event.trains}, {s.present}")
+            check((event.client in s.validators) == event.validates, f"{event.client} validates: {s.validators}")
         case ev.Gone():
             check(event.client not in s.present | s.validators, f"{event.client} is gone, and present")
             left = [t for t in s.outstanding() if t.client == event.client]

@@ -5,6 +5,7 @@ import random
 import tempfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from tests.simulation.federation import Federation, Manners, Outcome, Plan
 
@@ -29,7 +30,8 @@ def chaos(seed: int) -> Plan:
             "deadline": g.choice([5, 60, 120]),
             "replace": g.choice([True, True, False]),
         },
-        "validation": {"every": g.choice([0, 1])},
+        "validation": {"every": g.choice([0, 1, 2])},
+        "stop_when": g.choice(["", "", "train.loss no lower for 1 round", "validate.accuracy >= 0.9"]),
     }
 
     def manners() -> Manners:
@@ -43,9 +45,12 @@ def chaos(seed: int) -> Plan:
             uploads=g.random() < 0.4,
         )
 
+    everybody = {name: manners() for name in NAMES}
+    if g.random() < 0.3:
+        everybody["e"] = replace(everybody["e"], trains=False)
     return Plan(
         rules=rules,
-        manners={name: manners() for name in NAMES},
+        manners=everybody,
         sessions=g.choice([1, 1, 2]),
         faults=g.random() < 0.5,
         crashes=g.choice([0, 1, 3]),
@@ -79,6 +84,42 @@ def scaled(seed: int, *, disturbed: bool, deterministic: bool) -> Plan:
     """The same with float64 weights, in which a sum shows its order, unless it is exact."""
     plan = equal(seed, disturbed=disturbed)
     return replace(plan, wide=True, rules={**plan.rules, "deterministic": deterministic})
+
+
+def _calm(seed: int, **rules: object) -> dict[str, Any]:
+    return {"seed": seed, "clients": {"min": 2}, "validation": {"every": 1}, **rules}
+
+
+def full(seed: int) -> Plan:
+    """No model can be stored for half an hour, and nobody looks after it."""
+    return Plan(rules=_calm(seed, rounds=12), manners=_good(), faults=False, full=1_800.0)
+
+
+def unwritten(seed: int) -> Plan:
+    """No row can be written for ten minutes: while clients train, answer and come back."""
+    return Plan(rules=_calm(seed, rounds=12), manners=_good(sulks=0.1), faults=False, losses=3, unwritten=600.0)
+
+
+def patient(seed: int, *, disturbed: bool) -> Plan:
+    """Ends by patience; what has been measured is in the rows, whatever crashes."""
+    plan = equal(seed, disturbed=disturbed)
+    return replace(plan, rules={**plan.rules, "rounds": 30, "stop_when": "train.loss no lower for 2 rounds"})
+
+
+def onlooker(seed: int, *, mode: str) -> Plan:
+    """One of five only validates, and the others validate nothing of their own."""
+    rules = _calm(seed, rounds=3, mode=mode, **{"async": {"buffer": 3}})
+    return Plan(rules=rules, manners={**_good(), "e": Manners(trains=False)}, faults=False)
+
+
+def strict(seed: int) -> Plan:
+    """A gate admits nobody before the second deadline has passed."""
+    rules = _calm(seed, rounds=2, mode="async", round={"deadline": 60, "retries": 2}, **{"async": {"buffer": 2}})
+    return Plan(rules=rules, manners=_good(), faults=False, strict=100.0)
+
+
+def _good(**habits: float) -> dict[str, Manners]:
+    return {name: Manners(**habits) for name in NAMES}  # type: ignore[arg-type]  # shares
 
 
 def play(seed: int, plan: Plan) -> Outcome:

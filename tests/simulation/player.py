@@ -27,6 +27,7 @@ class Manners:
     stutters: float = 0.0  # sends a result twice
     keeps: bool = True
     uploads: bool = False
+    trains: bool = True  # else it only validates
 
 
 @dataclass(slots=True)
@@ -107,7 +108,7 @@ class Player:
         ]
         return pb.Hello(
             version=pb.Version(major=VERSION[0], minor=VERSION[1]), project="default", name=self.name,
-            instance=f"{self.name}-{self._life}", capabilities=["init", "train", "validate"], outbox=kept,
+            instance=f"{self.name}-{self._life}", capabilities=["init", "train", "validate"] if self.manners.trains else ["validate"], outbox=kept,
             software="simulated", working=list(self.working),
         )  # fmt: skip
 

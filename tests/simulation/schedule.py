@@ -11,7 +11,7 @@ from tests.simulation.laws import of_batch
 from fedk.rounds import actions as act
 from fedk.rounds import events as ev
 from fedk.rounds.counts import fewest, quorum
-from fedk.rounds.machine import CLOSING_STEP, advance
+from fedk.rounds.machine import MEASURING_STEP, advance
 from fedk.rounds.rules import Rules
 from fedk.rounds.states import ENDED, FINAL, FLUSH, ROOT, Session, Task, Token
 
@@ -228,7 +228,7 @@ class Schedule:
         elif luck < 0.11:
             self.crash()
         events += self.trouble()
-        stale = Token(g.randrange(3), g.randrange(2), g.choice([0, CLOSING_STEP]))
+        stale = Token(g.randrange(3), g.randrange(2), g.choice([0, MEASURING_STEP]))
         if luck > 0.95:
             strays: list[ev.Event] = [
                 ev.Timer(stale),

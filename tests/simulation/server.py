@@ -2,7 +2,7 @@
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -13,6 +13,7 @@ from tests.simulation.clock import World
 from tests.simulation.invariants import watch
 
 from fedk.api.errors import Refused, StateError
+from fedk.api.hooks import ClientFacts, SessionFacts
 from fedk.app import Aggregators
 from fedk.blobs.disk import Bytes
 from fedk.blobs.hold import Hold
@@ -21,6 +22,7 @@ from fedk.blobs.reader import Span
 from fedk.blobs.spool import Spool
 from fedk.blobs.store import Blobs
 from fedk.catalogue import Catalogue
+from fedk.catalogue.gates import Gates
 from fedk.network.calls import Ended
 from fedk.network.server import Network
 from fedk.rounds.desk import Desk
@@ -31,18 +33,40 @@ from fedk.state.errors import ConnectionLost, DiskFull
 from fedk.state.store import Store
 
 if TYPE_CHECKING:
+    from tests.simulation.federation import Plan
     from tests.simulation.wire import Wire
 
 T = TypeVar("T")
+
+FROM = 4.0
+"""Second at which what fails for long begins to: by then sessions run."""
+
+
+class StrictGates(Gates):
+    """A gate that admits nobody before its time. Real ones run in threads, in real time."""
+
+    def __init__(self, world: World, opens: float) -> None:
+        super().__init__()
+        self.world, self.opens = world, opens
+
+    def has(self, hook: str) -> bool:
+        return hook == "clients_selected" and self.opens > 0
+
+    async def select(self, session: SessionFacts, clients: Sequence[ClientFacts]) -> tuple[set[str], tuple[str, ...]]:
+        return (set(), ("strict",)) if self.world.now < self.opens else ({client.name for client in clients}, ())
 
 
 class FaultyStore(Store):
     """Transactions that fail before anything is written, before the commit, or after it: the outcome is unknown."""
 
     world: World
+    unwritten = 0.0  # seconds
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
+        if FROM < self.world.now < FROM + self.unwritten and not self.world.dying:
+            self.world.tries += 1
+            raise DiskFull("the database cannot grow")
         if self.world.chance(0.01):
             raise DiskFull("the database cannot grow")
         async with super().transaction() as connection:
@@ -106,8 +130,12 @@ class FaultyPart(Part):
     """May find the storage full."""
 
     world: World
+    full = 0.0  # seconds
 
     def seal(self):  # type: ignore[no-untyped-def]  # as Part has it
+        if FROM < self.world.now < FROM + self.full:
+            self.world.tries += 1
+            raise StateError("storage could not make durable: no space left")
         if self.world.chance(0.02):
             raise StateError("storage could not make durable: no space left")
         return super().seal()
@@ -117,30 +145,36 @@ class FaultyBlobs(Blobs):
     """Writes its blobs in parts that may fail."""
 
     world: World
+    full = 0.0
 
     def _part(self, project: str, hold: Hold) -> Part:
         part = FaultyPart(self._open_shelf, project, hold, self._sealed)
-        part.world = self.world
+        part.world, part.full = self.world, self.full
         return part
 
 
 class Server:
     """From the rows to the wire. `data_dir` is its own: a crash goes on in a copy."""
 
-    def __init__(self, world: World, data_dir: Path, catalogue: Catalogue) -> None:
-        self.world, self.data_dir, self.catalogue = world, data_dir, catalogue
+    def __init__(self, world: World, data_dir: Path, catalogue: Catalogue, gates: Gates, plan: "Plan") -> None:
+        self.world, self.data_dir, self.catalogue, self.gates, self.plan = world, data_dir, catalogue, gates, plan
         self.listening = False
         self.calls: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         settings = Settings.model_validate({"server": {"data_dir": self.data_dir}})
         FaultyStore.world = FaultyBlobs.world = self.world
+        FaultyStore.unwritten, FaultyBlobs.full = self.plan.unwritten, self.plan.full
         self.store = await FaultyStore.open(self.catalogue.create("db", "sqlite"), self.data_dir, owner="simulated")
         self.blobs = FaultyBlobs(self.catalogue.create("storage", "local"), self.data_dir)
         await self.blobs.start()
         self.spool = FaultySpool(self.data_dir / "spool", settings.limits.spool_bytes, self.world)
         self.runner = Runner(
-            store=self.store, blobs=self.blobs, spool=self.spool, aggregators=Aggregators(self.catalogue)
+            store=self.store,
+            blobs=self.blobs,
+            spool=self.spool,
+            aggregators=Aggregators(self.catalogue),
+            gates=self.gates,
         )
         watch(self.runner)
         self.door, self.desk = Door(self.runner), Desk(self.runner)

@@ -418,3 +418,41 @@ def test_a_round_that_waits_again_for_a_damaged_result_has_its_clock_again() -> 
     play.give(ev.FoldFailed(token(play), "damaged", play.state.round.frozen[:1]))
     play.give(ev.Sent(play.of("a").id))
     assert isinstance(play.last(act.Arm), act.Arm)
+
+
+def vetoed(play: Play, *events: ev.Event) -> int:
+    """Give events while a gate vetoes everybody; how often it was asked."""
+    asked, queue = 0, list(events)
+    while queue:
+        play.state, actions = advance(play.state, [queue.pop(0)])
+        play.actions.extend(actions)
+        for action in actions:
+            if isinstance(action, act.Select):
+                asked += 1
+                queue.append(ev.Selected(action.token, (), action.among, ("guard",)))
+    return asked
+
+
+def test_async_a_gate_that_vetoes_everybody_is_asked_again_at_the_deadline_until_the_attempts_are_spent() -> None:
+    play = Play(session("abc", mode="async", round={"retries": 2}))
+    assert vetoed(play, ev.Start()) == 1
+    for attempt in range(3):
+        arm = play.last(act.Arm)
+        assert isinstance(arm, act.Arm)
+        assert arm.token.attempt == attempt
+        asked = vetoed(play, ev.Timer(arm.token))
+        assert asked == (attempt < 2)
+    assert play.state.status == "failed"
+    assert "quorum" in play.state.why
+
+
+def test_async_a_gate_that_admits_somebody_at_the_deadline_lets_the_round_go_on() -> None:
+    rules: dict[str, Any] = {"mode": "async", "async": {"buffer": 1}}
+    play = Play(session("abc", **rules))
+    vetoed(play, ev.Start())
+    arm = play.last(act.Arm)
+    assert isinstance(arm, act.Arm)
+    play.give(ev.Timer(arm.token))
+    assert play.asked() == ["a", "b", "c"]
+    play.answer("b")
+    assert isinstance(play.last(act.Fold), act.Fold)

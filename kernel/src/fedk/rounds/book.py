@@ -2,7 +2,7 @@
 
 import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -42,7 +42,7 @@ class Book:
         self,
         live: Live,
         new: Session,
-        actions: Iterable[act.Action],
+        actions: Sequence[act.Action],
         *,
         taken: Mapping[str, Taken],
         summed: Mapping[str, Summed],
@@ -61,7 +61,7 @@ class Book:
         extra: dict[str, Any] = {}
         if new.head > old.head and committed is not None and old.round is not None:
             extra = self._commit(live, old, new, committed, traffic)
-        self._rounds(live, old, new, traffic)
+        self._rounds(live, old, new, traffic, attempts=_attempts(actions))
         if new.status in ENDED and old.status not in ENDED:
             live.record.ended_at = time.time()
             self._measured(live, new.head)
@@ -87,12 +87,13 @@ class Book:
 
     # ---- rounds ----
 
-    def _rounds(self, live: Live, old: Session, new: Session, traffic: tuple[int, int]) -> None:
+    def _rounds(self, live: Live, old: Session, new: Session, traffic: tuple[int, int], *, attempts: int) -> None:
         was, now = old.round, new.round
         another = was is None or now is None or (now.no, now.first_task) != (was.no, was.first_task)
         if was is not None and another:
             state = "committed" if new.head >= was.no else "failed"
-            self._round(live, new, {**live.round_row, "state": state, "closed_at": time.time()} | _moved(live, traffic))
+            last = {"state": state, "attempt": max(was.attempt, attempts - 1), "closed_at": time.time()}
+            self._round(live, new, live.round_row | last | _moved(live, traffic))
             live.round_row = {}
         if now is None or (now is was and new.status == old.status):
             return
@@ -282,7 +283,8 @@ class Book:
 
     def _recorded(self, live: Live, task: Task, taken: Taken) -> None:
         live.settings_read.update(taken.arrival.settings_read)
-        live.measured.setdefault(task.base, Means()).add(task.kind, _own(taken))
+        if task.base >= live.state.head:  # those of an older model have been told
+            live.measured.setdefault(task.base, Means()).add(task.kind, _own(taken))
         self._metrics(live, task, task.base, task.kind, _own(taken))
 
     def _metrics(self, live: Live, task: Task, no: int, kind: str, measured: Measured) -> None:
@@ -374,6 +376,12 @@ def unread(live: Live) -> tuple[str, ...]:
     read = ", ".join(sorted(live.settings_read)) or "none"
     names = sorted(settings(live).keys() - live.settings_read) if live.state.head >= 0 else []
     return tuple(f'setting "{name}" was read by no client (they read: {read})' for name in names)
+
+
+def _attempts(actions: Iterable[act.Action]) -> int:
+    """How many a round has had that was tried again in this batch, and may have ended in it; 0: it was not."""
+    retried = (a.body["attempt"] for a in actions if isinstance(a, act.Emit) and a.type == "round.retried")
+    return max(retried, default=0)
 
 
 def _own(taken: Taken) -> Measured:

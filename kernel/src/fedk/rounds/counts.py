@@ -66,3 +66,22 @@ def free(s: Session) -> frozenset[str]:
         return s.present - busy - spoiled(s) - r.vetoed
     asked = {t.client for t in opening(s) if t.attempt == r.attempt} | {t.client for t in s.accepted()}
     return s.present - asked - busy - spoiled(s) - r.vetoed
+
+
+def due(s: Session, no: int) -> bool:
+    """Whether model `no` is to be validated."""
+    every = s.rules.validation.every
+    return every > 0 and no % every == 0
+
+
+def measurers(s: Session) -> frozenset[str]:
+    """Who only validates, and is to measure the newest model while the next one is made: until some have been asked."""
+    r = s.round
+    if (
+        r is None
+        or r.no == 0
+        or not due(s, s.head)
+        or any(t.kind == "validate" and t.base == s.head for t in s.tasks.values())
+    ):
+        return frozenset()
+    return s.validators - s.present - {t.client for t in s.outstanding()} - r.vetoed

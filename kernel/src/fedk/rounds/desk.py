@@ -182,7 +182,7 @@ class Desk:
             )
         if changes:
             await self._change(live, changes)
-        if live.aggregator is None or (live.state.head >= 0 and live.state.head not in live.bases):
+        if live.missing is not None or live.state.status == "failed":  # a failed one has closed its models
             await self._runner.reopen(session)
         await self._runner.settle(session, ev.Resume())
 
@@ -223,9 +223,12 @@ class Desk:
         live = self._runner.lives.get(session)
         if live is None:
             return []
-        found = waiting_for(live, self._runner.roster)
-        why = self._runner.trouble or self._runner.spool.full(live.project)
-        return [{"for": "repair", "why": why}, *found] if found and why else found
+        found = waiting_for(live, self._runner.roster, again_in=self._runner.repairs.left(session))
+        trouble, full = self._runner.trouble, self._runner.spool.full(live.project)
+        if not found or not (trouble.why or full):
+            return found
+        left = trouble.left  # of results that find no room it is their clients who try again
+        return [{"for": "repair", "why": trouble.why or full, "again_in": left if trouble.why else None}, *found]
 
 
 def _set(document: dict[str, Any], key: str, value: Any) -> None:

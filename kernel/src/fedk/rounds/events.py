@@ -28,10 +28,14 @@ class Stop:
 
 @dataclass(frozen=True, slots=True)
 class Blocked:
-    """Something that it needs is missing; `why` names it. `fold`: the fold that gave no model for it."""
+    """Something that it needs is missing; `why` names it. `fold`: the fold that gave no model for it.
+
+    `passing`: it may be back by itself, as a disk that was full; a plugin waits for a person.
+    """
 
     why: str
     fold: Token | None = None
+    passing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,7 @@ class Present:
 
     client: str
     validates: bool = True
+    trains: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ from fedk.rounds.states import Task
 from fedk.rounds.stopping import enough
 from fedk.rounds.trail import Share
 from fedk.rounds.views import round_view, update_view
+from fedk.state.store import Store
 
 log = logging.getLogger("fedk.rounds")
 
@@ -38,6 +39,7 @@ log = logging.getLogger("fedk.rounds")
 class Folds:
     """Makes the models of all sessions."""
 
+    store: Store
     opener: Opener
     blobs: Blobs
     roster: Roster
@@ -57,8 +59,8 @@ class Folds:
         session, no, hold = live.state.id, action.token.round, self.blobs.hold()
         try:
             made = await self._made(live, action, hold)
+            why = await enough(self.store, live, no, made.scalars)
             note = await self._committed(live, action, made, hold)
-            why = enough(live, no, made.scalars)
         except FormulaError as error:
             hold.close()
             log.exception("formula.error session=%s round=%d", live.name, no)
@@ -71,7 +73,8 @@ class Folds:
                 self.put(Entry(session, ev.FoldFailed(action.token, str(error), lost)))
             else:
                 log.exception("fold.failed session=%s round=%d", live.name, no)
-                self.put(Entry(session, ev.Blocked(f"model {no} cannot be stored: {error}", action.token)))
+                why = f"model {no} cannot be stored: {error}"
+                self.put(Entry(session, ev.Blocked(why, action.token, passing=True)))
         else:
             self.put(Entry(session, ev.Folded(action.token, why), note))
 

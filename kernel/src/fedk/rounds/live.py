@@ -11,6 +11,7 @@ from fedk.aggregation.state import AggregatorState
 from fedk.aggregation.terms import Terms
 from fedk.api.aggregator import AnyAggregator
 from fedk.api.config import Config
+from fedk.api.errors import FedkError
 from fedk.blobs.hold import Hold
 from fedk.blobs.part import Stored
 from fedk.blobs.reader import Span
@@ -93,6 +94,7 @@ class Live:
     record: Record
     clock: Clock
     aggregator: AnyAggregator[Config] | None = None  # None: its plugin is missing, the session is paused
+    missing: FedkError | None = None  # why it could not be made of its rows: the plugin, its settings, a model
     config: Mapping[str, Any] = field(default_factory=dict)
     coding: Coding | None = None  # what updates travel in, where clients have it
     aggregator_state: AggregatorState = field(default_factory=AggregatorState)
@@ -103,6 +105,7 @@ class Live:
     works: dict[tuple[int, str, tuple[str, ...], bool], Work] = field(default_factory=dict)
     trained: dict[int, Means] = field(default_factory=dict)  # by round: means of train metrics
     measured: dict[int, Means] = field(default_factory=dict)  # by model: means of validate metrics
+    curve: tuple[str, dict[int, float]] | None = None  # the metric of `stop_when`, and its mean by round
     settings_read: set[str] = field(default_factory=set)
     opened_at: float = 0.0  # of the open round, seconds since the epoch
     traffic: tuple[int, int] = (0, 0)  # (sent, received) when the open round was opened

@@ -13,11 +13,11 @@ from typing import Any, Literal
 
 from fedk.rounds import actions as act
 from fedk.rounds import events as ev
-from fedk.rounds.counts import drawn, free, quorum, target
+from fedk.rounds.counts import drawn, free, measurers, quorum, target
 from fedk.rounds.states import ENDED, ROOT, End, Outcome, Round, Session, Task, Token
 
-CLOSING_STEP = 1
-"""Step of the tokens of the last validation."""
+MEASURING_STEP = 1
+"""Step of the tokens of a validation that has tasks of its own."""
 
 
 def advance(
@@ -127,9 +127,10 @@ class _Step:
         self._end("stopped", "stopped by a person", "session-stopped")
 
     def _on_present(self, event: ev.Present) -> None:
-        self._set(present=self._s.present | {event.client})
-        if event.validates:
-            self._set(validators=self._s.validators | {event.client})
+        """What it can do may have changed since it was here."""
+        one, s = frozenset({event.client}), self._s
+        self._set(present=s.present | one if event.trains else s.present - one)
+        self._set(validators=s.validators | one if event.validates else s.validators - one)
 
     def _on_gone(self, event: ev.Gone) -> None:
         self._set(present=self._s.present - {event.client}, validators=self._s.validators - {event.client})
@@ -142,7 +143,7 @@ class _Step:
         if self._s.status != "running":
             self._deselect()
             return
-        if event.token.step == CLOSING_STEP:
+        if event.token.step == MEASURING_STEP:
             self._ask_validation(event)
             return
         r = self._s.round
@@ -161,7 +162,7 @@ class _Step:
 
     def _deselect(self) -> None:
         """Nobody is being selected any more: going on selects again."""
-        self._round(selecting=None)
+        self._round(selecting=None, measuring=False)
         if self._s.closing == "selecting":
             self._set(closing="due")
 
@@ -174,13 +175,22 @@ class _Step:
         return task
 
     def _ask_validation(self, event: ev.Selected) -> None:
-        if self._s.closing != "selecting":
+        r = self._s.round
+        if event.token != self._measuring():
             return
-        self._set(closing="asked")
-        for client in event.clients:
-            if client in self._s.validators:
+        if r is not None and r.measuring:
+            self._round(measuring=False, vetoed=r.vetoed | (event.vetoed if event.clients else measurers(self._s)))
+            self._ask_validators(event.clients)
+        elif self._s.closing == "selecting":
+            self._set(closing="asked")
+            self._ask_validators(event.clients)
+            self._clock(act.Arm)
+
+    def _ask_validators(self, clients: Iterable[str]) -> None:
+        busy = {t.client for t in self._s.outstanding()}
+        for client in clients:
+            if client in self._s.validators and client not in busy:
                 self._ask(client, "validate", self._s.head, 0, self._s.head)
-        self._clock(act.Arm)
 
     def _on_sent(self, event: ev.Sent) -> None:
         task = self._task(event.task)
@@ -203,7 +213,7 @@ class _Step:
         self._round(state="open", frozen=())
         if r is not None and stopped and not r.expired:
             self._round(armed=False)
-            if any(t.state == "sent" for t in self._s.outstanding()):
+            if any(t.state == "sent" for t in self._s.making()):
                 self._arm()
 
     def _on_result(self, event: ev.Result) -> None:
@@ -248,8 +258,8 @@ class _Step:
 
     def _on_timer(self, event: ev.Timer) -> None:
         r = self._s.round
-        if event.token == self._closing_token() and self._s.closing == "asked":
-            self._late()
+        if event.token == self._measuring() and self._s.closing == "asked":
+            self._late(self._s.outstanding())
         elif r is not None and r.state == "gathering" and event.token == r.flushing:
             self._lose({task.id for task in self._elsewhere()})
         elif r is not None and r.state == "open" and r.armed and event.token == r.token:
@@ -372,25 +382,33 @@ class _Step:
     def _judge_open(self, r: Round) -> bool:
         s = self._s
         if r.target == 0:
-            self._round(target=target(s))
-            if self._s.round is None or self._s.round.target == 0:
-                return False
-            if r.attempt == 0:
-                self._emit("round.open", round=r.no, attempt=1, target=self._s.round.target)
-            if r.attempt and any(t.state == "sent" for t in s.outstanding()) and not r.armed:
-                self._arm()
+            return self._aim(r)
+        if self._measure(r):
             return True
-        count, still = len(s.accepted()), s.outstanding()
+        count, still = len(s.accepted()), s.making()
         if count >= r.target and count >= quorum(s):
             return self._gather()
         if not r.expired and self._select(r, count, len(still)):
             return True
-        left = s.rules.mode == "async" or bool(still) or r.selecting is not None
-        if left and not r.expired:
+        if not r.expired and (still or r.selecting is not None):
             return False
-        if count >= quorum(s):
-            return self._gather()
-        return self._retry(r, count)
+        if not r.expired and s.rules.mode == "async":
+            if not r.armed:
+                self._arm()  # nobody is asked: whom it may ask is looked at again at the deadline
+            return False
+        return self._gather() if count >= quorum(s) else self._retry(r, count)
+
+    def _aim(self, r: Round) -> bool:
+        """Set the target of an attempt, once enough clients are present."""
+        aim = target(self._s)
+        if aim == 0:
+            return False
+        self._round(target=aim)
+        if r.attempt == 0:
+            self._emit("round.open", round=r.no, attempt=1, target=aim)
+        elif any(t.state == "sent" for t in self._s.making()):
+            self._arm()
+        return True
 
     def _select(self, r: Round, accepted: int, outstanding: int) -> bool:
         if r.selecting is not None:
@@ -408,9 +426,23 @@ class _Step:
         self.actions.append(act.Select(token, min(want, len(among)), among))
         return True
 
+    def _measure(self, r: Round) -> bool:
+        """Ask those who only validate for the metrics of the newest model; once, whoever has joined by then."""
+        among = measurers(self._s)
+        if r.measuring or not among:
+            return False
+        self._round(measuring=True)
+        self._select_validators(among)
+        return True
+
+    def _select_validators(self, among: frozenset[str]) -> None:
+        clients = self._s.rules.clients
+        wanted = max(1, round(clients.fraction * len(among)))
+        self.actions.append(act.Select(self._measuring(), min(wanted, clients.max or wanted), among))
+
     def _gather(self) -> bool:
         if self._s.rules.mode == "sync":
-            self._late()
+            self._late(self._s.making())
         self._clock(act.Disarm)
         self._round(state="gathering")
         self._flush()
@@ -465,18 +497,16 @@ class _Step:
                 self._set(closing="asked")
                 return True
             self._set(closing="selecting")
-            wanted = max(1, round(self._s.rules.clients.fraction * len(among)))
-            self.actions.append(
-                act.Select(self._closing_token(), min(wanted, self._s.rules.clients.max or wanted), among)
-            )
+            self._select_validators(among)
         elif self._s.closing == "asked" and not self._s.outstanding():
             self._end("finished", self._s.why, "cancelled")
         return False
 
     # ---- what several rows of the table share ----
 
-    def _closing_token(self) -> Token:
-        return Token(self._s.head, 0, CLOSING_STEP)
+    def _measuring(self) -> Token:
+        """Of the validation of the newest model."""
+        return Token(self._s.head, 0, MEASURING_STEP)
 
     def _clock(self, what: type[act.Arm] | type[act.Disarm]) -> None:
         r = self._s.round
@@ -485,7 +515,7 @@ class _Step:
         elif r is not None and r.state == "gathering" and self._elsewhere():
             token = r.flushing
         elif r is None and self._s.closing == "asked" and self._s.outstanding():
-            token = self._closing_token()
+            token = self._measuring()
         else:
             return
         self.actions.append(what(token, self._s.rules.round.deadline) if what is act.Arm else act.Disarm(token))
@@ -499,8 +529,8 @@ class _Step:
             self.actions.append(act.Cancel(task.id, reason))
             self._settle(task, outcome, reason)
 
-    def _late(self) -> None:
-        for task in self._s.outstanding():
+    def _late(self, tasks: list[Task]) -> None:
+        for task in tasks:
             self._call_off(task, "rejected", "late")
 
     def _end(self, status: Literal["finished", "failed", "stopped"], why: str, reason: str) -> None:

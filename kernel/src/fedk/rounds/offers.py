@@ -6,6 +6,7 @@ from typing import Any
 
 from fedk.rounds.clients import Input, Offer, Work
 from fedk.rounds.coding import CAPABILITY, Coding
+from fedk.rounds.counts import due
 from fedk.rounds.draw import seed
 from fedk.rounds.live import Base, Live
 from fedk.rounds.roster import Member
@@ -14,7 +15,7 @@ from fedk.rounds.states import Task
 
 def offer(live: Live, task: Task, member: Member) -> Offer:
     """The task for `member`. What it shares with the round's other tasks is one object, encoded once."""
-    before = ("validate",) if task.kind == "train" and due(live, task.base) and member.can("validate") else ()
+    before = ("validate",) if task.kind == "train" and due(live.state, task.base) and member.can("validate") else ()
     coding = live.coding if task.kind == "train" and _has(member, live.coding) else None
     key = (task.base, task.kind, before, coding is not None)
     work = live.works.get(key)
@@ -22,12 +23,6 @@ def offer(live: Live, task: Task, member: Member) -> Offer:
         work = live.works[key] = _work(live, task, before, coding)
     drawn = seed(live.state.rules.seed or 0, "task", task.kind, task.asked_round, member.name)
     return Offer(task.id, task.client, drawn, work)
-
-
-def due(live: Live, no: int) -> bool:
-    """Whether model `no` is to be validated."""
-    every = live.state.rules.validation.every
-    return every > 0 and no % every == 0
 
 
 def settings(live: Live) -> Mapping[str, Any]:

@@ -11,6 +11,11 @@ Post = Callable[[str, ev.Event], None]
 """Puts an event of a session into the inbox."""
 
 
+def present(member: Member) -> ev.Present:
+    """What a session is told of a client that is there."""
+    return ev.Present(member.id, validates=member.can("validate"), trains=member.can("train"))
+
+
 class Presence:
     """Tells sessions who is there. One timer for each session and lost client, cancelled when the client is back."""
 
@@ -22,7 +27,7 @@ class Presence:
         """The client is connected."""
         self._forget(live.state.id, member.id)
         if member.admitted(live.state.rules):
-            self._post(live.state.id, ev.Present(member.id, member.can("validate")))
+            self._post(live.state.id, present(member))
 
     def lost(self, live: Live, member: Member) -> None:
         """The client's stream has ended: it is present for the grace time."""

@@ -42,9 +42,9 @@ class Member:
         return kind in self.capabilities
 
     def admitted(self, rules: Rules) -> bool:
-        """Whether a session with `rules` may ask it."""
+        """Whether a session with `rules` may ask it: for updates, for measurements, or both."""
         wanted = selection(rules.clients.select)
-        if not self.can("train"):
+        if not (self.can("train") or self.can("validate")):
             return False
         if wanted is None:
             return True

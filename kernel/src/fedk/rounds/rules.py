@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from fedk.api.config import Duration
+from fedk.rounds.condition import condition
 
 VERSION = 1
 """Of this schema; stored with each session."""
@@ -13,20 +14,7 @@ VERSION = 1
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 
 
-_CONDITION = re.compile(r"\s*([A-Za-z0-9_.-]+)\s*(>=|<=|>|<)\s*([-+0-9.eE]+)\s*")
 _SELECTION = re.compile(r"""\s*([A-Za-z0-9_.-]+)\s*(==|!=)\s*["']([^"']*)["']\s*""")
-
-
-def stop_condition(text: str) -> tuple[str, str, float] | None:
-    """(metric, comparison, number) of `stop_when`; None for ""."""
-    if not text.strip():
-        return None
-    match = _CONDITION.fullmatch(text)
-    if match is None:
-        raise ValueError(
-            f'stop_when = "{text}" wants METRIC >= NUMBER (or <=, >, <), for example "validate.accuracy >= 0.97"'
-        )
-    return match[1], match[2], float(match[3])
 
 
 def selection(text: str) -> tuple[str, str, str] | None:
@@ -167,7 +155,10 @@ class Rules(BaseModel):
     clients: Clients = Clients()
     round: RoundRules = RoundRules()
     validation: ValidationRules = ValidationRules()
-    stop_when: str = Field("", description='a target such as "validate.accuracy >= 0.97", or "" for none')
+    stop_when: str = Field(
+        "",
+        description='a target, "validate.accuracy >= 0.97", or patience, "validate.loss no lower for 5 rounds"; "" for none',
+    )
     aggregator: Aggregation = Aggregation()
     codec: Coding = Coding()
     limits: Limits = Limits()
@@ -180,7 +171,7 @@ class Rules(BaseModel):
 
     @model_validator(mode="after")
     def _parsed(self) -> "Rules":
-        stop_condition(self.stop_when)
+        condition(self.stop_when)
         if self.codec.use and self.updates.keep != "verdict":
             # the trail has the hash of what came, the spool what it unpacked to: a replay would not find it
             raise ValueError(

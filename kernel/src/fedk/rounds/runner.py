@@ -37,11 +37,14 @@ from fedk.rounds.live import Live, Summed, Taken
 from fedk.rounds.machine import advance
 from fedk.rounds.offers import offer
 from fedk.rounds.opening import Aggregators, Opener
-from fedk.rounds.presence import Presence
+from fedk.rounds.presence import Presence, present
+from fedk.rounds.repairs import Repairs
 from fedk.rounds.roster import Member, Roster
 from fedk.rounds.states import ENDED, FINAL, Round, Session, Task
+from fedk.rounds.trouble import Trouble
 from fedk.settings.settings import GIB
 from fedk.state import tables as t
+from fedk.state.errors import LostLease
 from fedk.state.store import Store
 
 PROJECT = "default"
@@ -65,16 +68,18 @@ class Runner:
         self.store, self.blobs, self.spool, self.gates = store, blobs, spool, gates or Gates()
         self.opener = Opener(blobs, spool, aggregators)
         self.roster, self.combiners, self.feed, self.inbox = Roster(), Combiners(), Feed(), Inbox()
-        self.folds = Folds(self.opener, blobs, self.roster, self.inbox.put, Budget(accumulators))
-        self.presence = Presence(self.post)
+        self.folds = Folds(store, self.opener, blobs, self.roster, self.inbox.put, Budget(accumulators))
+        self.presence, self.repairs = Presence(self.post), Repairs(self._again)
         self.collection = Collection(store, blobs)
         self.lives: dict[str, Live] = {}
         self._clients: Clients | None = None
         self._seq = 0
         self._loop: asyncio.Task[None] | None = None
         self._working: set[asyncio.Task[None]] = set()  # models in the making, and what waits for gates
+        self._turn = asyncio.Lock()  # one at a time changes what is in memory
+        self._closing = asyncio.Event()
+        self.trouble = Trouble()
         self.broken: asyncio.Future[None] | None = None
-        self.trouble = ""  # why nothing can be written down; it is tried with whatever happens next
 
     # ---- life ----
 
@@ -100,8 +105,8 @@ class Runner:
     def _ended(self, loop: asyncio.Task[None]) -> None:
         """A fault ends the server, visibly: one that goes on without its loop would be a zombie."""
         error = None if loop.cancelled() else loop.exception()
-        if error is not None and self.broken is not None and not self.broken.done():
-            self.broken.set_exception(error)
+        if error is not None:
+            self._fail(error)
 
     async def _first_project(self) -> None:
         """A new database has one project: the one of who names none."""
@@ -122,7 +127,7 @@ class Runner:
             self.opener.equip(live)
             await self.opener.restore(db, live)
         except (PluginError, ConfigError, BlobError) as error:
-            self.post(state.id, ev.Blocked(str(error)))
+            live.missing = error
         if state.round is not None:
             await self._restore_round(db, live, state.round)
         return live
@@ -148,17 +153,23 @@ class Runner:
         for member in self.roster.of(live.project):
             recent = member.state == "lost" and (member.was_connected or now - member.last_seen < grace)
             if recent and member.admitted(live.state.rules):
-                self.post(live.state.id, ev.Present(member.id, member.can("validate")))
+                self.post(live.state.id, present(member))
                 self.presence.lost(live, member)
             elif member.id in asked and member.state != "connected":  # its Gone may not have come into the rows
                 self.post(live.state.id, ev.Gone(member.id))
-        self.post(live.state.id, ev.Recovered())
         if live.state.status == "pending":  # created, and the server ended before it began
             self.post(live.state.id, ev.Start())
+        if live.missing is not None:
+            self.post(live.state.id, ev.Blocked(str(live.missing), passing=isinstance(live.missing, BlobError)))
+        elif live.state.paused_by == "blocked":
+            self.post(live.state.id, ev.Unblocked())
+        self.post(live.state.id, ev.Recovered())
 
     async def close(self) -> None:
         """Write what has arrived, then let go of everything; open tasks stay open in the rows."""
         self.presence.close()
+        self.repairs.close()
+        self._closing.set()
         for live in self.lives.values():
             live.clock.stop()
         await asyncio.gather(*self._working, return_exceptions=True)
@@ -191,13 +202,12 @@ class Runner:
                 self.presence.here(live, member)
 
     async def reopen(self, session: str) -> None:
-        """Read a session anew: what it needed may be back. PluginError or BlobError where it is not."""
-        await self._reload([session])
-        live = self.lives[session]
-        self.opener.equip(live)
-        if live.state.head >= 0 and live.state.head not in live.bases:
-            async with self.store.reading() as db:
-                await self.opener.restore(db, live)
+        """Read a session anew: what it needed may be back. PluginError, ConfigError or BlobError where it is not."""
+        async with self._turn:
+            await self._reread([session])
+        live = self.lives.get(session)
+        if live is not None and live.missing is not None:
+            raise live.missing
 
     async def knows(self, session: str) -> bool:
         """Whether the rows have it: resolves a commit whose outcome is unknown."""
@@ -218,10 +228,11 @@ class Runner:
 
     async def _run(self) -> None:
         while batch := await self.inbox.batch():
-            try:
-                await self._batch(batch)
-            except (FedkError, SQLAlchemyError, OSError) as error:
-                await self._discard(batch, error)
+            async with self._turn:
+                try:
+                    await self._batch(batch)
+                except (FedkError, SQLAlchemyError, OSError) as error:
+                    await self._discard(batch, error)
 
     async def _batch(self, batch: Sequence[Item]) -> None:
         grouped: dict[str, list[Entry]] = {}
@@ -241,7 +252,7 @@ class Runner:
             book.writes.insert(t.events, event_row(event))
         if not book.writes.empty():
             await self.store.write(book.writes.execute)
-            self.trouble = ""
+            self.trouble.over()
         self._seq += len(events)
         await self._after(batch, steps, events)
 
@@ -267,6 +278,7 @@ class Runner:
     ) -> None:
         """The transaction is committed: adopt the states, answer who waits, perform the actions."""
         superseded = [live.state.id for live, new, _ in steps if _leaves(live, new)]
+        over = {new.id for live, new, _ in steps if new.status in ENDED and live.state.status not in ENDED}
         for live, new, _ in steps:
             self._adopt(live, new, batch)
         waited = self._reply(batch)
@@ -277,11 +289,15 @@ class Runner:
             ahead = not any(isinstance(action, act.Fold) for action in actions)  # who makes the model takes the last
             for action in actions:
                 self._perform(live, action, waited, ahead=ahead)
-            self._tidy(live, new)
+            if new.id in over:
+                self._over(live, new)
+            elif new.status not in ENDED:
+                self._tidy(live, new)
         if superseded:
             self.collection.look(*superseded)
 
     def _adopt(self, live: Live, new: Session, batch: Sequence[Item]) -> None:
+        self._repair(live.state, new, batch)
         live.state = new
         live.awaited = len(new.outstanding())
         live.arrived -= sum(isinstance(x, Entry) and x.session == new.id and isinstance(x.note, Taken) for x in batch)
@@ -318,18 +334,27 @@ class Runner:
     async def _discard(self, batch: Sequence[Item], error: Exception) -> None:
         """A transaction failed: what is in memory may be wrong. Forget it, and read the rows again."""
         log.error("batch.failed error=%s", error, exc_info=not isinstance(error, FedkError))
-        self.trouble = str(error)
         for item in batch:
             future = item.reply if isinstance(item, Entry) else item.done
             if future is not None and not future.done():
                 future.set_exception(StateError(f"not written: {error}"))
             if isinstance(item, Entry) and isinstance(item.note, Committed):
                 item.note.close()
+        await self.trouble.wait(error, self._closing)
+        if isinstance(error, LostLease):
+            self._fail(error)
+        else:
+            await self._reread({item.session for item in batch if isinstance(item, Entry)})
+
+    async def _reread(self, sessions: Iterable[str]) -> None:
         try:
-            await self._reload({item.session for item in batch if isinstance(item, Entry)})
+            await self._reload(sessions)
         except (FedkError, SQLAlchemyError, OSError) as again:
-            if self.broken is not None and not self.broken.done():
-                self.broken.set_exception(StateError(f"the sessions cannot be read again: {again}"))
+            self._fail(StateError(f"the sessions cannot be read again: {again}"))
+
+    def _fail(self, error: BaseException) -> None:
+        if self.broken is not None and not self.broken.done():
+            self.broken.set_exception(error)
 
     async def _reload(self, sessions: Iterable[str]) -> None:
         async with self.store.reading() as db:
@@ -349,6 +374,29 @@ class Runner:
                     self.announce(live)
                     self._resume(live)
                 await missed.verdicts(db, old, found[0], clients=self.network, spool=self.spool)
+
+    # ---- what failed, and is tried again ----
+
+    def _repair(self, old: Session, new: Session, batch: Sequence[Item]) -> None:
+        """A session that waits for storage has a timer; a person who takes it up ends that."""
+        events = [item.event for item in batch if isinstance(item, Entry) and item.session == new.id]
+        if new.status in ENDED or new.head > old.head:
+            self.repairs.done(new.id)
+        elif new.paused_by != "blocked":
+            self.repairs.rest(new.id)
+        elif any(isinstance(event, ev.Blocked) and event.passing for event in events):
+            self.repairs.failed(new.id)
+
+    def _again(self, session: str) -> None:
+        live = self.lives.get(session)
+        if live is not None and live.missing is not None:
+            self._spawn(self._read_again(session))
+        else:
+            self.post(session, ev.Unblocked())
+
+    async def _read_again(self, session: str) -> None:
+        async with self._turn:
+            await self._reread([session])
 
     # ---- actions ----
 
@@ -429,16 +477,17 @@ class Runner:
         if span is not None:
             self.spool.forget(span)
 
+    def _over(self, live: Live, new: Session) -> None:
+        """It has ended: a failed one is read again from its rows when a person resumes it."""
+        live.close()
+        self.presence.drop(new.id)
+        live.works.clear()
+        self.spool.drop(new.id)
+        if new.status in FINAL:
+            self.lives.pop(new.id, None)
+
     def _tidy(self, live: Live, new: Session) -> None:
         """Close what no open task needs any more."""
-        if new.status in ENDED:
-            live.close()
-            self.presence.drop(new.id)
-            live.works.clear()
-            self.spool.drop(new.id)
-            if new.status in FINAL:
-                self.lives.pop(new.id, None)
-            return
         needed = {new.head} | {task.base for task in new.tasks.values() if task.state != "settled"}
         for no in [no for no in live.bases if no not in needed]:
             # in a thread: the last name of its file may be gone, and closing it then frees its blocks

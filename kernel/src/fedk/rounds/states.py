@@ -90,6 +90,7 @@ class Round:
     vetoed: frozenset[str] = frozenset()
     armed: bool = False
     expired: bool = False  # the deadline of this attempt has passed
+    measuring: bool = False  # those who only validate are being selected, for model `no - 1`
     frozen: tuple[str, ...] = ()  # the tasks that are folded
     partials: frozenset[str] = frozenset()  # sums of combiners that are here
 
@@ -119,8 +120,8 @@ class Session:
     tasks: Mapping[str, Task] = field(default_factory=dict)  # of the open round, and every open or accepted one
     next_task: int = 1
     folds: int = 0  # models that it has begun to make: noise is drawn in each, whether it is committed or not
-    present: frozenset[str] = frozenset()  # clients that may be asked: connected, or lost for less than the grace time
-    validators: frozenset[str] = frozenset()  # clients present that can validate
+    present: frozenset[str] = frozenset()  # that may train: connected, or lost for less than the grace time
+    validators: frozenset[str] = frozenset()  # present, and can validate; some of them do nothing else
 
     def accepted(self) -> list[Task]:
         """A: the accepted tasks of the open round."""
@@ -128,8 +129,12 @@ class Session:
         return [t for t in self.tasks.values() if t.state == "accepted" and t.round == no]
 
     def outstanding(self) -> list[Task]:
-        """O: the tasks whose answer is awaited."""
+        """The tasks whose answer is awaited."""
         return [t for t in self.tasks.values() if t.open]
+
+    def making(self) -> list[Task]:
+        """O: of those, what models are made of. No round waits for one that only measures."""
+        return [t for t in self.outstanding() if t.kind != "validate"]
 
     @property
     def accepting(self) -> int:

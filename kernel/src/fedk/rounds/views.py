@@ -10,9 +10,9 @@ from fedk.rounds.states import Task
 
 
 def population(live: Live, roster: Roster) -> int:
-    """Clients that the session may ask, present or not."""
+    """Clients that the session may ask for updates, present or not."""
     if live.population[0] != roster.version:
-        count = sum(m.admitted(live.state.rules) for m in roster.of(live.project))
+        count = sum(m.can("train") and m.admitted(live.state.rules) for m in roster.of(live.project))
         live.population = roster.version, count
     return live.population[1]
 

@@ -114,11 +114,13 @@ def waiting(one: Document) -> tuple[str, float | None]:
     """What an entry of `waiting_for` says: words behind "waiting for", and seconds until a deadline."""
     match one["for"]:
         case "clients":
-            return f"clients: {one['present']} present, {one['min']} needed", None
+            return f"clients: {one['present']} present, {one['min']} needed", one.get("at_most")
         case "person":
             return "a person to resume it", None
         case "repair":
-            return f"repair: {one['why']}", None
+            again = one.get("again_in")
+            tried = f"; tried again in {quantity.span(again)}" if again is not None else ""
+            return f"repair: {one['why']}{tried}", None
         case "fold":
             return f"the fold of {quantity.counted(one['updates'], 'update')}", None
         case "results":
