@@ -24,8 +24,8 @@ class Trouble:
         self.why, self._failures = str(error), self._failures + 1
         if seconds:
             self._due = asyncio.get_running_loop().time() + seconds
-            with suppress(TimeoutError):  # the back-off: a full disk gives no sign when it has room again
-                await asyncio.wait_for(closing.wait(), seconds)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(closing.wait(), seconds)  # a full disk gives no sign when it has room again
             self._due = None
 
     @property
