@@ -76,7 +76,6 @@ def test_what_a_wiped_disk_held_is_delivered_again_and_not_trained_again(tree: C
     site.once_each("s")
 
 
-@pytest.mark.chaos
 def test_a_root_that_is_killed_finds_its_combiners_with_what_they_hold(tree: Callable[..., Tree]) -> None:
     site = tree("east", "west")
     site.join(*NAMES)

@@ -14,10 +14,11 @@ from google.protobuf.message import Message
 
 from fedk.api.errors import NotFound, Refused, StateError
 from fedk.blobs.reader import Reader, Span
+from fedk.combiner import words
 from fedk.combiner.relay import Relay
 from fedk.network.calls import TIER
 from fedk.network.listener import Keepalive
-from fedk.rounds.clients import Joined, Joining, Receipt, Redirected, Reply, SendFrom, Verdict
+from fedk.rounds.clients import Joined, Joining, Receipt, Redirected, Reply, SendFrom
 from fedk_protocol.metadata import TICKET
 from fedk_protocol.v1 import federation_pb2 as pb
 from fedk_protocol.v1 import tier_pb2 as tier
@@ -48,6 +49,7 @@ class Uplink:
         self._load: Callable[[], tuple[float, int, float]] = lambda: (0.0, 0, 0.0)
         self._channel: grpc.aio.Channel | None = None
         self._ticket = ""
+        self._stream_now: object = None
         self._words: deque[tier.Upward] = deque()
         self._sent: list[str] = []
         self._chatter: deque[tier.Said] = deque(maxlen=CHATTER)
@@ -99,7 +101,8 @@ class Uplink:
             self._words.clear()
             self._sent.clear()
             attach: Any = channel.stream_stream(f"/{TIER}/Attach")
-            call = attach(self._said())
+            self._stream_now = now = object()
+            call = attach(self._spoken(now))
             first = await call.read()
             if not isinstance(first, bytes):
                 raise await _ended(call)
@@ -131,17 +134,18 @@ class Uplink:
             ],
         )
 
-    async def _said(self) -> AsyncIterator[bytes]:
-        """What goes up, in order."""
+    async def _spoken(self, stream: object) -> AsyncIterator[bytes]:
+        """What goes up, in order, on the stream of now: one that has broken off takes no words from the next."""
         version_ = pb.Version(major=VERSION[0], minor=VERSION[1])
         own = tier.Attach(version=version_, software=f"fedk {version('fedk')}")
         own.MergeFrom(self._attach)
         yield tier.Upward(attach=own).SerializeToString()
-        while True:
-            while (word := self._next()) is not None:
+        while stream is self._stream_now:
+            if (word := self._next()) is not None:
                 yield word.SerializeToString()
-            self._news.clear()
-            await self._news.wait()
+            else:
+                self._news.clear()
+                await self._news.wait()
 
     def _next(self) -> tier.Upward | None:
         if self._words:
@@ -290,7 +294,5 @@ def _reply(word: pb.UploadReply) -> Reply | None:
         case "send_from":
             return SendFrom(word.send_from.task, word.send_from.result_id, word.send_from.offset)
         case "verdict":
-            said = word.verdict
-            outcome = pb.Outcome.Name(said.outcome).removeprefix("OUTCOME_").lower()
-            return Verdict(said.task, said.result_id, outcome, said.model, said.reason, said.detail)
+            return words.verdict(word.verdict)
     return None
