@@ -6,6 +6,7 @@ import os
 import secrets
 import socket
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -31,8 +32,8 @@ from fedk.catalogue.implementation import HOOKS
 from fedk.catalogue.observers import Observers
 from fedk.combiner.holdings import Holdings
 from fedk.combiner.inputs import Inputs
+from fedk.combiner.partials import Partials
 from fedk.combiner.relay import Relay
-from fedk.combiner.sums import Sums
 from fedk.network.server import Network
 from fedk.network.uplink import Uplink
 from fedk.rounds.coding import Coding
@@ -150,14 +151,13 @@ class Hooks:
             plugin.close()
 
 
-class Server:
-    """One server in this process: its drivers, its rooms, its two listeners."""
+class _OfAnyRole(ABC):
+    """What is opened one after the other, and closed in the opposite order."""
 
     def __init__(self, settings: Settings, catalogue: Catalogue) -> None:
         self.settings, self.catalogue = settings, catalogue
         self.data_dir = settings.server.data_dir.resolve()
         self.listen = self.admin = ""
-        self.facts: ServerFacts | None = None  # once it listens, until it stops
         self._closing: list[Callable[[], Awaitable[Any]]] = []
 
     async def start(self) -> None:
@@ -168,17 +168,46 @@ class Server:
             await self.close()
             raise
 
+    @abstractmethod
+    async def _open(self) -> None:
+        """Open each part, and say how it is closed."""
+
+    async def close(self) -> None:
+        """Let go of everything, in the opposite order."""
+        while self._closing:
+            await self._closing.pop()()
+
+    def _driver(self, kind: str, choice: Any) -> Any:
+        return self.catalogue.create(kind, choice.use, choice.tables, where=f"{kind}.use")
+
+    async def _store(self) -> Store:
+        owner = f"{socket.gethostname()}:{os.getpid()}"
+        store = await Store.open(
+            self._driver("db", self.settings.db), self.data_dir, owner=owner, rules_version=VERSION
+        )
+        self._closing.append(store.close)
+        return store
+
+    def _spool(self) -> Spool:
+        spool = Spool(self.data_dir / "spool", self.settings.limits.spool_bytes)
+        self._closing.append(_after(spool.close))
+        return spool
+
+
+class Server(_OfAnyRole):
+    """One server in this process: its drivers, its rooms, its two listeners."""
+
+    def __init__(self, settings: Settings, catalogue: Catalogue) -> None:
+        super().__init__(settings, catalogue)
+        self.facts: ServerFacts | None = None  # once it listens, until it stops
+
     async def _open(self) -> None:
         s = self.settings
-        database = self._driver("db", s.db)
-        owner = f"{socket.gethostname()}:{os.getpid()}"
-        self.store = await Store.open(database, self.data_dir, owner=owner, rules_version=VERSION)
-        self._closing.append(self.store.close)
+        self.store = await self._store()
         self.blobs = Blobs(self._driver("storage", s.storage), self.data_dir)
         await self.blobs.start()
         self._closing.append(self.blobs.close)
-        spool = Spool(self.data_dir / "spool", s.limits.spool_bytes)
-        self._closing.append(_after(spool.close))
+        spool = self._spool()
         self.hooks = Hooks(self.catalogue, s)
         self._closing.append(self.hooks.close)
         self.runner = Runner(
@@ -225,16 +254,12 @@ class Server:
         )
         self.hooks.observers.notify("server_started", server=self.facts)
 
-    def _driver(self, kind: str, choice: Any) -> Any:
-        return self.catalogue.create(kind, choice.use, choice.tables, where=f"{kind}.use")
-
     async def close(self) -> None:
         """Let go of everything, in the opposite order."""
         self._stopping()
         if hasattr(self, "desk"):
             self.desk.feed.close()  # or streams of events would outlive their last words
-        while self._closing:
-            await self._closing.pop()()
+        await super().close()
 
     @property
     def broken(self) -> "asyncio.Future[None]":
@@ -264,14 +289,8 @@ class Server:
         )
 
 
-class Combiner:
+class Combiner(_OfAnyRole):
     """An aggregation server between clients and its parent: bytes are its own, what is made of them is not."""
-
-    def __init__(self, settings: Settings, catalogue: Catalogue) -> None:
-        self.settings, self.catalogue = settings, catalogue
-        self.data_dir = settings.server.data_dir.resolve()
-        self.listen = self.admin = ""
-        self._closing: list[Callable[[], Awaitable[Any]]] = []
 
     @property
     def broken(self) -> "asyncio.Future[None]":
@@ -281,20 +300,12 @@ class Combiner:
     async def start(self) -> None:
         """Open what is durable, listen, then dial the parent."""
         self._broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        try:
-            await self._open()
-        except BaseException:
-            await self.close()
-            raise
+        await super().start()
 
     async def _open(self) -> None:
         s = self.settings
-        owner = f"{socket.gethostname()}:{os.getpid()}"
-        database = self.catalogue.create("db", s.db.use, s.db.tables, where="db.use")
-        self.store = await Store.open(database, self.data_dir, owner=owner, rules_version=VERSION)
-        self._closing.append(self.store.close)
-        spool = Spool(self.data_dir / "spool", s.limits.spool_bytes)
-        self._closing.append(_after(spool.close))
+        self.store = await self._store()
+        spool = self._spool()
         attach = tier_words.Attach(
             name=s.server.name,
             generation=generation(self.data_dir),
@@ -304,14 +315,14 @@ class Combiner:
         )
         self.uplink = Uplink(s.server.parent, attach)
         self.holdings = Holdings(self.store, spool, self.uplink)
-        sums = Sums(self.store, self.data_dir / "sums")
-        await sums.start()
+        partials = Partials(self.store, self.data_dir / "partials")
+        await partials.start()
         await self.holdings.start()
         self._closing.append(self.holdings.close)
         inputs = Inputs(self.data_dir / "inputs")
-        relay = Relay(holdings=self.holdings, sums=sums, inputs=inputs, spool=spool, parent=self.uplink)
+        relay = Relay(holdings=self.holdings, partials=partials, inputs=inputs, spool=spool, parent=self.uplink)
         self._closing.append(relay.close)
-        balancer = self.catalogue.create("balancer", s.balancer.use, s.balancer.tables, where="balancer.use")
+        balancer = self._driver("balancer", s.balancer)
         self.network = Network(relay, spool, settings=s, balancer=balancer)
         relay.start(self.network)
         self.http = HttpServer(combiner_app(self.store, self.uplink.attached.is_set))
@@ -321,14 +332,9 @@ class Combiner:
         self._closing.append(self.network.stop)
         attach.advertise.extend(self.network.addresses)
         self.uplink.start(
-            relay, lambda: (len(self.network) / (s.server.capacity or 1_000), self.holdings.bytes, sums.seconds)
+            relay, lambda: (len(self.network) / (s.server.capacity or 1_000), self.holdings.bytes, partials.seconds)
         )
         self._closing.append(self.uplink.close)
-
-    async def close(self) -> None:
-        """Let go of everything, in the opposite order."""
-        while self._closing:
-            await self._closing.pop()()
 
     async def drain(self) -> None:
         """No new task; answers under way are taken until their clients have none, or for LAST_ANSWERS."""

@@ -11,7 +11,7 @@ from kernel.tests.network.conftest import House, opened
 from kernel.tests.network.wire import Wire
 
 from fedk.api.errors import ConfigError
-from fedk.network import members
+from fedk.network import calls
 from fedk.network.listener import Keepalive
 from fedk_protocol.v1 import federation_pb2 as pb
 
@@ -124,7 +124,7 @@ async def test_a_bad_name_breaks_the_protocol(house: House, name: str) -> None:
 
 
 async def test_a_stranger_who_says_nothing_is_shown_out(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(members, "GREETING", 0.05)
+    monkeypatch.setattr(calls, "GREETING", 0.05)
     client = await house.client("a")
     await client.dial()
     assert await client.inbox.ended() == "DEADLINE_EXCEEDED no Hello within 0.05 s"

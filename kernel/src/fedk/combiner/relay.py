@@ -11,20 +11,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from fedk.aggregation.contribution import Contribution
 from fedk.aggregation.expected import Expected
 from fedk.aggregation.model import Model
-from fedk.aggregation.terms import Terms
 from fedk.api.errors import BlobError, FedkError, Refused, StateError
 from fedk.blobs.reader import Reader, Span
 from fedk.blobs.spool import Spool
+from fedk.combiner import words
 from fedk.combiner.holdings import Held, Holdings
 from fedk.combiner.inputs import Inputs
 from fedk.combiner.parent import Parent
-from fedk.combiner.sums import Order, Part, Sum, Sums
+from fedk.combiner.partials import Order, Partials
 from fedk.rounds.clients import (
     Arrival,
     Clients,
-    Input,
     Joined,
     Joining,
     Offer,
@@ -78,8 +78,8 @@ class Known:
 class Relay:
     """Stands where a root's `Door` stands, and takes the parent's words. Begins with `start`."""
 
-    def __init__(self, *, holdings: Holdings, sums: Sums, inputs: Inputs, spool: Spool, parent: Parent) -> None:
-        self._holdings, self._sums, self._inputs, self._spool = holdings, sums, inputs, spool
+    def __init__(self, *, holdings: Holdings, partials: Partials, inputs: Inputs, spool: Spool, parent: Parent) -> None:
+        self._holdings, self._partials, self._inputs, self._spool = holdings, partials, inputs, spool
         self._parent = parent
         self._clients: Clients | None = None
         self._tasks: dict[str, Known] = {}
@@ -172,7 +172,7 @@ class Relay:
             answer = await self.answer(arrival.client, arrival.task, arrival.result_id)
             return answer or SendFrom(arrival.task, arrival.result_id, 0)
         work = known.brief.work
-        await self._holdings.put(Held(_report(arrival), work.project, work.session, arrival.span))
+        await self._holdings.put(Held(words.report(arrival), work.project, work.session, arrival.span))
         self._forget(arrival.task)
         return Receipt(arrival.task, arrival.result_id)
 
@@ -246,11 +246,11 @@ class Relay:
 
     def partial_taken(self, taken: tier.PartialTaken) -> None:
         """The sum is durable at the parent."""
-        self._spawn(self._sums.drop(taken.session, taken.number))
+        self._spawn(self._partials.drop(taken.session, taken.number))
 
     def refold(self, refold: tier.Refold) -> None:
         """The sum has tasks that are not this combiner's: the flush that follows names those that are."""
-        self._spawn(self._sums.drop(refold.session, refold.number))
+        self._spawn(self._partials.drop(refold.session, refold.number))
 
     # ---- inside ----
 
@@ -268,8 +268,8 @@ class Relay:
             for sha256 in used:
                 self._inputs.release(sha256)
             raise
-        expected = _expected(wanted, model, tuple(task.sets)) if wanted.blobs else None
-        return Brief(common.id, _work(common), common.accepting, expected, tuple(used), model)
+        expected = words.expected(wanted, model, tuple(task.sets)) if wanted.blobs else None
+        return Brief(common.id, words.work(common), common.accepting, expected, tuple(used), model)
 
     def _retire(self, number: int) -> None:
         """Close it once no task of it is open."""
@@ -299,7 +299,7 @@ class Relay:
             brief = await asyncio.shield(self._briefs[one.common])
             self._tasks[one.task] = Known(one.client, brief, one.seed)
             brief.tasks += 1
-        work = _timed(self._tasks[one.task].brief.work, time.monotonic() + one.remaining)
+        work = words.timed(self._tasks[one.task].brief.work, time.monotonic() + one.remaining)
         self._network.offer(Offer(one.task, one.client, one.seed, work))
 
     def _forget(self, task: str) -> None:
@@ -314,9 +314,7 @@ class Relay:
         result_id = verdict.result_id or (held.report.result.result_id if held is not None else "")
         self._holdings.drop(verdict.task)
         self._spool.expire(verdict.task)
-        outcome = pb.Outcome.Name(verdict.outcome).removeprefix("OUTCOME_").lower()
-        word = Verdict(verdict.task, result_id, outcome, verdict.model, verdict.reason, verdict.detail)
-        self._network.reply(client, word)
+        self._network.reply(client, replace(words.verdict(verdict), result_id=result_id))
 
     async def _flush(self, flush: tier.Flush) -> None:
         async with self._flushes.setdefault(flush.session, asyncio.Lock()):
@@ -336,26 +334,26 @@ class Relay:
 
     async def _sum(self, flush: tier.Flush, shares: list[tier.Share]) -> None:
         tasks = [share.task for share in shares]
-        one = self._sums.of(flush.session, tasks)
+        one = self._partials.of(flush.session, tasks)
         if one is None:
             order = Order(flush.delta, tuple(flush.sets), tuple(flush.plain), flush.exact)
             with ExitStack() as opened:
                 parts = [await self._part(share, opened) for share in shares]
                 try:
-                    one = await self._sums.make(flush.session, flush.project, flush.round, parts, order)
+                    one = await self._partials.make(flush.session, flush.project, flush.round, parts, order)
                 except BlobError as error:
                     await self._damaged(tasks, error)
                     return
-        await self._parent.deliver(tier.Delivery(partial=_partial(one)), [(one.path, 0, one.path.stat().st_size)])
+        await self._parent.deliver(tier.Delivery(partial=words.partial(one)), [(one.path, 0, one.path.stat().st_size)])
 
-    async def _part(self, share: tier.Share, opened: ExitStack) -> Part:
+    async def _part(self, share: tier.Share, opened: ExitStack) -> Contribution:
         held = self._holdings.get(share.task)
         assert held is not None  # noqa: S101  # _has has looked
         assert held.span is not None  # noqa: S101  # an update has bytes
         span = await self._inputs.use(share.base, self._parent)
         opened.callback(self._inputs.release, share.base)
         base = opened.enter_context(await asyncio.to_thread(Model.open, span))
-        return Part(share.task, Terms(share.weight, share.scale), _spans(held), base)
+        return words.contribution(share, held, base)
 
     async def _damaged(self, tasks: Iterable[str], error: BlobError) -> None:
         """Bytes that cannot be read are asked for again."""
@@ -390,85 +388,6 @@ class Relay:
             log.error("what the parent asked for failed: %s", error)
         else:
             log.error("a fault of this combiner", exc_info=error)
-
-
-def _work(common: tier.Common) -> Work:
-    task = common.task
-    inputs = {
-        name: Input(blob.sha256, blob.size, blob.codec, blob.inline if blob.HasField("inline") else None)
-        for name, blob in task.inputs.items()
-    }
-    return Work(
-        project=common.project,
-        session=common.session,
-        session_name=task.session,
-        kind=task.kind,
-        before=tuple(task.before),
-        round=task.round,
-        step=task.step,
-        inputs=inputs,
-        settings=task.settings,
-        wants=tuple(task.wants),
-        sets=tuple(task.sets),
-        remaining=lambda: 0.0,
-    )
-
-
-def _timed(work: Work, until: float) -> Work:
-    return replace(work, remaining=lambda: max(0.0, until - time.monotonic()))
-
-
-def _expected(wanted: tier.Expectation, model: Model | None, sets: tuple[str, ...]) -> Expected:
-    return Expected(
-        model,
-        wanted.base_max_abs,
-        sets,
-        {name: (one.low, one.high) for name, one in wanted.metrics.items()},
-        wanted.largest,
-        wanted.max_examples,
-        wanted.max_norm or None,
-        tuple(wanted.plain),
-        wanted.inspect,
-    )
-
-
-def _report(arrival: Arrival) -> tier.Report:
-    result = pb.Result(
-        task=arrival.task,
-        result_id=arrival.result_id,
-        num_examples=arrival.num_examples,
-        metrics=arrival.metrics,
-        before={
-            kind: pb.Measured(num_examples=m.num_examples, metrics=m.metrics) for kind, m in arrival.before.items()
-        },
-        settings_read=arrival.settings_read,
-        blobs={name: pb.Blob(sha256=place.sha256, size=place.size) for name, place in arrival.blobs.items()},
-    )
-    return tier.Report(
-        client=arrival.client, result=result, sha256=arrival.sha256, norm=arrival.norm, max_abs=arrival.max_abs
-    )
-
-
-def _spans(held: Held) -> Mapping[str, Span]:
-    """Where each blob of a result stands."""
-    assert held.span is not None  # noqa: S101  # the caller has looked
-    spans, offset = dict[str, Span](), held.span.offset
-    for name, blob in sorted(held.report.result.blobs.items()):
-        spans[name] = Span(held.span.path, offset, blob.size)
-        offset += blob.size
-    return spans
-
-
-def _partial(one: Sum) -> tier.Partial:
-    return tier.Partial(
-        number=one.number,
-        session=one.session,
-        round=one.round,
-        tasks=one.tasks,
-        sums={name: pb.Blob(sha256=place.sha256, size=place.size) for name, place in one.blobs.items()},
-        raw=one.raw,
-        total=one.total,
-    )
 
 
 def _whole(held: Held | None) -> bool:

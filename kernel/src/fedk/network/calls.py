@@ -1,5 +1,6 @@
 """The service's calls as gRPC sees them. Messages stay bytes: each is counted as it is, and a bad one is refused here."""
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
@@ -13,6 +14,9 @@ from fedk_protocol.v1 import tier_pb2
 
 TIER = tier_pb2.DESCRIPTOR.services_by_name["Tier"].full_name
 SERVICE = pb.DESCRIPTOR.services_by_name["Federation"].full_name
+
+GREETING = 10.0
+"""Seconds in which a stream must say who it is."""
 
 DETAILS = 1_000
 """Characters of a status's text: HTTP/2 trailers are limited to a few kB, and escape what is not ASCII."""
@@ -55,6 +59,15 @@ async def next_of(context: Context) -> bytes | None:
     """The next message of the client; None when it has said all, or is gone."""
     raw: object = await context.read()
     return raw if isinstance(raw, bytes) else None
+
+
+async def greeting(context: Context, what: str) -> bytes:
+    """The first message of a stream: before, it belongs to nobody who could be told or blamed. Raises Ended."""
+    try:
+        async with asyncio.timeout(GREETING):  # a stranger who says nothing holds a stream
+            return await next_of(context) or b""
+    except TimeoutError:
+        raise Ended(grpc.StatusCode.DEADLINE_EXCEEDED, f"no {what} within {GREETING:g} s") from None
 
 
 def handler(*, connect: Call, download: Call, upload: Call, locate: Call) -> grpc.GenericRpcHandler:

@@ -1,6 +1,5 @@
 """Links: the streams of combiners to this server. Words for many clients travel together."""
 
-import asyncio
 import re
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Sequence
@@ -13,9 +12,8 @@ from fedk.aggregation.expected import Expected
 from fedk.aggregation.intake import Place
 from fedk.api.balancer import ServerView
 from fedk.api.errors import Refused
-from fedk.network.calls import Context, Ended, next_of, parsed, violated
+from fedk.network.calls import Context, Ended, greeting, parsed, violated
 from fedk.network.hello import ID
-from fedk.network.members import GREETING
 from fedk.network.messages import Answer, common, spoken
 from fedk.network.stream import Message, Stream
 from fedk.rounds.clients import Arrival, Flush, Measured, Offer, Receipt, Work
@@ -54,8 +52,16 @@ class Link:
         self._offers.append(offer)
         self._stream.wake()
 
+    def cancel(self, client: str, task: str, reason: str) -> None:
+        """Take a task back: one that is still here is not sent, the combiner hears of any other."""
+        kept = [offer for offer in self._offers if offer.task != task]
+        if len(kept) < len(self._offers):
+            self._offers = deque(kept)
+        else:
+            self.answer(client, cancel=pb.Cancel(task=task, reason=reason))
+
     def answer(self, client: str, **word: Any) -> None:
-        """A word for a client of the combiner: `answer(client, cancel=…)`."""
+        """A word for a client of the combiner: `answer(client, verdict=…)`."""
         self._answers.append(tier.Answer(client=client, **word))
         self._stream.wake()
 
@@ -160,9 +166,6 @@ class Links:
     def __iter__(self) -> Iterator[Link]:
         return iter(list(self._links.values()))
 
-    def named(self, name: str) -> Link | None:
-        return self._links.get(name)
-
     def holding(self, holder: str) -> Link | None:
         """The link of the combiner that holds results under this id."""
         link = self._links.get(holder.rpartition(".")[0])
@@ -175,15 +178,15 @@ class Links:
     async def attach(self, _requests: object, context: Context) -> None:
         """The call: a combiner's stream from Attach to its end."""
         combiner = _combiner(await _greeting(context))
-        await self._rounds.attach(combiner)
         link = Link(combiner, context, door=self._door, rounds=self._rounds)
+        version = pb.Version(major=VERSION[0], minor=VERSION[1])
+        link.say(attached=tier.Attached(version=version, ticket=self._ticket(combiner), holder=combiner.id))
         if (older := self._links.get(combiner.name)) is not None:
             older.end(grpc.StatusCode.ABORTED, "this combiner has a newer stream")
         self._links[combiner.name] = link
-        version = pb.Version(major=VERSION[0], minor=VERSION[1])
-        link.say(attached=tier.Attached(version=version, ticket=self._ticket(combiner), holder=combiner.id))
-        self._rounds.ready(combiner)
         try:
+            await self._rounds.attach(combiner)
+            self._rounds.ready(combiner)
             await link.serve()
         finally:
             if self._links.get(combiner.name) is link:
@@ -234,12 +237,7 @@ class Links:
 
 
 async def _greeting(context: Context) -> tier.Attach:
-    try:
-        async with asyncio.timeout(GREETING):  # a stranger who says nothing holds a stream
-            raw = await next_of(context)
-    except TimeoutError:
-        raise Ended(grpc.StatusCode.DEADLINE_EXCEEDED, f"no Attach within {GREETING:g} s") from None
-    message = parsed(tier.Upward, raw or b"")
+    message = parsed(tier.Upward, await greeting(context, "Attach"))
     if not message.HasField("attach"):
         raise violated("the first message must be Attach")
     return message.attach

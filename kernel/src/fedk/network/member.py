@@ -20,7 +20,7 @@ from fedk.network.results import METRICS, is_word
 from fedk.network.stream import Message, Stream
 from fedk.network.traffic import Traffic
 from fedk.rounds.clients import Offer
-from fedk.rounds.runner import session_of
+from fedk.rounds.states import session_of
 from fedk_protocol.v1 import federation_pb2 as pb
 
 LINE = 10_000

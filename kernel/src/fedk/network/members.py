@@ -6,19 +6,17 @@ from collections.abc import Callable, Iterator, Mapping
 import grpc
 
 from fedk.api.errors import Refused
-from fedk.network.calls import Context, Ended, next_of, parsed, violated
+from fedk.network.calls import Context, Ended, greeting, parsed, violated
 from fedk.network.doors import AnyDoor
 from fedk.network.hello import MOST, joining
 from fedk.network.member import Member
+from fedk.network.messages import not_joined
+from fedk.network.tickets import brought
 from fedk.network.turns import Turns
 from fedk.rounds.clients import Joined, Joining, Redirected, SendFrom, Verdict
-from fedk_protocol.metadata import TICKET
 from fedk_protocol.reasons import Reason
 from fedk_protocol.v1 import federation_pb2 as pb
 from fedk_protocol.version import VERSION
-
-GREETING = 10.0
-"""Seconds in which a stream must say Hello: before, it belongs to nobody who could be told or blamed."""
 
 STATUSES: Mapping[str, grpc.StatusCode] = {
     Reason.VERSION: grpc.StatusCode.FAILED_PRECONDITION,
@@ -28,9 +26,6 @@ STATUSES: Mapping[str, grpc.StatusCode] = {
     Reason.GATE_FAILED: grpc.StatusCode.PERMISSION_DENIED,
 }
 """How a stream ends after the Refusal that says the same, for clients that read nothing but statuses."""
-
-WILLING = frozenset({Reason.DRAINING, Reason.GATE_FAILED})
-"""Reasons that may pass, after which a client comes back: a gate has its times."""
 
 Enrol = Callable[[Joined, pb.Hello, Context], Member]
 Welcome = Callable[[Member], pb.Welcome]
@@ -81,19 +76,16 @@ class Members:
     async def connect(self, _requests: object, context: Context) -> None:
         """The call: a stream from Hello to its end."""
         hello = await _greeting(context)
-        metadata = dict(context.invocation_metadata() or ())
-        arriving = joining(hello, ticket=str(metadata.get(TICKET, "")))
-        await self._send_on(arriving, context)
+        arriving = joining(hello, ticket=brought(context))
         admission = asyncio.create_task(self._admit(arriving, hello, context))
         try:
             member = await asyncio.shield(admission)
         except Redirected as elsewhere:
-            redirect = pb.Redirect(addresses=elsewhere.addresses)
+            redirect = pb.Redirect(addresses=elsewhere.addresses, ticket=elsewhere.ticket)
             await context.write(pb.ServerMessage(redirect=redirect).SerializeToString())
-            raise Ended(grpc.StatusCode.UNAVAILABLE, f"redirected: {elsewhere}") from elsewhere
+            raise Ended(grpc.StatusCode.UNAVAILABLE, str(elsewhere)) from elsewhere
         except Refused as refused:
-            refusal = pb.Refusal(reason=refused.reason, detail=refused.detail, retry=refused.reason in WILLING)
-            await context.write(pb.ServerMessage(refusal=refusal).SerializeToString())
+            await context.write(pb.ServerMessage(refusal=not_joined(refused)).SerializeToString())
             code = STATUSES.get(refused.reason, grpc.StatusCode.FAILED_PRECONDITION)
             raise Ended(code, str(refused)) from refused
         except asyncio.CancelledError:  # the client is gone; that it came may be written down already
@@ -106,22 +98,17 @@ class Members:
         finally:
             self._leave(member)
 
-    async def _send_on(self, arriving: Joining, context: Context) -> None:
-        """To the server that the balancer has chosen, where it is not this one. Raises Ended then."""
+    def _send_on(self, arriving: Joining) -> None:
+        """Raises Redirected where the balancer has chosen another server, Refused where it has found none."""
         place = self._place(arriving)
-        if place.here:
-            return
-        if place.addresses:
-            redirect = pb.Redirect(addresses=place.addresses, ticket=place.ticket)
-            await context.write(pb.ServerMessage(redirect=redirect).SerializeToString())
-            raise Ended(grpc.StatusCode.UNAVAILABLE, f"redirected to {', '.join(place.addresses)}")
-        text = "no combiner takes clients at the moment"
-        refusal = pb.Refusal(reason=Reason.DRAINING, detail=text, retry=True)
-        await context.write(pb.ServerMessage(refusal=refusal).SerializeToString())
-        raise Ended(grpc.StatusCode.UNAVAILABLE, text)
+        if not place.here:
+            if place.addresses:
+                raise Redirected(list(place.addresses), place.ticket)
+            raise Refused(Reason.DRAINING, "no combiner takes clients at the moment")
 
     async def _admit(self, arriving: Joining, hello: pb.Hello, context: Context) -> Member:
         """One stream of a name after the other: whoever came last is the one that `rounds` knows."""
+        self._send_on(arriving)
         async with self._turns.take(f"{arriving.project}/{arriving.name}"):
             self._check(hello)
             joined = await self._door.join(arriving)
@@ -174,12 +161,7 @@ def held(hello: pb.Hello, joined: Joined) -> set[str]:
 
 
 async def _greeting(context: Context) -> pb.Hello:
-    try:
-        async with asyncio.timeout(GREETING):  # a stranger who says nothing holds a stream
-            raw = await next_of(context)
-    except TimeoutError:
-        raise Ended(grpc.StatusCode.DEADLINE_EXCEEDED, f"no Hello within {GREETING:g} s") from None
-    raw = raw or b""
+    raw = await greeting(context, "Hello")
     if len(raw) > MOST:
         raise violated(f"Hello has {len(raw):,} bytes, at most {MOST:,}")
     message = parsed(pb.ClientMessage, raw)

@@ -5,7 +5,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from fedk.api.errors import Refused
 from fedk.rounds.clients import Input, Offer, Receipt, Reply, SendFrom, Verdict, Work
+from fedk_protocol.reasons import Reason
 from fedk_protocol.v1 import federation_pb2 as pb
 
 _TASK = pb.ServerMessage.DESCRIPTOR.fields_by_name["task"].number
@@ -25,6 +27,15 @@ class Refusal:
 
 
 Answer = Reply | Refusal
+
+
+WILLING = frozenset({Reason.DRAINING, Reason.GATE_FAILED})
+"""Reasons against a joining that may pass, after which a client comes back: a gate has its times."""
+
+
+def not_joined(refused: Refused) -> pb.Refusal:
+    """Why a client is not taken in."""
+    return pb.Refusal(reason=refused.reason, detail=refused.detail, retry=refused.reason in WILLING)
 
 
 def settles(answer: Answer) -> bool:

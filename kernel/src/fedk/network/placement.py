@@ -4,7 +4,7 @@ import ipaddress
 import socket
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from itertools import count
@@ -69,20 +69,20 @@ class Placement:
                 self._asked.popitem(last=False)
         return self._located(request)
 
-    def moves(self, clients: Iterable[tuple[str, ClientView]]) -> Iterator[tuple[str, ServerView]]:
-        """Of clients, each with the name of its server: who goes where, so that no server has two more than another.
+    def moves(self, clients: Mapping[str, tuple[str, ClientView]]) -> Iterator[tuple[str, ServerView]]:
+        """Of clients, by id, each with the name of its server: who goes where, so that no server has two more than another.
 
         A balancer that has its reasons for a place (locality, hashing) is asked, and a client moves only if it agrees.
         """
         servers = {server.name: server for server in self._servers()}
-        for current, client in clients:
+        for id_, (current, client) in clients.items():
             found = self._balancer.assign(client, list(servers.values()))
             mine = servers.get(current)
             if found is None or mine is None or found.name == current or mine.clients - found.clients <= 1:
                 continue
             servers[current] = replace(mine, clients=mine.clients - 1)
             servers[found.name] = replace(found, clients=found.clients + 1)
-            yield client.name, found
+            yield id_, found
 
     def view(self, project: str, name: str, attributes: Mapping[str, str]) -> ClientView:
         """A client as a balancer sees it."""

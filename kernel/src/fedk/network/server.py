@@ -26,12 +26,12 @@ from fedk.network.messages import Tasks, settles, uploaded
 from fedk.network.placement import Placement
 from fedk.network.reception import WORDS, Reception
 from fedk.network.threads import Threads
-from fedk.network.tickets import BadTicket, Tickets
+from fedk.network.tickets import Tickets
 from fedk.network.tier import Tier
 from fedk.network.traffic import Traffic
 from fedk.rounds.clients import Flush, Joined, Joining, Offer, Reply
 from fedk.rounds.door import Door
-from fedk.rounds.runner import session_of
+from fedk.rounds.states import session_of
 from fedk.rounds.tier import Tier as TierOfRounds
 from fedk.settings import Settings
 from fedk_protocol.metadata import TICKET
@@ -183,7 +183,7 @@ class Network:
         if (member := self._members.get(client)) is not None:
             member.cancel(task, reason)
         elif (link := self._link(client)) is not None:
-            link.answer(client, cancel=pb.Cancel(task=task, reason=reason))
+            link.cancel(client, task, reason)
         self._reception.cut(task)
 
     def reply(self, client: str, reply: Reply) -> None:
@@ -291,11 +291,7 @@ class Network:
 
     def _caller(self, context: Context) -> str:
         """The client whose ticket a call carries."""
-        metadata = dict(context.invocation_metadata() or ())
-        try:
-            ticket = self._tickets.read(str(metadata.get(TICKET, "")))
-        except BadTicket as error:
-            raise Ended(grpc.StatusCode.UNAUTHENTICATED, f"{TICKET}: {error}") from error
+        ticket = self._tickets.of(context)
         member = self._members.get(ticket.client)
         if ticket.expired if member is None else ticket.instance != member.instance:
             raise Ended(grpc.StatusCode.UNAUTHENTICATED, f"{TICKET}: not the ticket of this client's stream")

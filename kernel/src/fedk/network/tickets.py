@@ -9,6 +9,11 @@ import secrets
 import time
 from dataclasses import asdict, dataclass
 
+import grpc
+
+from fedk.network.calls import Context, Ended
+from fedk_protocol.metadata import TICKET
+
 LIFE = 3600.0
 """Seconds that a ticket outlives its stream: an upload may go on while its client is coming back."""
 
@@ -29,6 +34,11 @@ class Ticket:
     @property
     def expired(self) -> bool:
         return self.expires < time.time()
+
+
+def brought(context: Context) -> str:
+    """The ticket in a call's metadata, as it is; "" for none."""
+    return str(dict(context.invocation_metadata() or ()).get(TICKET, ""))
 
 
 class Tickets:
@@ -54,6 +64,13 @@ class Tickets:
         if not hmac.compare_digest(seal, self._seal(body)):
             raise BadTicket("not a ticket of this server")
         return Ticket(**json.loads(body))
+
+    def of(self, context: Context) -> Ticket:
+        """The one that a call carries, expired or not. Raises Ended."""
+        try:
+            return self.read(brought(context))
+        except BadTicket as error:
+            raise Ended(grpc.StatusCode.UNAUTHENTICATED, f"{TICKET}: {error}") from error
 
     def _seal(self, body: bytes) -> bytes:
         return hmac.digest(self._key, body, hashlib.sha256)

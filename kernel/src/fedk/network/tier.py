@@ -1,11 +1,9 @@
 """The tier's calls: what combiners ask of this server."""
 
-from dataclasses import replace
 from functools import partial
 
 import grpc
 
-from fedk.api.balancer import ClientView
 from fedk.api.errors import NotFound, Refused
 from fedk.blobs.spool import Spool
 from fedk.network.calls import Context, Ended, next_of, parsed, tier_handler
@@ -13,7 +11,7 @@ from fedk.network.deliveries import Deliveries
 from fedk.network.download import Downloads
 from fedk.network.hello import joining
 from fedk.network.links import Link, Links
-from fedk.network.messages import spoken
+from fedk.network.messages import not_joined, spoken
 from fedk.network.placement import Placement
 from fedk.network.threads import Threads
 from fedk.network.tickets import BadTicket, Tickets
@@ -23,11 +21,8 @@ from fedk.rounds.combiners import Combiner
 from fedk.rounds.door import Door
 from fedk.rounds.tier import Tier as Rounds
 from fedk_protocol.metadata import TICKET
-from fedk_protocol.reasons import Reason
 from fedk_protocol.v1 import federation_pb2 as pb
 from fedk_protocol.v1 import tier_pb2 as words
-
-WILLING = frozenset({Reason.DRAINING, Reason.GATE_FAILED})
 
 
 class Tier:
@@ -71,21 +66,14 @@ class Tier:
 
     def rebalance(self) -> int:
         """Send clients from combiners with many to those with few; answers how many."""
-        roster, placed = self._rounds.runner.roster, list[tuple[str, ClientView]]()
-        ids = dict[str, tuple[Link, str, str]]()
-        for link in self.links:
-            for client in sorted(link.clients):
-                member = roster[client]
-                view = self._place.view(member.project, member.name, member.attributes)
-                placed.append((link.combiner.name, replace(view, name=client)))
-                ids[client] = link, member.project, member.name
-        moved = 0
-        for client, server in self._place.moves(placed):
-            link, project, name = ids[client]
-            ticket = "" if server.root else self._tickets.mint(f"{project}/{name}", "", server.name)
-            link.answer(client, redirect=pb.Redirect(addresses=server.addresses, ticket=ticket))
-            moved += 1
-        return moved
+        roster, links = self._rounds.runner.roster, {c: link for link in self.links for c in sorted(link.clients)}
+        views = {c: self._place.view(roster[c].project, roster[c].name, roster[c].attributes) for c in links}
+        moves = list(self._place.moves({c: (links[c].combiner.name, view) for c, view in views.items()}))
+        for client, server in moves:
+            owner = f"{roster[client].project}/{roster[client].name}"
+            ticket = "" if server.root else self._tickets.mint(owner, "", server.name)
+            links[client].answer(client, redirect=pb.Redirect(addresses=server.addresses, ticket=ticket))
+        return len(moves)
 
     async def _join(self, raw: bytes, context: Context) -> bytes:
         combiner, request = self._caller(context).combiner, parsed(words.JoinRequest, raw)
@@ -95,8 +83,7 @@ class Tier:
         try:
             joined = await self._rounds.join(combiner, arriving)
         except Refused as refused:
-            refusal = pb.Refusal(reason=refused.reason, detail=refused.detail, retry=refused.reason in WILLING)
-            return words.JoinReply(refusal=refusal).SerializeToString()
+            return words.JoinReply(refusal=not_joined(refused)).SerializeToString()
         return words.JoinReply(client=joined.client, replies=map(_reply, joined.replies)).SerializeToString()
 
     def _placed(self, combiner: Combiner, request: words.JoinRequest, project: str, name: str) -> bool:
@@ -134,12 +121,7 @@ class Tier:
         return words.Delivered().SerializeToString()
 
     def _caller(self, context: Context) -> Link:
-        metadata = dict(context.invocation_metadata() or ())
-        try:
-            ticket = self._tickets.read(str(metadata.get(TICKET, "")))
-        except BadTicket as error:
-            raise Ended(grpc.StatusCode.UNAUTHENTICATED, f"{TICKET}: {error}") from error
-        link = self.links.holding(ticket.client)
+        link = self.links.holding(self._tickets.of(context).client)
         if link is None:
             raise Ended(grpc.StatusCode.UNAUTHENTICATED, f"{TICKET}: this combiner has no stream here")
         return link

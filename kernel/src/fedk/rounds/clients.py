@@ -113,11 +113,11 @@ class Joined:
 
 
 class Redirected(Exception):
-    """Another server serves this client."""
+    """Another server serves this client; `ticket` is of its placement there."""
 
-    def __init__(self, addresses: Sequence[str]) -> None:
-        super().__init__(f"served by {', '.join(addresses)}")
-        self.addresses = tuple(addresses)
+    def __init__(self, addresses: Sequence[str], ticket: str = "") -> None:
+        super().__init__(f"redirected to {', '.join(addresses)}")
+        self.addresses, self.ticket = tuple(addresses), ticket
 
 
 @dataclass(frozen=True, slots=True)

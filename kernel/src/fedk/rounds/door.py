@@ -21,8 +21,8 @@ from fedk.rounds.clients import Arrival, Joined, Joining, Kept, Reply, SendFrom,
 from fedk.rounds.feed import Published
 from fedk.rounds.inbox import COMPANY, LINGER, Entry, Seen
 from fedk.rounds.live import Live, Taken
-from fedk.rounds.runner import Runner, session_of
-from fedk.rounds.states import ENDED, ROOT, Task
+from fedk.rounds.runner import Runner
+from fedk.rounds.states import ENDED, ROOT, Task, session_of
 from fedk.rounds.views import client_facts, round_view, session_facts, update_view
 
 DETAIL = 2_000

@@ -1,6 +1,5 @@
 """A recipe: what a replay needs to know of how a model was made, beside its base, its updates and the state."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from fedk.api.aggregator import Round
@@ -19,13 +18,3 @@ def recipe(rules: Rules, view: Round) -> dict[str, Any]:
         "asked": view.asked,
         "folds": view.folds,
     }
-
-
-def rules_of(found: Mapping[str, Any], session: Mapping[str, Any]) -> Rules:
-    """The rules that the model was made by, of a session whose rules are `session` now."""
-    return Rules.model_validate({**session, **found["rules"]})
-
-
-def view_of(found: Mapping[str, Any], no: int, scalars: Mapping[str, float]) -> Round:
-    """The round that made model `no`; `scalars` are the state's before it."""
-    return Round(number=no, population=found["population"], asked=found["asked"], scalars=scalars, folds=found["folds"])

@@ -6,8 +6,9 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, and_, false, func, not_, or_, select, true
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from fedk.rounds.live import Live
 from fedk.rounds.rules import Rules
-from fedk.rounds.states import FINAL
+from fedk.rounds.states import ENDED, FINAL, Session
 from fedk.state import tables as t
 
 MODEL, STATE, SENT, UPDATE = "model", "state", "sent", "update"
@@ -86,3 +87,12 @@ def references(session: str, retention: Retention, limit: int) -> Select[Any]:
     """Those of the session's models that may be dropped: the columns of `blob_refs`."""
     query = select(t.blob_refs).select_from(_JOINED)
     return query.where(t.models.c.session == session, retention.unneeded()).limit(limit)
+
+
+def leaves(live: Live, new: Session) -> bool:
+    """Whether bytes may be needless once the session is `new`: looking costs as much as a transaction."""
+    old, rules = live.state, live.state.rules
+    if new.status in ENDED and old.status not in ENDED:
+        return True
+    aside = live.aggregator_state.tensors is not None or (live.aggregator is not None and bool(live.aggregator.sends))
+    return new.head > old.head and (aside or rules.models.keep != "all" or rules.updates.keep != "verdict")

@@ -39,8 +39,9 @@ from fedk.rounds.offers import offer
 from fedk.rounds.opening import Aggregators, Opener
 from fedk.rounds.presence import Presence, present
 from fedk.rounds.repairs import Repairs
+from fedk.rounds.retention import leaves
 from fedk.rounds.roster import Member, Roster
-from fedk.rounds.states import ENDED, FINAL, Round, Session, Task
+from fedk.rounds.states import ENDED, FINAL, Round, Session, Task, session_of
 from fedk.rounds.trouble import Trouble
 from fedk.settings.settings import GIB
 from fedk.state import tables as t
@@ -277,7 +278,7 @@ class Runner:
         events: Sequence[Published],
     ) -> None:
         """The transaction is committed: adopt the states, answer who waits, perform the actions."""
-        superseded = [live.state.id for live, new, _ in steps if _leaves(live, new)]
+        superseded = [live.state.id for live, new, _ in steps if leaves(live, new)]
         over = {new.id for live, new, _ in steps if new.status in ENDED and live.state.status not in ENDED}
         for live, new, _ in steps:
             self._adopt(live, new, batch)
@@ -301,19 +302,15 @@ class Runner:
         live.state = new
         live.awaited = len(new.outstanding())
         live.arrived -= sum(isinstance(x, Entry) and x.session == new.id and isinstance(x.note, Taken) for x in batch)
-        for item in batch:
-            if isinstance(item, Entry) and item.session == new.id and isinstance(item.note, Committed):
-                if item.note.base.round == new.head:
-                    live.aggregator_state.close()
-                    self._spawn(asyncio.to_thread(item.note.base.hold.settle))
-                    live.bases[new.head], live.aggregator_state = item.note.base, item.note.state
-                else:
-                    item.note.close()
-
-        for item in batch:
-            note = item.note if isinstance(item, Entry) and item.session == new.id else None
+        for note in (x.note for x in batch if isinstance(x, Entry) and x.session == new.id):
             if isinstance(note, Summed) and live.partials.get(note.name) is not note:
                 self.forget(note.span)  # it was not taken
+            elif isinstance(note, Committed) and note.base.round == new.head:
+                live.aggregator_state.close()
+                self._spawn(asyncio.to_thread(note.base.hold.settle))
+                live.bases[new.head], live.aggregator_state = note.base, note.state
+            elif isinstance(note, Committed):
+                note.close()
 
     def _reply(self, batch: Sequence[Item]) -> set[str]:
         """Answer those who wait for this batch; returns the tasks whose word is said."""
@@ -502,17 +499,3 @@ class Runner:
         task = asyncio.create_task(work)
         self._working.add(task)
         task.add_done_callback(self._working.discard)
-
-
-def _leaves(live: Live, new: Session) -> bool:
-    """Whether bytes may be needless once the session is `new`: looking costs as much as a transaction."""
-    old, rules = live.state, live.state.rules
-    if new.status in ENDED and old.status not in ENDED:
-        return True
-    aside = live.aggregator_state.tensors is not None or (live.aggregator is not None and bool(live.aggregator.sends))
-    return new.head > old.head and (aside or rules.models.keep != "all" or rules.updates.keep != "verdict")
-
-
-def session_of(task: str) -> str:
-    """The id of the session that a task's id names."""
-    return task.rpartition("-")[0]

@@ -146,3 +146,8 @@ class Session:
     def staleness(self, task: Task) -> int:
         """Commits between the base that `task` brought and the round that would accept it now."""
         return max(0, self.accepting - 1 - task.base)
+
+
+def session_of(task: str) -> str:
+    """The id of the session that a task's id names."""
+    return task.rpartition("-")[0]

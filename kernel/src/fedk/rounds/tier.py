@@ -14,8 +14,8 @@ from fedk.rounds.combiners import Combiner
 from fedk.rounds.door import Door
 from fedk.rounds.inbox import Entry, Linked, Seen
 from fedk.rounds.live import Live, Summed
-from fedk.rounds.runner import Runner, session_of
-from fedk.rounds.states import ENDED
+from fedk.rounds.runner import Runner
+from fedk.rounds.states import ENDED, session_of
 
 GRACE = 10.0
 """Seconds after which the bytes of a combiner that is gone count as lost: their clients are asked to deliver again."""

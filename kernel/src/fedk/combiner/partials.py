@@ -1,4 +1,4 @@
-"""Sums: what a flush asks for, added up into a file that is written down before it is sent and never changes."""
+"""Partials: what a flush asks for, added up into a file that is written down before it is sent and never changes."""
 
 import asyncio
 import hashlib
@@ -15,30 +15,17 @@ from fedk.aggregation.contribution import Contribution
 from fedk.aggregation.exact import Exact
 from fedk.aggregation.folding import Folding
 from fedk.aggregation.intake import Place
-from fedk.aggregation.model import Model
 from fedk.aggregation.state import AggregatorState
-from fedk.aggregation.terms import Terms
 from fedk.aggregation.total import Total
-from fedk.api.aggregator import Array, MeanAggregator, Round, State, Update
+from fedk.api.aggregator import Array, MeanAggregator, Round, State
 from fedk.api.config import Config
 from fedk.blobs import disk
-from fedk.blobs.reader import Span
 from fedk.state import tables as t
 from fedk.state.store import Store
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """One update of a sum."""
-
-    task: str
-    terms: Terms
-    blobs: Mapping[str, Span]  # by tensor set
-    base: Model
-
-
-@dataclass(frozen=True, slots=True)
-class Sum:
+class Partial:
     """A sum of updates in a file."""
 
     number: int
@@ -51,12 +38,12 @@ class Sum:
     total: str
 
 
-class Sums:
+class Partials:
     """By session and number. A number is drawn once: no other content ever has it."""
 
     def __init__(self, store: Store, root: Path) -> None:
         self._store, self._root = store, root
-        self._sums: dict[tuple[str, int], Sum] = {}
+        self._partials: dict[tuple[str, int], Partial] = {}
         self.seconds = 0.0
         disk.create(root)
 
@@ -65,7 +52,7 @@ class Sums:
         async with self._store.reading() as db:
             for row in (await db.execute(select(t.partials))).all():
                 blobs = {name: Place(at, size, bytes.fromhex(sha)) for name, (at, size, sha) in row.blobs.items()}
-                one = Sum(
+                one = Partial(
                     int(row.name),
                     row.session,
                     row.round,
@@ -75,21 +62,23 @@ class Sums:
                     row.raw,
                     row.total,
                 )
-                self._sums[row.session, one.number] = one
-        known = {one.path for one in self._sums.values()}
+                self._partials[row.session, one.number] = one
+        known = {one.path for one in self._partials.values()}
         for path in self._root.iterdir():
             if path not in known:
                 path.unlink()
 
-    def get(self, session: str, number: int) -> Sum | None:
-        return self._sums.get((session, number))
+    def get(self, session: str, number: int) -> Partial | None:
+        return self._partials.get((session, number))
 
-    def of(self, session: str, tasks: Sequence[str]) -> Sum | None:
-        """The sum of just these tasks, if it is there."""
+    def of(self, session: str, tasks: Sequence[str]) -> Partial | None:
+        """The one of just these tasks, if it is there."""
         wanted = set(tasks)
-        return next((s for s in self._sums.values() if s.session == session and set(s.tasks) == wanted), None)
+        return next((s for s in self._partials.values() if s.session == session and set(s.tasks) == wanted), None)
 
-    async def make(self, session: str, project: str, round_: int, parts: Sequence[Part], order: "Order") -> Sum:
+    async def make(
+        self, session: str, project: str, round_: int, parts: Sequence[Contribution], order: "Order"
+    ) -> Partial:
         """Add up, and write down. BlobError: an update cannot be read."""
         number = secrets.randbits(52)
         path = self._root / f"{number}.sum"
@@ -98,22 +87,22 @@ class Sums:
         except BaseException:
             path.unlink(missing_ok=True)
             raise
-        one = Sum(number, session, round_, tuple(p.task for p in parts), path, blobs, raw, total)
+        one = Partial(number, session, round_, tuple(p.update.key for p in parts), path, blobs, raw, total)
         async with self._store.transaction() as tx:
             await tx.execute(insert(t.partials).values(self._row(one, project)))
-        self._sums[session, number] = one
+        self._partials[session, number] = one
         return one
 
     async def drop(self, session: str, number: int) -> None:
         """It is at the parent, or nobody's."""
-        one = self._sums.pop((session, number), None)
+        one = self._partials.pop((session, number), None)
         if one is not None:
             async with self._store.transaction() as tx:
                 wanted = (t.partials.c.session == session, t.partials.c.name == str(number))
                 await tx.execute(delete(t.partials).where(*wanted))
             one.path.unlink(missing_ok=True)
 
-    def _row(self, one: Sum, project: str) -> dict[str, Any]:
+    def _row(self, one: Partial, project: str) -> dict[str, Any]:
         return {
             "session": one.session,
             "name": str(one.number),
@@ -130,7 +119,9 @@ class Sums:
 
     # ---- in a thread ----
 
-    def _add_up(self, path: Path, parts: Sequence[Part], order: "Order") -> tuple[Mapping[str, Place], bool, str]:
+    def _add_up(
+        self, path: Path, parts: Sequence[Contribution], order: "Order"
+    ) -> tuple[Mapping[str, Place], bool, str]:
         began = time.perf_counter()
         base = parts[0].base
         folding = Folding(
@@ -142,7 +133,7 @@ class Sums:
             total=Exact if order.exact else Total,
         )
         try:
-            folding.fold(*(Contribution(_update(p.task), p.terms, p.blobs, p.base) for p in parts))
+            folding.fold(*parts)
             summary, places = folding.accumulator.summary(), dict[str, Place]()
             with disk.writing(path), path.open("wb") as file:
                 for name in sorted(folding.accumulator.parts()):
@@ -181,7 +172,3 @@ class Order:
 class _Summed(MeanAggregator[Config]):
     def step(self, x: Array, mean: Array, state: State, r: Round) -> tuple[Array, State]:  # the contract's word
         raise NotImplementedError
-
-
-def _update(task: str) -> Update:
-    return Update(key=task, client="", num_examples=1, metrics={}, staleness=0, norm=0.0, max_abs=0.0)

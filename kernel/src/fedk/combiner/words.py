@@ -1,0 +1,113 @@
+"""Words: what the parent and a combiner say to each other, as this server's own types."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+
+from fedk.aggregation.contribution import Contribution
+from fedk.aggregation.expected import Expected
+from fedk.aggregation.model import Model
+from fedk.aggregation.terms import Terms
+from fedk.api.aggregator import Update
+from fedk.blobs.reader import Span
+from fedk.combiner.holdings import Held
+from fedk.combiner.partials import Partial
+from fedk.rounds.clients import Arrival, Input, Verdict, Work
+from fedk_protocol.v1 import federation_pb2 as pb
+from fedk_protocol.v1 import tier_pb2 as tier
+
+
+def work(common: tier.Common) -> Work:
+    """What the tasks of one round and kind have in common."""
+    task = common.task
+    inputs = {
+        name: Input(blob.sha256, blob.size, blob.codec, blob.inline if blob.HasField("inline") else None)
+        for name, blob in task.inputs.items()
+    }
+    return Work(
+        project=common.project,
+        session=common.session,
+        session_name=task.session,
+        kind=task.kind,
+        before=tuple(task.before),
+        round=task.round,
+        step=task.step,
+        inputs=inputs,
+        settings=task.settings,
+        wants=tuple(task.wants),
+        sets=tuple(task.sets),
+        remaining=lambda: 0.0,
+    )
+
+
+def timed(work: Work, until: float) -> Work:
+    """With the time that remains until `until`, in monotonic seconds."""
+    return replace(work, remaining=lambda: max(0.0, until - time.monotonic()))
+
+
+def expected(wanted: tier.Expectation, model: Model | None, sets: tuple[str, ...]) -> Expected:
+    """What intake takes of an answer."""
+    return Expected(
+        model,
+        wanted.base_max_abs,
+        sets,
+        {name: (one.low, one.high) for name, one in wanted.metrics.items()},
+        wanted.largest,
+        wanted.max_examples,
+        wanted.max_norm or None,
+        tuple(wanted.plain),
+        wanted.inspect,
+    )
+
+
+def report(arrival: Arrival) -> tier.Report:
+    """A result whose bytes stay here."""
+    result = pb.Result(
+        task=arrival.task,
+        result_id=arrival.result_id,
+        num_examples=arrival.num_examples,
+        metrics=arrival.metrics,
+        before={
+            kind: pb.Measured(num_examples=m.num_examples, metrics=m.metrics) for kind, m in arrival.before.items()
+        },
+        settings_read=arrival.settings_read,
+        blobs={name: pb.Blob(sha256=place.sha256, size=place.size) for name, place in arrival.blobs.items()},
+    )
+    return tier.Report(
+        client=arrival.client, result=result, sha256=arrival.sha256, norm=arrival.norm, max_abs=arrival.max_abs
+    )
+
+
+def spans(held: Held) -> Mapping[str, Span]:
+    """Where each blob of a result stands."""
+    assert held.span is not None  # noqa: S101  # the caller has looked
+    spans, offset = dict[str, Span](), held.span.offset
+    for name, blob in sorted(held.report.result.blobs.items()):
+        spans[name] = Span(held.span.path, offset, blob.size)
+        offset += blob.size
+    return spans
+
+
+def partial(one: Partial) -> tier.Partial:
+    """A sum, without its bytes."""
+    return tier.Partial(
+        number=one.number,
+        session=one.session,
+        round=one.round,
+        tasks=one.tasks,
+        sums={name: pb.Blob(sha256=place.sha256, size=place.size) for name, place in one.blobs.items()},
+        raw=one.raw,
+        total=one.total,
+    )
+
+
+def contribution(share: tier.Share, held: Held, base: Model) -> Contribution:
+    """An update on its way into a sum. The parent has its numbers, and made its terms of them."""
+    update = Update(key=share.task, client="", num_examples=1, metrics={}, staleness=0, norm=0.0, max_abs=0.0)
+    return Contribution(update, Terms(share.weight, share.scale), spans(held), base)
+
+
+def verdict(said: pb.Verdict) -> Verdict:
+    """The last word on a result."""
+    outcome = pb.Outcome.Name(said.outcome).removeprefix("OUTCOME_").lower()
+    return Verdict(said.task, said.result_id, outcome, said.model, said.reason, said.detail)
