@@ -6,6 +6,7 @@ import threading
 import time
 import uuid
 from collections.abc import Sequence
+from enum import Enum
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Generic, Self, TypeVar
@@ -39,6 +40,13 @@ D = TypeVar("D")
 log = logging.getLogger("fedk_client")
 
 
+class _Word(Enum):
+    """What the thread of user code finds in its inbox beside assignments."""
+
+    OVER = "the connection is"
+    SIGNAL = "has come, whose handler runs on waking"
+
+
 class Running(Generic[M, D]):
     """What `app.start` gives: a context manager; leaving it, or `stop`, says goodbye to the server."""
 
@@ -53,12 +61,12 @@ class Running(Generic[M, D]):
         share_errors: bool = False,
     ) -> None:
         self.client, self._share_errors, self._state = client, share_errors, state
-        self._assignments: queue.SimpleQueue[Assignment | None] = queue.SimpleQueue()  # None: the connection is over
+        self._inbox: queue.SimpleQueue[Assignment | _Word] = queue.SimpleQueue()
         self._agenda = Agenda()
         shelf = Disk(Path(state), project=project, name=client.name) if state else Memory()
         self._outbox = Outbox(shelf)
         hello = _hello(client, project, app.kinds)
-        self._connection = Connection(server, Desk(hello, self._outbox, self._agenda, self._assignments.put))
+        self._connection = Connection(server, Desk(hello, self._outbox, self._agenda, self._inbox.put))
         self._worker = Worker(app, client, app.load_data(client), state_of=self._outbox.state, reports=self._connection)
         self._thread: threading.Thread | None = None
 
@@ -66,7 +74,7 @@ class Running(Generic[M, D]):
         """User code in this thread, which should be the main one, until SIGTERM; raises what ended it otherwise."""
         with on_stderr():
             try:
-                with terminable():
+                with terminable(lambda: self._inbox.put(_Word.SIGNAL)):
                     self._begin()
                     self._work()
             except Terminated:
@@ -115,12 +123,12 @@ class Running(Generic[M, D]):
 
     def _over(self) -> None:
         self._agenda.cancel_all()
-        self._assignments.put(None)
+        self._inbox.put(_Word.OVER)
 
     def _work(self) -> None:
-        for assignment in iter(self._assignments.get, None):
-            if self._agenda.begin(assignment.id):
-                self._answer(assignment)
+        for item in iter(self._inbox.get, _Word.OVER):
+            if isinstance(item, Assignment) and self._agenda.begin(item.id):
+                self._answer(item)
 
     def _answer(self, assignment: Assignment) -> None:
         begin = time.perf_counter()

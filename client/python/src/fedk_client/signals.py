@@ -2,8 +2,9 @@
 
 import os
 import signal
+import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -13,8 +14,12 @@ class Terminated(BaseException):
 
 
 @contextmanager
-def terminable() -> Iterator[None]:
-    """SIGTERM raises Terminated inside, and does what it did before outside. Other threads than the main one: nothing."""
+def terminable(nudge: Callable[[], None]) -> Iterator[None]:
+    """SIGTERM raises Terminated inside, and does what it did before outside. Other threads than the main one: nothing.
+
+    `nudge` wakes the main thread where it waits, from another thread, after each signal: Python runs a handler only when
+    the main thread next does something, and a signal that comes just before it goes to sleep does not keep it awake.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -28,6 +33,26 @@ def terminable() -> Iterator[None]:
 
     before = signal.signal(signal.SIGTERM, handle)
     try:
-        yield
+        with _noticed(nudge):
+            yield
     finally:
         signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+
+
+@contextmanager
+def _noticed(nudge: Callable[[], None]) -> Iterator[None]:
+    noticing, writing = socket.socketpair()
+    writing.setblocking(False)
+
+    def notice() -> None:
+        with noticing:
+            while noticing.recv(64):
+                nudge()
+
+    before = signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
+    threading.Thread(target=notice, name="fedk-signals", daemon=True).start()
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(before)
+        writing.close()
