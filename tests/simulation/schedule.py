@@ -11,9 +11,9 @@ from tests.simulation.laws import of_batch
 from fedk.rounds import actions as act
 from fedk.rounds import events as ev
 from fedk.rounds.counts import fewest, quorum
-from fedk.rounds.machine import MEASURING_STEP, advance
+from fedk.rounds.machine import advance
 from fedk.rounds.rules import Rules
-from fedk.rounds.states import ENDED, FINAL, FLUSH, ROOT, Session, Task, Token
+from fedk.rounds.states import ENDED, FINAL, FLUSH, MEASURING_STEP, ROOT, Session, Task, Token
 
 NAMES = "abcde"
 COMBINERS = ["near", "far"]

@@ -6,8 +6,8 @@ from kernel.tests.rounds.test_machine import Play, session
 
 from fedk.rounds import actions as act
 from fedk.rounds import events as ev
-from fedk.rounds.machine import MEASURING_STEP, advance
-from fedk.rounds.states import ROOT
+from fedk.rounds.machine import advance
+from fedk.rounds.states import MEASURING_STEP, ROOT
 
 
 def started(*, every: int = 1, rounds: int = 3, present: tuple[str, ...] = ("v",), **rules: Any) -> Play:

@@ -2,7 +2,7 @@
 
 from math import ceil
 
-from fedk.rounds.states import Session, Task
+from fedk.rounds.states import ROOT, Session, Task
 
 
 def target(s: Session) -> int:
@@ -66,6 +66,11 @@ def free(s: Session) -> frozenset[str]:
         return s.present - busy - spoiled(s) - r.vetoed
     asked = {t.client for t in opening(s) if t.attempt == r.attempt} | {t.client for t in s.accepted()}
     return s.present - asked - busy - spoiled(s) - r.vetoed
+
+
+def elsewhere(s: Session) -> list[Task]:
+    """A without what is here: the bytes of these are at combiners."""
+    return [task for task in s.accepted() if task.holder != ROOT]
 
 
 def due(s: Session, no: int) -> bool:

@@ -12,6 +12,9 @@ ROOT = "root"
 FLUSH = -1
 """Serial of the tokens of a flush: no selection has it."""
 
+MEASURING_STEP = 1
+"""Step of the tokens of a validation that has tasks of its own."""
+
 Status = Literal["pending", "running", "paused", "finished", "failed", "stopped"]
 ENDED = frozenset({"finished", "failed", "stopped"})
 FINAL = frozenset({"finished", "stopped"})
@@ -135,6 +138,11 @@ class Session:
     def making(self) -> list[Task]:
         """O: of those, what models are made of. No round waits for one that only measures."""
         return [t for t in self.outstanding() if t.kind != "validate"]
+
+    @property
+    def measuring(self) -> Token:
+        """Of the validation of the newest model."""
+        return Token(self.head, 0, MEASURING_STEP)
 
     @property
     def accepting(self) -> int:
