@@ -540,6 +540,17 @@ async def test_a_redirect_is_followed_at_once_with_its_ticket(server: ScriptedSe
     assert await server.joined()  # the other is gone: back to the root
 
 
+async def test_servers_one_below_the_other_are_passed_without_a_wait(
+    server: ScriptedServer, start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with ScriptedServer() as middle, ScriptedServer() as leaf:
+        start(app_of(), server.address)
+        for here, next_ in ((server, middle), (middle, leaf)):
+            await (await here.joined()).send(redirect=pb.Redirect(addresses=[next_.address], ticket="onwards"))
+        assert (await leaf.joined()).metadata["fedk-ticket"] == "onwards"
+        assert "next try" not in caplog.text
+
+
 async def test_stop_says_goodbye_and_the_server_sees_the_end(server: ScriptedServer) -> None:
     running = app_of().start(server.address, name="a")
     client = await server.joined()

@@ -23,6 +23,7 @@ log = logging.getLogger("fedk_client")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")  # as the protocol's specification says
 _FAREWELL = 2.0  # seconds that a server has to end the stream after a goodbye
 _LINE = 10_000  # characters of a log line that are sent
+_HOPS = 8  # servers in a row that may send this client on at once: more tiers than a federation has
 _FINAL = {  # answers to Connect that another try would not change
     grpc.StatusCode.UNIMPLEMENTED: "does not speak fedk.v1",
     grpc.StatusCode.UNAUTHENTICATED: "wants to know who is calling",
@@ -41,6 +42,7 @@ class Connection:
             raise ClientError(f'"{desk.hello.name}" is no name: it has 1 to 100 of A-Z a-z 0-9 . _ -, no sign first')
         self._server, self._desk = server, desk
         self._route: list[tuple[str, str]] = []  # addresses, with tickets, that a server has sent this client to
+        self._hops = 0  # redirects since a server took this client in, or none was there
         self._conversation: Conversation | None = None
         self._stop, self._leaving = asyncio.Event(), False
         self._life: Future[None] | None = None
@@ -127,24 +129,25 @@ class Connection:
             try:
                 await conversation.hold()
             except Redirected as redirected:
+                self._hops = 0 if conversation.welcomed else self._hops
                 return self._redirect(redirected)
             except Deferred as deferred:
                 return str(deferred)
             except grpc.aio.AioRpcError as error:
                 if words := _FINAL.get(error.code()):
                     raise TurnedAway(error.code().name.lower(), f"{address} {words}: {error.details()}") from error
-                self._route = self._route[1:]
+                self._route, self._hops = self._route[1:], 0
                 return f"{address}: {_short(error)}"
             finally:
                 self._conversation = None
                 self._told = self._told and not conversation.welcomed
-        self._route = []
+        self._route, self._hops = [], 0
         return f"{address} ended the stream"
 
     def _redirect(self, redirected: Redirected) -> str:
-        sent_on_before = bool(self._route)
         self._route = [(address, redirected.ticket) for address in redirected.addresses]
-        return str(redirected) if sent_on_before else ""  # servers that send clients in circles are met at leisure
+        self._hops += 1
+        return str(redirected) if self._hops > _HOPS else ""  # servers that send clients in circles are met at leisure
 
     def _tell(self, lost: str, seconds: float) -> None:
         kept = f", {results(len(self._desk.outbox))} kept" if self._desk.outbox else ""

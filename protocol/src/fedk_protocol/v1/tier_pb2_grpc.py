@@ -73,7 +73,8 @@ class TierServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Join(self, request, context):
-        """A client has said hello to a combiner: the root knows who it is, and what became of what it keeps.
+        """A client has said hello to a combiner: the root knows who it is, and what became of what it keeps. A parent in the
+        middle asks its own.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
