@@ -1,5 +1,6 @@
 """A root and its combiners, with clients that are processes."""
 
+import socket
 from collections.abc import Callable
 
 import pytest
@@ -97,3 +98,21 @@ def test_a_drain_moves_clients_and_what_is_held_without_losing_the_round(tree: C
     east, west = site.combiners_now()
     assert (east["state"], east["clients"], east["held"], west["clients"]) == ("draining", 0, 0, len(NAMES))
     site.once_each("s")
+
+
+def test_clients_of_a_combiner_that_cannot_be_reached_go_elsewhere_or_to_the_root(tree: Callable[..., Tree]) -> None:
+    """The root serves clients that reach no combiner, whatever its role; a second one has them otherwise."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        nowhere = f"127.0.0.1:{taken.getsockname()[1]}"
+    found = {}
+    for names in ((), ("west",)):
+        site = tree()
+        site.grow("east", FEDK_SERVER__ADVERTISE=f'["{nowhere}"]')
+        site.grow(*names)
+        site.join(*NAMES)
+        site.session("s", rules(2))
+        site.server.until("session.finished")
+        site.once_each("s")
+        via = "SELECT DISTINCT via FROM contributions WHERE num_examples > 0"
+        found[names] = [holder.partition(".")[0] for (holder,) in site.rows(via)]
+    assert found == {(): ["root"], ("west",): ["west"]}

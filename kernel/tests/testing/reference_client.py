@@ -12,6 +12,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 import grpc
@@ -45,7 +46,8 @@ class Kept:
 
 class Client:
     def __init__(self, address: str, name: str) -> None:
-        self.address, self.name, self.instance = address, name, uuid.uuid4().hex
+        self.home = self.address = address
+        self.name, self.instance = name, uuid.uuid4().hex
         self.ticket = ""  # of a redirect
         self.outbox: dict[str, Kept] = {}
         self.welcome = pb.Welcome()
@@ -57,9 +59,19 @@ class Client:
             try:
                 with grpc.insecure_channel(self.address, options=PATIENT) as channel:
                     self.stream(FederationStub(channel))
-            except grpc.RpcError:
-                pass  # the server is lost: another try after the delay
+            except grpc.RpcError as error:
+                self.lost(error)
             self.stopping.wait(self.delay())  # the back-off of the specification
+
+    def lost(self, error: grpc.RpcError) -> None:
+        """Another try after the delay, at the address that was given."""
+        missed = [self.address] if self.address != self.home and "failed to connect" in str(error.details()) else []
+        self.address, self.ticket = self.home, ""
+        if missed:
+            with grpc.insecure_channel(self.home, options=PATIENT) as channel, suppress(grpc.RpcError):
+                reply = FederationStub(channel).Locate(pb.LocateRequest(name=self.name, unreachable=missed))
+                if reply.addresses and not reply.here:
+                    self.address, self.ticket = reply.addresses[0], reply.ticket
 
     def delay(self) -> float:
         return random.uniform(self.welcome.reconnect_base or 0.2, self.welcome.reconnect_cap or 2)

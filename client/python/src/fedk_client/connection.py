@@ -11,10 +11,11 @@ import grpc
 from fedk_client.backoff import draw, pause
 from fedk_client.conversation import Conversation, Deferred, Redirected, results
 from fedk_client.desk import Desk
-from fedk_client.dial import dial
+from fedk_client.dial import dial, reaches
 from fedk_client.errors import ClientError, TaskCancelled, TurnedAway
 from fedk_client.kept import Kept
 from fedk_client.loop import soon, submit
+from fedk_client.route import Route
 from fedk_protocol.v1 import federation_pb2 as pb
 from fedk_protocol.v1.federation_pb2_grpc import FederationStub
 
@@ -23,13 +24,15 @@ log = logging.getLogger("fedk_client")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")  # as the protocol's specification says
 _FAREWELL = 2.0  # seconds that a server has to end the stream after a goodbye
 _LINE = 10_000  # characters of a log line that are sent
-_HOPS = 8  # servers in a row that may send this client on at once: more tiers than a federation has
 _FINAL = {  # answers to Connect that another try would not change
     grpc.StatusCode.UNIMPLEMENTED: "does not speak fedk.v1",
     grpc.StatusCode.UNAUTHENTICATED: "wants to know who is calling",
     grpc.StatusCode.PERMISSION_DENIED: "does not let this client in",
     grpc.StatusCode.INVALID_ARGUMENT: "does not understand this client",
 }
+
+_STRANGE = {grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN}
+"""Answers to Connect of what is no fedk server, or of one that is broken: it counts as not reached."""
 
 
 class Connection:
@@ -40,9 +43,7 @@ class Connection:
             raise ClientError(f'"{server}" wants HOST:PORT, for example 127.0.0.1:6090')
         if not _NAME.fullmatch(desk.hello.name):
             raise ClientError(f'"{desk.hello.name}" is no name: it has 1 to 100 of A-Z a-z 0-9 . _ -, no sign first')
-        self._server, self._desk = server, desk
-        self._route: list[tuple[str, str]] = []  # addresses, with tickets, that a server has sent this client to
-        self._hops = 0  # redirects since a server took this client in, or none was there
+        self._route, self._desk = Route(server), desk
         self._conversation: Conversation | None = None
         self._stop, self._leaving = asyncio.Event(), False
         self._life: Future[None] | None = None
@@ -123,35 +124,61 @@ class Connection:
 
     async def _converse(self) -> str:
         """One stream; why it ended, or nothing where the next is to be begun at once."""
-        address, ticket = self._route[0] if self._route else (self._server, "")
+        if self._route.is_home and self._route.missed:
+            return await self._ask_elsewhere()
+        address, ticket = self._route.next
         async with dial(address) as channel:
-            conversation = self._conversation = Conversation(FederationStub(channel), self._desk, ticket=ticket)
+            if not self._route.is_home and not await reaches(channel):
+                self._route.miss()
+                return ""
+            conversation = Conversation(FederationStub(channel), self._desk, ticket=ticket)
             try:
-                await conversation.hold()
+                await self._hold(conversation)
             except Redirected as redirected:
-                self._hops = 0 if conversation.welcomed else self._hops
-                return self._redirect(redirected)
+                self._route.lead(redirected.addresses, redirected.ticket)
+                return str(redirected) if self._route.is_long else ""
             except Deferred as deferred:
                 return str(deferred)
             except grpc.aio.AioRpcError as error:
+                if not self._route.is_home and not conversation.welcomed and error.code() in _STRANGE:
+                    self._route.miss()
+                    return ""
                 if words := _FINAL.get(error.code()):
                     raise TurnedAway(error.code().name.lower(), f"{address} {words}: {error.details()}") from error
-                self._route, self._hops = self._route[1:], 0
+                self._route.leave()
                 return f"{address}: {_short(error)}"
-            finally:
-                self._conversation = None
-                self._told = self._told and not conversation.welcomed
-        self._route, self._hops = [], 0
+        self._route.lead([], "")
         return f"{address} ended the stream"
 
-    def _redirect(self, redirected: Redirected) -> str:
-        self._route = [(address, redirected.ticket) for address in redirected.addresses]
-        self._hops += 1
-        return str(redirected) if self._hops > _HOPS else ""  # servers that send clients in circles are met at leisure
+    async def _hold(self, conversation: Conversation) -> None:
+        self._conversation = conversation
+        try:
+            await conversation.hold()
+        finally:
+            self._conversation = None
+            if conversation.welcomed:
+                self._told = False
+                self._route.arrive()
+
+    async def _ask_elsewhere(self) -> str:
+        """The server that has sent this client on hears where it cannot go."""
+        hello, home, missed = self._desk.hello, self._route.home, ", ".join(self._route.missed)
+        request = pb.LocateRequest(
+            project=hello.project, name=hello.name, attributes=hello.attributes, unreachable=self._route.missed
+        )
+        async with dial(home) as channel:
+            try:
+                reply = await FederationStub(channel).Locate(request)
+            except grpc.aio.AioRpcError as error:
+                return f"{home}: {_short(error)}"
+        if not self._route.follow(reply) or self._route.is_long:
+            return f"{missed} cannot be reached"
+        log.info("%s cannot be reached, %s is asked instead", missed, self._route.next[0])
+        return ""
 
     def _tell(self, lost: str, seconds: float) -> None:
         kept = f", {results(len(self._desk.outbox))} kept" if self._desk.outbox else ""
-        what = f"server lost{kept}" if self._desk.has_joined else f"no server yet at {self._server}"
+        what = f"server lost{kept}" if self._desk.has_joined else f"no server yet at {self._route.home}"
         # once for each loss: an outage of an hour is one line
         log.log(logging.DEBUG if self._told else logging.WARNING, "%s, next try in %.1f s (%s)", what, seconds, lost)
         self._told = True

@@ -22,3 +22,12 @@ def dial(address: str) -> grpc.aio.Channel:
     """To HOST:PORT. Proxies of the environment are passed by where the server is on this machine."""
     proxy = [("grpc.enable_http_proxy", 0)] if address.startswith(_NEAR) else []
     return grpc.aio.insecure_channel(address, options=[*_OPTIONS, *proxy])
+
+
+async def reaches(channel: grpc.aio.Channel) -> bool:
+    """Whether a server of gRPC answers there: False at once, or within the 5 s above."""
+    state = channel.get_state(try_to_connect=True)
+    while state in (grpc.ChannelConnectivity.IDLE, grpc.ChannelConnectivity.CONNECTING):
+        await channel.wait_for_state_change(state)
+        state = channel.get_state(try_to_connect=True)
+    return state is grpc.ChannelConnectivity.READY

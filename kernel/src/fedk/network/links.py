@@ -35,10 +35,12 @@ COMMONS = 32
 class Link:
     """One combiner's stream."""
 
-    def __init__(self, combiner: Combiner, context: Context, *, door: Door, rounds: Tier) -> None:
+    def __init__(
+        self, combiner: Combiner, context: Context, *, door: Door, rounds: Tier, arrived: Callable[[str], None]
+    ) -> None:
         self.combiner = combiner
         self.clients: set[str] = set()
-        self._door, self._rounds = door, rounds
+        self._door, self._rounds, self._arrived = door, rounds, arrived
         self._stream = Stream(context, self._next)
         self._offers: deque[Offer] = deque()
         self._answers: deque[tier.Answer] = deque()
@@ -127,6 +129,7 @@ class Link:
     def _members(self, members: tier.Members) -> None:
         for one in members.here:
             self.clients.add(one.client)
+            self._arrived(one.client)
             self._rounds.here(self.combiner, one.client, one.instance, one.working)
         for one in members.gone:
             self.clients.discard(one.client)
@@ -159,8 +162,10 @@ class Link:
 class Links:
     """All of them, by the name of their combiner."""
 
-    def __init__(self, door: Door, rounds: Tier, *, ticket: Callable[[Combiner], str]) -> None:
-        self._door, self._rounds, self._ticket = door, rounds, ticket
+    def __init__(
+        self, door: Door, rounds: Tier, *, ticket: Callable[[Combiner], str], arrived: Callable[[str], None]
+    ) -> None:
+        self._door, self._rounds, self._ticket, self._arrived = door, rounds, ticket, arrived
         self._links: dict[str, Link] = {}
 
     def __iter__(self) -> Iterator[Link]:
@@ -178,7 +183,7 @@ class Links:
     async def attach(self, _requests: object, context: Context) -> None:
         """The call: a combiner's stream from Attach to its end."""
         combiner = _combiner(await _greeting(context))
-        link = Link(combiner, context, door=self._door, rounds=self._rounds)
+        link = Link(combiner, context, door=self._door, rounds=self._rounds, arrived=self._arrived)
         version = pb.Version(major=VERSION[0], minor=VERSION[1])
         link.say(attached=tier.Attached(version=version, ticket=self._ticket(combiner), holder=combiner.id))
         if (older := self._links.get(combiner.name)) is not None:

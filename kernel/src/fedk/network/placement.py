@@ -3,11 +3,12 @@
 import ipaddress
 import socket
 import time
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from itertools import count
+from math import inf
 from typing import Any
 
 from fedk.api.balancer import Balancer, ClientView, ServerView
@@ -15,10 +16,22 @@ from fedk.settings import host_port
 from fedk_protocol.v1 import federation_pb2 as pb
 
 REMEMBERED, MOST = 60.0, 10_000
-"""Seconds for which is known what a client could not reach, and of how many clients."""
+"""Seconds for which is known what a client could not reach, and of how many clients. Only servers' addresses are kept."""
+
+COMING = 10.0
+"""Seconds for which a client that was sent to a combiner counts as one of its clients before it has come."""
 
 WAIT = 5.0
 """Seconds after which a client that could not be placed asks again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a client has said of the way to combiners."""
+
+    at: float = -inf  # monotonic seconds
+    unreachable: frozenset[str] = frozenset()
+    latency: Mapping[str, float] = field(default_factory=dict)  # seconds, by address
 
 
 class Placement:
@@ -41,7 +54,9 @@ class Placement:
         self._combiners, self._ticket = combiners, ticket
         self._own: tuple[str, ...] = ()
         self._turns = count()
-        self._asked: OrderedDict[tuple[str, str], tuple[float, pb.LocateRequest]] = OrderedDict()
+        self._told: OrderedDict[tuple[str, str], Told] = OrderedDict()
+        self._coming: OrderedDict[tuple[str, str], tuple[str, float]] = OrderedDict()  # to which server, since when
+        self._awaited: Counter[str] = Counter()  # how many of them, by server
 
     def listens(self, address: str) -> None:
         """What this server's own address has become."""
@@ -54,20 +69,26 @@ class Placement:
 
     def place(self, project: str, name: str, attributes: Mapping[str, str]) -> pb.LocateReply:
         """Where a client that says hello here is to be: `here`, at a combiner, or nowhere yet."""
-        request = pb.LocateRequest(project=project, name=name, attributes=attributes)
-        known = self._asked.get((project, name))
-        if known is not None and known[0] > time.monotonic() - REMEMBERED:
-            request.unreachable.extend(known[1].unreachable)
-            request.latency.update(known[1].latency)
-        return self._located(request)
+        return self._located(project, self.view(project, name, attributes))
 
     def locate(self, request: pb.LocateRequest) -> pb.LocateReply:
         """Where the client is to connect, or how long it is to wait. What it cannot reach is remembered for a while."""
-        if request.unreachable or request.latency:
-            self._asked[request.project or "default", request.name] = time.monotonic(), request
-            if len(self._asked) > MOST:
-                self._asked.popitem(last=False)
-        return self._located(request)
+        project, addresses = request.project or "default", {a for s in self._combiners() for a in s.addresses}
+        unreachable = addresses.intersection(request.unreachable)
+        latency = {address: seconds for address, seconds in request.latency.items() if address in addresses}
+        if unreachable or latency:
+            before = self._known(project, request.name)
+            told = Told(time.monotonic(), before.unreachable | unreachable, {**before.latency, **latency})
+            self._told[project, request.name] = told
+            self._told.move_to_end((project, request.name))
+            if len(self._told) > MOST:
+                self._told.popitem(last=False)
+        return self._located(project, self.view(project, request.name, request.attributes))
+
+    def arrived(self, project: str, name: str) -> None:
+        """A client has come to where it was sent, or is sent elsewhere."""
+        if (one := self._coming.pop((project, name), None)) is not None:
+            self._awaited[one[0]] -= 1
 
     def moves(self, clients: Mapping[str, tuple[str, ClientView]]) -> Iterator[tuple[str, ServerView]]:
         """Of clients, by id, each with the name of its server: who goes where, so that no server has two more than another.
@@ -76,7 +97,7 @@ class Placement:
         """
         servers = {server.name: server for server in self._servers()}
         for id_, (current, client) in clients.items():
-            found = self._balancer.assign(client, list(servers.values()))
+            found = self._balancer.assign(client, _reached(client, servers.values()))
             mine = servers.get(current)
             if found is None or mine is None or found.name == current or mine.clients - found.clients <= 1:
                 continue
@@ -87,25 +108,41 @@ class Placement:
     def view(self, project: str, name: str, attributes: Mapping[str, str]) -> ClientView:
         """A client as a balancer sees it."""
         seed = int.from_bytes(sha256(f"{project}/{name}".encode()).digest()[:8])
-        return ClientView(name=name, attributes=dict(attributes), seed=seed, turn=next(self._turns))
+        known = self._known(project, name)
+        return ClientView(
+            name=name,
+            attributes=dict(attributes),
+            unreachable=known.unreachable,
+            latency=_latencies(known.latency, self._combiners()),
+            seed=seed,
+            turn=next(self._turns),
+        )
+
+    def _known(self, project: str, name: str) -> "Told":
+        told = self._told.get((project, name))
+        return told if told is not None and told.at > time.monotonic() - REMEMBERED else Told()
 
     def _servers(self) -> list[ServerView]:
-        return [*([self._this()] if self._serves else []), *self._combiners()]
+        combiners = [replace(s, clients=s.clients + self._awaited[s.name]) for s in self._combiners()]
+        return [*([self._this()] if self._serves else []), *combiners]
 
-    def _located(self, request: pb.LocateRequest) -> pb.LocateReply:
+    def _located(self, project: str, client: ClientView) -> pb.LocateReply:
+        self.arrived(project, client.name)
+        while self._coming and next(iter(self._coming.values()))[1] < time.monotonic() - COMING:
+            self.arrived(*next(iter(self._coming)))
         servers = self._servers()
-        client = replace(
-            self.view(request.project, request.name, request.attributes),
-            unreachable=frozenset(request.unreachable),
-            latency=_latencies(request.latency, servers),
-        )
-        found = self._balancer.assign(client, servers)
+        live = [server for server in servers if server.state == "live"]
+        if live and not _reached(client, live) and self._state() == "live":
+            return pb.LocateReply(addresses=self.addresses, here=True)  # whoever asks has reached this one
+        found = self._balancer.assign(client, _reached(client, servers))
         if found is None:
             return pb.LocateReply(wait=WAIT)
         if found.root:
             return pb.LocateReply(addresses=found.addresses, here=True)
-        ticket = self._ticket(f"{request.project or 'default'}/{request.name}", found.name)
-        return pb.LocateReply(addresses=found.addresses, ticket=ticket)
+        if len(self._coming) < MOST:
+            self._coming[project, client.name] = found.name, time.monotonic()
+            self._awaited[found.name] += 1
+        return pb.LocateReply(addresses=found.addresses, ticket=self._ticket(f"{project}/{client.name}", found.name))
 
     def _this(self) -> ServerView:
         return ServerView(
@@ -115,6 +152,11 @@ class Placement:
             root=True,
             addresses=self.addresses,
         )
+
+
+def _reached(client: ClientView, servers: Iterable[ServerView]) -> list[ServerView]:
+    """Those of which the client has not said that it cannot reach them."""
+    return [s for s in servers if s.root or not s.addresses or not client.unreachable.issuperset(s.addresses)]
 
 
 def _latencies(measured: Mapping[str, float], servers: Sequence[ServerView]) -> Mapping[str, float]:

@@ -41,7 +41,12 @@ class Tier:
     ) -> None:
         self._door, self._rounds, self._tickets, self._downloads = door, rounds, tickets, downloads
         self.placement: Placement | None = None
-        self.links = Links(door, rounds, ticket=lambda combiner: tickets.mint(combiner.id, combiner.generation))
+        self.links = Links(
+            door,
+            rounds,
+            ticket=lambda combiner: tickets.mint(combiner.id, combiner.generation),
+            arrived=self._arrived,
+        )
         self._deliveries = Deliveries(rounds, spool, threads=threads, traffic=traffic)
 
     def handler(self) -> grpc.GenericRpcHandler:
@@ -54,6 +59,10 @@ class Tier:
     def _place(self) -> Placement:
         assert self.placement is not None  # noqa: S101  # the network sets it before it listens
         return self.placement
+
+    def _arrived(self, client: str) -> None:
+        if (member := self._rounds.runner.roster.get(client)) is not None:
+            self._place.arrived(member.project, member.name)
 
     def move(self, holder: str) -> None:
         """Send every client of a combiner to another one, where there is one that takes it."""

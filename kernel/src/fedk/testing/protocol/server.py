@@ -128,6 +128,7 @@ class ScriptedServer(FederationServicer):
         self.upload_replies: dict[str, pb.UploadReply] = {}  # by task, instead of the receipt
         self.downloads: list[tuple[bytes, int]] = []  # hash and offset of each call
         self.locates: list[pb.LocateRequest] = []
+        self.located = pb.LocateReply(here=True)  # the answer to them
         self.cut_download: int | None = None
         self.cut_upload: int | None = None
         self._connections: asyncio.Queue[Connection] = asyncio.Queue()
@@ -226,7 +227,7 @@ class ScriptedServer(FederationServicer):
 
     async def Locate(self, request: pb.LocateRequest, context: Any) -> pb.LocateReply:  # noqa: N802 — the generated name
         self.locates.append(request)
-        return pb.LocateReply(addresses=[self.address], ticket=self.ticket)
+        return pb.LocateReply(addresses=[self.address], here=True) if self.located.here else self.located
 
     async def _take(self, upload: Uploaded, messages: AsyncIterator[pb.UploadMessage], context: _Context) -> None:
         stop, self.cut_upload = self.cut_upload, None

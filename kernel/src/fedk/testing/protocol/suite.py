@@ -262,6 +262,15 @@ class ClientSuite:
             assert there.hello.instance == here.hello.instance
             assert there.metadata["fedk-ticket"] == "ticket-2"
 
+    async def test_it_comes_back_and_says_where_it_could_not_go(self, client: Running, server: ScriptedServer) -> None:
+        async with ScriptedServer() as other:
+            nowhere = other.address
+        here = await server.connection()
+        await here.send(redirect=pb.Redirect(addresses=[nowhere], ticket="ticket-2"))
+        again = await server.joined()
+        assert again.hello.instance == here.hello.instance
+        assert [list(asked.unreachable) for asked in server.locates] == [[nowhere]]
+
     async def test_it_stops_when_it_is_refused_for_good(self, client: Running, server: ScriptedServer) -> None:
         await (await server.connection()).refuse("version", "client 1.0, server 2.0")
         await asyncio.to_thread(client.wait)
