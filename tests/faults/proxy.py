@@ -27,6 +27,11 @@ class Proxy:
     def listen(self) -> str:
         return f"127.0.0.1:{self._listener.getsockname()[1]}"
 
+    @property
+    def sent(self) -> list[int]:
+        """Bytes to the target, by connection."""
+        return [link.sent for link in self._links]
+
     def freeze(self) -> None:
         """The connections that there are."""
         for link in self._links:

@@ -1,6 +1,7 @@
 """The composition root: the only place that knows all rooms."""
 
 import asyncio
+import json
 import logging
 import os
 import secrets
@@ -9,6 +10,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ from fedk.admin.http import HttpServer
 from fedk.aggregation.composition import composed
 from fedk.api.aggregator import AnyAggregator
 from fedk.api.codec import BlockCodec
-from fedk.api.errors import PluginError
+from fedk.api.errors import FedkError, PluginError
 from fedk.api.hooks import Event, ServerFacts
 from fedk.blobs import disk
 from fedk.blobs.spool import Spool
@@ -80,15 +82,34 @@ class Aggregators:
         if not use:
             return None
         plugin = self.catalogue.load("codec", use, where="codec.use")
-        codec = self.catalogue.create("codec", use, rules.codec.tables, where="codec.use")
-        if not isinstance(codec, BlockCodec):
-            raise PluginError(f'codec "{use}" is for whole models: updates travel in a BlockCodec (codec.use)')
-        return Coding(codec, plugin.version)
+        return Coding(Codecs(self.catalogue)(use, rules.codec.tables), plugin.version)
 
     def _part(self, use: str, tables: Mapping[str, Any], key: str) -> "_Part":
         plugin = self.catalogue.load("aggregator", use, where=f"aggregator.{key}")
         driver = self.catalogue.create("aggregator", use, tables, where=f"aggregator.{key}")
         return _Part(driver, plugin.name, plugin.version)
+
+
+@dataclass(frozen=True, slots=True)
+class Codecs:
+    """The catalogue's, for updates."""
+
+    catalogue: Catalogue
+
+    def __call__(self, use: str, tables: Mapping[str, Any]) -> BlockCodec:
+        """PluginError: it cannot be used; ConfigError: its table is wrong."""
+        codec = self.catalogue.create("codec", use, tables, where="codec.use")
+        if not isinstance(codec, BlockCodec):
+            raise PluginError(f'codec "{use}" is for whole models: updates travel in a BlockCodec (codec.use)')
+        return codec
+
+    def told(self, use: str, settings: str) -> BlockCodec | None:
+        """One that a parent's task names, with its settings as JSON; None where this server cannot use it."""
+        try:
+            return self(use, {use: json.loads(settings or "{}")})
+        except FedkError as error:
+            log.warning("updates come natively here: %s", error)
+            return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,7 +341,14 @@ class Combiner(_OfAnyRole):
         await self.holdings.start()
         self._closing.append(self.holdings.close)
         inputs = Inputs(self.data_dir / "inputs")
-        relay = Relay(holdings=self.holdings, partials=partials, inputs=inputs, spool=spool, parent=self.uplink)
+        relay = Relay(
+            holdings=self.holdings,
+            partials=partials,
+            inputs=inputs,
+            spool=spool,
+            parent=self.uplink,
+            codecs=lru_cache(64)(Codecs(self.catalogue).told),  # asked each round, and said once
+        )
         self._closing.append(relay.close)
         balancer = self._driver("balancer", s.balancer)
         self.network = Network(relay, spool, settings=s, balancer=balancer)

@@ -5,7 +5,7 @@ import hashlib
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any
 from fedk.aggregation.contribution import Contribution
 from fedk.aggregation.expected import Expected
 from fedk.aggregation.model import Model
+from fedk.api.codec import BlockCodec
 from fedk.api.errors import BlobError, FedkError, Refused, StateError
 from fedk.blobs.reader import Reader, Span
 from fedk.blobs.spool import Spool
@@ -56,6 +57,7 @@ class Brief:
     expected: Expected | None
     blobs: tuple[bytes, ...]  # used of the inputs
     model: Model | None
+    codec: BlockCodec | None  # that an answer's model may be in
     tasks: int = 0  # that are open here
     retired: bool = False  # a later one has taken its place
 
@@ -78,9 +80,18 @@ class Known:
 class Relay:
     """Stands where a root's `Door` stands, and takes the parent's words. Begins with `start`."""
 
-    def __init__(self, *, holdings: Holdings, partials: Partials, inputs: Inputs, spool: Spool, parent: Parent) -> None:
+    def __init__(
+        self,
+        *,
+        holdings: Holdings,
+        partials: Partials,
+        inputs: Inputs,
+        spool: Spool,
+        parent: Parent,
+        codecs: Callable[[str, str], BlockCodec | None],
+    ) -> None:
         self._holdings, self._partials, self._inputs, self._spool = holdings, partials, inputs, spool
-        self._parent = parent
+        self._parent, self._codecs = parent, codecs
         self._clients: Clients | None = None
         self._tasks: dict[str, Known] = {}
         self._commons: OrderedDict[int, tier.Common] = OrderedDict()
@@ -152,7 +163,8 @@ class Relay:
             return None
         brief = known.brief
         work = brief.work
-        return OpenTask(work.session, work.project, brief.accepting, work.kind, brief.expected)
+        about = (work.session, work.project, brief.accepting, work.kind, brief.expected)
+        return OpenTask(*about, brief.codec, work.inputs["model"].sha256 if brief.codec is not None else b"")
 
     async def answer(self, client: str, task: str, result_id: str) -> Reply | None:
         """What was said of a result; None while it is awaited."""
@@ -269,7 +281,8 @@ class Relay:
                 self._inputs.release(sha256)
             raise
         expected = words.expected(wanted, model, tuple(task.sets)) if wanted.blobs else None
-        return Brief(common.id, words.work(common), common.accepting, expected, tuple(used), model)
+        codec = self._codecs(task.codec, task.codec_settings) if task.codec and model is not None else None
+        return Brief(common.id, words.work(common, codec), common.accepting, expected, tuple(used), model, codec)
 
     def _retire(self, number: int) -> None:
         """Close it once no task of it is open."""
@@ -391,14 +404,18 @@ class Relay:
 
 
 def _whole(held: Held | None) -> bool:
-    """Whether its bytes are still those that were reported."""
+    """Whether its blobs are still those that were reported."""
     if held is None or held.span is None:
         return False
     try:
-        with Reader(held.span) as reader:
-            digest = hashlib.sha256()
-            for at in range(0, reader.size, READ):
-                digest.update(reader.read(at, min(READ, reader.size - at)))
+        return all(_hash(span) == held.report.result.blobs[name].sha256 for name, span in words.spans(held).items())
     except BlobError:
         return False
-    return digest.digest() == held.report.sha256
+
+
+def _hash(span: Span) -> bytes:
+    digest = hashlib.sha256()
+    with Reader(span) as reader:
+        for at in range(0, reader.size, READ):
+            digest.update(reader.read(at, min(READ, reader.size - at)))
+    return digest.digest()

@@ -9,6 +9,7 @@ from fedk.aggregation.expected import Expected
 from fedk.aggregation.model import Model
 from fedk.aggregation.terms import Terms
 from fedk.api.aggregator import Update
+from fedk.api.codec import BlockCodec
 from fedk.blobs.reader import Span
 from fedk.combiner.holdings import Held
 from fedk.combiner.partials import Partial
@@ -17,8 +18,8 @@ from fedk_protocol.v1 import federation_pb2 as pb
 from fedk_protocol.v1 import tier_pb2 as tier
 
 
-def work(common: tier.Common) -> Work:
-    """What the tasks of one round and kind have in common."""
+def work(common: tier.Common, codec: BlockCodec | None) -> Work:
+    """What the tasks of one round and kind have in common; without `codec` they are answered natively."""
     task = common.task
     inputs = {
         name: Input(blob.sha256, blob.size, blob.codec, blob.inline if blob.HasField("inline") else None)
@@ -37,6 +38,8 @@ def work(common: tier.Common) -> Work:
         wants=tuple(task.wants),
         sets=tuple(task.sets),
         remaining=lambda: 0.0,
+        codec=task.codec if codec is not None else "",
+        codec_settings=task.codec_settings if codec is not None else "",
     )
 
 

@@ -32,8 +32,7 @@ def settings(live: Live) -> Mapping[str, Any]:
 
 
 def _has(member: Member, coding: Coding | None) -> bool:
-    # behind a combiner all answer natively: it keeps and sums what comes, and knows no codecs
-    return coding is not None and not member.holder and member.can(CAPABILITY.format(coding.name))
+    return coding is not None and member.can(CAPABILITY.format(coding.name))
 
 
 def _work(live: Live, task: Task, before: tuple[str, ...], coding: Coding | None) -> Work:
