@@ -14,6 +14,13 @@ from tests.faults.conftest import SILENCE, Process, Site
 
 COMBINER = {"FEDK_SERVER__ROLE": "combiner", "FEDK_LOG__LEVEL": "debug"}
 
+COUNTED = f"{Path(__file__).parent / 'counted.py'}:app"
+
+
+def trained(folder: Path, name: str) -> list[int]:
+    """The rounds that a client of the counted app has written down."""
+    return [int(line) for line in (folder / f"{name}.trained").read_text().split()]
+
 
 class Combiner(Process):
     """`fedk server` in the role of a combiner."""
@@ -65,6 +72,11 @@ class Tree(Site):
             found = db.execute(query).fetchall()
         db.close()
         return found
+
+    def holder(self, client: str) -> str:
+        """The name of the combiner that a client is connected to."""
+        ((found,),) = self.rows(f"SELECT holder FROM clients WHERE name = '{client}'")  # noqa: S608  # of this test
+        return str(found).partition(".")[0]
 
     def once_each(self, name: str) -> None:
         """Every task has one verdict, no update is in two models, and nobody was asked twice in a round."""

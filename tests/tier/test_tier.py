@@ -1,11 +1,12 @@
 """A root and its combiners, with clients that are processes."""
 
+import os
 import socket
 from collections.abc import Callable
 
 import pytest
 from tests.faults.conftest import SEEDED
-from tests.tier.conftest import Tree
+from tests.tier.conftest import COUNTED, Tree, trained
 
 NAMES = ("a", "b", "c", "d")
 
@@ -86,6 +87,22 @@ def test_a_root_that_is_killed_finds_its_combiners_with_what_they_hold(tree: Cal
     site.restart()
     site.server.until("session.finished")
     site.once_each("s")
+
+
+def test_a_client_at_work_goes_on_at_another_combiner(tree: Callable[..., Tree]) -> None:
+    """And is not asked again: each of the four trains each round once."""
+    site = tree("east", "west")
+    os.mkfifo(site.folder / "a.2")
+    site.join(*NAMES, app=COUNTED)
+    site.session("s", f'model = "{COUNTED}"\n' + rules(3).partition("\n")[2])
+    while "round=2" not in site.server.until("update.accepted"):
+        pass
+    site.combiners[site.holder("a")].kill()
+    site.server.until("client.lost")
+    (site.folder / "a.2").write_text("")
+    site.server.until("session.finished")
+    site.once_each("s")
+    assert {name: trained(site.folder, name) for name in NAMES} == {name: [1, 2, 3] for name in NAMES}
 
 
 def test_a_drain_moves_clients_and_what_is_held_without_losing_the_round(tree: Callable[..., Tree]) -> None:

@@ -146,7 +146,8 @@ class Members:
         for task in hello.working:
             if self._door.open_task(member.client, task) is None:
                 said = await self._door.answer(member.client, task, "")
-                member.cancel(task, said.reason if isinstance(said, Verdict) and said.reason else Reason.CANCELLED)
+                if said is not None:  # a combiner may not know yet what is awaited
+                    member.cancel(task, said.reason if isinstance(said, Verdict) and said.reason else Reason.CANCELLED)
 
     def _leave(self, member: Member) -> None:
         if self._members.get(member.client) is member:
