@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
+from tests.simulation.combiners import Combiners, holders
 from tests.simulation.invariants import check, of_state, of_step
-from tests.simulation.laws import of_batch
+from tests.simulation.laws import of_batch, of_clock
 
 from fedk.rounds import actions as act
 from fedk.rounds import events as ev
@@ -16,7 +17,6 @@ from fedk.rounds.rules import Rules
 from fedk.rounds.states import ENDED, FINAL, FLUSH, MEASURING_STEP, ROOT, Session, Task, Token
 
 NAMES = "abcde"
-COMBINERS = ["near", "far"]
 STEPS = 3_000
 """Batches within which every schedule ends; most need fewer than 100."""
 
@@ -47,19 +47,20 @@ class Schedule:
         self.g = random.Random(seed)
         self._advance = advance_
         self.state = Session(id="s", rules=rules(self.g), head=self.g.choice([-1, 0, 0]))
-        self.net: list[ev.Event] = [ev.Start(), *(ev.Present(c, self.g.random() < 0.9) for c in NAMES)]
-        self.armed: Token | None = None
+        self.net: list[ev.Event] = [ev.Start(), *(self.joins(c) for c in NAMES)]
+        self.armed: Token | None = None  # the clock that runs
         self.receipts: set[str] = set()
         self.settled: dict[str, Any] = {}
         self.offered: set[str] = set()
         self.cancelled: set[str] = set()
         self.seen: dict[str, Task] = {}
         self.resumes = 0
-        self.crashed = False  # and not yet recovered
+        self.recovering = False  # in this batch: clocks go on
         self.strict = self.g.choice([0.0, 0.0, 0.2])  # gates
-        self.far = self.g.choice([0.05, 0.3, 0.6])  # share of the results that combiners hold
-        self.sums: dict[tuple[str, frozenset[str]], int] = {}  # number of a combiner's partial, by what is in it
-        self.summed: dict[str, str] = {}  # the partial that is here, by task
+        self.combiners = Combiners(self.g)
+
+    def joins(self, client: str) -> ev.Present:
+        return ev.Present(client, self.g.random() < 0.9, self.g.random() < 0.95)
 
     def play(self) -> "Schedule":
         for _ in range(STEPS):
@@ -81,14 +82,17 @@ class Schedule:
 
     def batch(self, events: list[ev.Event]) -> None:
         before = self.state
+        if any(isinstance(e, ev.Timer) and e.token == self.armed for e in events):
+            self.armed = None
         self.state, actions = self._advance(before, events)
         of_step(before, self.state)
         of_state(self.state)
         of_batch(before, self.state, events, actions)
         self.seen |= self.state.tasks
+        self.recovering = any(isinstance(e, ev.Recovered) for e in events)
         for action in actions:
             self.perform(action)
-        self.crashed = self.crashed and not any(isinstance(e, ev.Recovered) for e in events)
+        of_clock(self.state, self.armed)
         self.judged(events)
 
     def judged(self, events: list[ev.Event]) -> None:
@@ -110,8 +114,8 @@ class Schedule:
         check(target == 0 or not (accepted >= target and accepted >= quorum(s)), f"full, and open: {r}")
         check(r.target == 0 or not (r.expired and accepted >= quorum(s)), f"past its deadline with a quorum: {r}")
         sent = any(t.state == "sent" and t.asked_round == r.no for t in s.outstanding())
-        if s.rules.mode == "sync" and sent and target and not self.crashed:
-            check(self.armed is not None, f"a task is out, and no clock runs: {r}")
+        if s.rules.mode == "sync" and sent and target:
+            check(r.armed, f"a task is out, and no clock runs: {r}")
 
     def select(self, action: act.Select) -> None:
         g, count = self.g, min(action.count, len(action.among))
@@ -122,6 +126,7 @@ class Schedule:
         self.net.append(ev.Selected(action.token, chosen, vetoed))
 
     def arm(self, token: Token) -> None:
+        check(self.armed != token or self.recovering, f"a clock that runs begins anew: {token}")
         self.armed = token
         if self.g.random() < 0.6:
             self.net.append(ev.Timer(token))
@@ -151,56 +156,32 @@ class Schedule:
             case act.Arm() | act.Disarm():
                 (self.arm if isinstance(action, act.Arm) else self.disarm)(action.token)
             case act.Flush() | act.PartialReceipt() | act.Refold():
-                self.combiner(action)
+                self.net += self.combiners.hear(action)
             case act.Fold():
                 self.net.append(self.folded(action))
             case act.Receipt():
                 self.receipt(action.task)
             case act.Redeliver():
-                self.net.append(ev.Result(action.task, "r", ROOT))
+                self.net.append(self.combiners.redeliver(action.task))
             case act.Settle():
                 self.settle(action.task)
 
     def offer(self, task: str) -> None:
         g = self.g
         self.offered.add(task)
-        holder = ROOT if g.random() > self.far else g.choice(COMBINERS)
+        holder = self.combiners.holder()
         self.net.append(ev.Sent(task))
         luck = g.random()
-        if luck < 0.8:
-            self.net.append(ev.Result(task, "r", holder))
+        if luck < 0.75:
+            self.net.append(self.combiners.deliver(task, "r", holder))
+        elif luck < 0.8:
+            self.net += self.combiners.twice(task, "r")
         elif luck < 0.86:
             self.net.append(ev.TaskFailed(task, "raised"))
         elif luck < 0.92:
             self.net.append(ev.Refused(task, "non-finite"))
         if luck < 0.1:
             self.net.append(ev.Result(task, g.choice(["r", "other"]), ROOT))
-
-    def combiner(self, action: act.Flush | act.PartialReceipt | act.Refold) -> None:
-        """What it is told."""
-        if isinstance(action, act.Flush):
-            self.flush(action.holder, frozenset(action.tasks))
-            return
-        tasks = next(t for (h, t), no in self.sums.items() if (h, no) == (action.holder, action.number))
-        if isinstance(action, act.Refold):
-            self.flush(action.holder, tasks - set(action.without))
-            return
-        name = f"{action.holder}#{action.number}"
-        for task in tasks:
-            check(self.summed.setdefault(task, name) == name, f"in two partials: {task}, {name}")
-
-    def flush(self, holder: str, tasks: frozenset[str]) -> None:
-        """What a combiner does of it: sums, twice, in two parts, hands on, or nothing at all."""
-        luck, some = self.g.random(), frozenset(sorted(tasks)[: len(tasks) // 2])
-        if not tasks or luck < 0.1:
-            return
-        if luck < 0.2:
-            self.net += [ev.Forwarded(holder, task) for task in sorted(tasks)]
-            return
-        for part in (some, tasks - some) if luck < 0.4 else (tasks, tasks) if luck < 0.5 else (tasks,):
-            if part:
-                number = self.sums.setdefault((holder, part), len(self.sums) + 1)
-                self.net.append(ev.Partial(holder, number, part))
 
     def folded(self, action: act.Fold) -> ev.Event:
         luck = self.g.random()
@@ -218,7 +199,7 @@ class Schedule:
         if luck < 0.03:
             events = [ev.Gone(g.choice(NAMES))]
         elif luck < 0.06:
-            events = [ev.Present(g.choice(NAMES))]
+            events = [ev.Present(g.choice(NAMES), trains=g.random() < 0.8)]
         elif luck < 0.08:
             events = [ev.Pause() if g.random() < 0.5 else ev.Blocked("a plugin is missing")]
         elif luck < 0.1:
@@ -227,45 +208,37 @@ class Schedule:
             events = [ev.Stop()]
         elif luck < 0.11:
             self.crash()
-        events += self.trouble()
-        stale = Token(g.randrange(3), g.randrange(2), g.choice([0, MEASURING_STEP]))
-        if luck > 0.95:
-            strays: list[ev.Event] = [
-                ev.Timer(stale),
-                ev.Folded(stale),
-                ev.FoldFailed(stale, "stale"),
-                ev.Selected(stale, ()),
-            ]
-            events.append(g.choice(strays))
+        events += self.combiners.trouble(self.state)
         self.net += events
+        if luck > 0.95:
+            self.batch([self.stray()])  # now: later it might be none
 
-    def holding(self) -> list[str]:
-        return sorted({t.holder for t in self.state.tasks.values() if t.state == "accepted"} - {ROOT})
-
-    def trouble(self) -> list[ev.Event]:
-        """With a combiner."""
-        g, held = self.g, [t.id for t in self.state.tasks.values() if t.state == "accepted" and t.holder != ROOT]
-        if not held or g.random() > 0.15:
-            return []
-        holder = g.choice(self.holding())
-        some = frozenset(g.sample(held, g.randrange(len(held)) + 1))
-        happens: list[ev.Event] = [
-            ev.HolderLost(holder),
-            ev.HolderLost(holder, some),
-            ev.HolderBack(holder),
-            ev.Draining(holder),
+    def stray(self) -> ev.Event:
+        """Of another opening, or of one that is over: it must change nothing."""
+        g, r = self.g, self.state.round
+        stale = Token(g.randrange(3), g.randrange(2), g.choice([0, 0, MEASURING_STEP]), g.choice([0, FLUSH, 1]))
+        if r is not None and g.random() < 0.5:
+            stale = g.choice([r.token, r.flushing, self.state.measuring])
+        if stale == self.armed:  # that would be no stray
+            return ev.Start()
+        strays: list[ev.Event] = [
+            ev.Timer(stale),
+            ev.Selected(stale, (g.choice(NAMES),)),
+            ev.Start(),
+            ev.Blocked("stale", stale),
         ]
-        return [g.choice(happens)]
+        if r is None or r.state != "folding" or stale != r.token:
+            strays += [ev.Folded(stale), ev.FoldFailed(stale, "stale"), ev.FoldFailed(stale, "stale", ("s-1",))]
+        return g.choice(strays)
 
     def crash(self) -> None:
         """What was under way is forgotten, what clients hold is not."""
         kept = (ev.Result, ev.Start, ev.Resume, ev.Stop, ev.HolderLost, ev.Partial, ev.Forwarded)
         self.net = [e for e in self.net if isinstance(e, kept)]
-        self.net += [ev.Present(c) for c in sorted(self.state.present)] + [ev.Recovered()]
-        self.armed, self.crashed = None, True
-        if self.state.status == "paused" and self.state.paused_by == "blocked":
-            self.net.append(ev.Unblocked())
+        self.armed, again = None, [ev.Present(c) for c in sorted(self.state.present)]
+        unblocked = [ev.Unblocked()] if self.state.paused_by == "blocked" else []
         self.state = replace(self.state, present=frozenset(), validators=frozenset())
+        self.batch([*again, *unblocked, ev.Recovered()])
 
     def nudge(self) -> None:
         """Nothing is under way: what a person, a client or the clock does now. If the machine waits, it says for what."""
@@ -278,8 +251,8 @@ class Schedule:
             self.net.append(ev.Resume())
         elif s.round is not None and s.round.state == "folding":
             check(False, f"nobody folds {s.round}")
-        elif self.holding():
-            holder = self.g.choice(self.holding())
+        elif holders(s):
+            holder = self.g.choice(holders(s))
             happens: list[ev.Event] = [ev.HolderLost(holder), ev.HolderBack(holder), ev.Draining(holder)]
             self.net.append(self.g.choice(happens))
         elif s.outstanding() and self.armed is not None and self.g.random() < 0.5:

@@ -149,3 +149,67 @@ def test_a_sum_that_is_damaged_takes_all_its_updates_with_it() -> None:
     assert play.state.round is not None
     play.give(ev.FoldFailed(play.state.round.token, "short", (min(lost),)))
     assert {play.ends[task] for task in lost} == {"rejected:damaged"}
+
+
+def test_the_loss_of_a_combiner_that_holds_nothing_leaves_the_clock_of_the_flush_alone() -> None:
+    play = held("near", ROOT, ROOT, ROOT)
+    before = play.state
+    play.actions.clear()
+    play.give(ev.HolderLost("far"))
+    assert (play.state, play.actions) == (before, [])
+
+
+def test_a_combiner_that_was_refused_a_sum_is_asked_again_for_the_rest() -> None:
+    play = held("near", "near", "far", ROOT)
+    play.actions.clear()
+    play.give(ev.Partial("near", 1, of(play, "a", "b", "c")))
+    assert flushes(play) == {"near": tuple(sorted(of(play, "a", "b")))}
+
+
+def test_a_sum_of_nothing_is_not_taken() -> None:
+    play = held("near", ROOT, ROOT, ROOT).give(ev.Partial("near", 1, frozenset()))
+    assert play.last(act.Refold) == act.Refold("near", 1, ())
+    play.give(ev.Partial("near", 1, of(play, "a")))
+    assert isinstance(play.last(act.Fold), act.Fold)
+
+
+def test_a_sum_that_is_taken_is_told() -> None:
+    play = held("near", "near", "far", ROOT)
+    play.give(ev.Partial("near", 1, of(play, "a", "b")))
+    told = [a for a in play.actions if isinstance(a, act.Emit) and a.type == "partial.accepted"]
+    assert [a.body for a in told] == [{"round": 1, "combiner": "near", "updates": 2}]
+
+
+def test_a_result_that_another_combiner_hands_on_is_not_taken_from_its_holder() -> None:
+    play = held("near", ROOT, ROOT, ROOT)
+    play.give(ev.Forwarded("far", *of(play, "a")))
+    assert play.last(act.Fold) is None
+
+
+def test_who_drains_is_asked_for_its_own_only() -> None:
+    play = started(FOUR, **RULES)
+    play.give(ev.Result(play.of("a").id, "r", "near"), ev.Result(play.of("b").id, "r", "far"))
+    assert flushes(play.give(ev.Draining("near"))) == {"near": tuple(of(play, "a"))}
+    play.actions.clear()
+    play.give(ev.Draining("third"), ev.HolderBack("near"))
+    assert flushes(play) == {}
+
+
+def test_the_clock_of_a_flush_means_nothing_to_a_round_that_is_open_and_another_clock_nothing_to_a_flush() -> None:
+    play = started(FOUR, **RULES)
+    play.give(ev.Result(play.of("a").id, "r", "near"))
+    assert play.state.round is not None
+    play.give(ev.Timer(play.state.round.flushing))
+    assert play.state.tasks["s-1"].holder == "near"
+    gathering = held("near", ROOT, ROOT, ROOT)
+    assert gathering.state.round is not None
+    gathering.give(ev.Timer(gathering.state.round.token))
+    assert gathering.asked() == []
+
+
+def test_a_client_whose_combiner_was_lost_is_not_to_blame() -> None:
+    play = started(FOUR, clients={"min": 4}, round={"retries": 1})
+    play.give(ev.Result(play.of("a").id, "r", "near")).answer("b", "c")
+    play.give(ev.Gone("a"), ev.HolderLost("near"), ev.Present("a"))
+    play.fail("d")
+    assert "a" in play.asked()

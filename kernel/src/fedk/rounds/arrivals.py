@@ -15,13 +15,11 @@ def result(d: Draft, event: ev.Result) -> None:
     if task.state == "settled":
         d.do(act.Settle(task.id))
     elif task.state == "accepted":
-        if task.holder in ("", event.holder):
-            d.put(replace(task, holder=event.holder))
         d.do(act.Receipt(task.id))
     elif task.kind == "validate":
         d.settle(replace(task, result_id=event.result_id), "recorded")
         d.emit("task.recorded", task=task.id, client=task.client, round=task.base)
-    elif s.rules.mode == "async" and s.staleness(task) > s.rules.async_.max_staleness:
+    elif s.staleness(task) > s.rules.async_.max_staleness:
         stale = f"trained on model {task.base}, now it is round {s.accepting}"
         d.settle(replace(task, result_id=event.result_id), "rejected", "stale", stale)
     else:

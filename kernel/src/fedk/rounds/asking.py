@@ -31,11 +31,12 @@ def select(d: Draft, r: Round, accepted: int, outstanding: int) -> bool:
     if r.selecting is not None:
         return False
     among = free(d.session)
-    want = ceil(r.target * d.session.rules.round.over_select - 1e-9) - accepted - outstanding
-    if d.session.rules.mode == "async" and r.no > 0:
-        want = len(among)
     if r.no == 0:
         want = 1 - accepted - outstanding
+    elif d.session.rules.mode == "async":
+        want = len(among)
+    else:
+        want = ceil(r.target * d.session.rules.round.over_select - 1e-9) - accepted - outstanding
     if want <= 0 or not among:
         return False
     token = Token(r.no, r.attempt, r.step, r.serial + 1)

@@ -26,7 +26,7 @@ def gathered(d: Draft, r: Round) -> bool:
     accepted = sorted(d.session.accepted(), key=lambda t: t.number)
     if elsewhere(d.session):
         return False
-    d.do(act.Disarm(r.flushing))
+    d.clock(act.Disarm)
     d.set_round(state="folding", frozen=tuple(t.id for t in accepted))
     fold(d, r.token, tuple(t.id for t in accepted))
     return False
@@ -47,8 +47,7 @@ def folded(d: Draft, event: ev.Folded) -> None:
     d.set(head=r.no, round=None)
     d.emit("round.committed", round=r.no, updates=len(r.frozen), target=r.target)
     if r.no and (event.enough or r.no >= d.session.rules.rounds):
-        for task in d.session.tasks.values():  # async: those who still train
-            d.call_off(task, "cancelled", "cancelled")
+        d.give_up("cancelled", "cancelled")  # async: those who still train, and what a next round would have had
         d.set(closing="due", why=event.enough)
 
 
@@ -63,7 +62,7 @@ def fold_failed(d: Draft, event: ev.FoldFailed) -> None:
     for task in [d.session.tasks[name] for name in r.frozen]:
         if task.id in event.damaged or task.partial in sums:
             d.settle(task, "rejected", "damaged", event.why)
-    d.reopen()
+    d.reopen(r)
 
 
 def retry(d: Draft, r: Round, count: int) -> bool:

@@ -30,8 +30,7 @@ def quorum(s: Session) -> int:
     """Fewest updates that the open round may commit."""
     if s.round is None or s.round.no == 0:
         return 1
-    aim = s.rules.async_.buffer if s.rules.mode == "async" else s.round.target
-    share = ceil(s.rules.round.quorum * aim - 1e-9)  # 0.7 × 10 is 7.000000000000001
+    share = ceil(s.rules.round.quorum * s.round.target - 1e-9)  # 0.7 × 10 is 7.000000000000001
     return max(s.rules.round.min_updates or 1, share)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from fedk.rounds import actions as act
 from fedk.rounds.counts import elsewhere
-from fedk.rounds.states import End, Outcome, Session, Task
+from fedk.rounds.states import End, Outcome, Round, Session, Task
 
 
 class Draft:
@@ -46,8 +46,7 @@ class Draft:
     def asked(self) -> list[act.Select]:
         """The selections asked for, which are no actions any more."""
         found = [action for action in self.actions if isinstance(action, act.Select)]
-        if found:
-            self.actions = [action for action in self.actions if not isinstance(action, act.Select)]
+        self.actions = [action for action in self.actions if not isinstance(action, act.Select)]
         return found
 
     # ---- tasks ----
@@ -62,6 +61,13 @@ class Draft:
             self.do(act.Cancel(task.id, reason))
             self.settle(task, outcome, reason)
 
+    def give_up(self, outcome: Outcome, reason: str) -> None:
+        """Every task gets its verdict: the open ones `outcome`, the accepted ones are rejected."""
+        for task in list(self.session.tasks.values()):
+            self.call_off(task, outcome, reason)
+            if task.state == "accepted":
+                self.settle(task, "rejected", reason)
+
     def late(self, tasks: Iterable[Task]) -> None:
         """Nobody waits for them any more."""
         for task in tasks:
@@ -74,9 +80,9 @@ class Draft:
         s, r = self.session, self.session.round
         if r is not None and r.state == "open" and r.armed and not r.expired:
             token = r.token
-        elif r is not None and r.state == "gathering" and elsewhere(s):
+        elif r is not None and r.state == "gathering" and (what is act.Disarm or elsewhere(s)):
             token = r.flushing
-        elif r is None and s.closing == "asked" and s.outstanding():
+        elif s.closing == "asked":
             token = s.measuring
         else:
             return
@@ -88,12 +94,11 @@ class Draft:
         if self.session.status == "running":
             self.clock(act.Arm)
 
-    def reopen(self) -> None:
+    def reopen(self, r: Round) -> None:
         """The round waits for answers again, and its clock goes on where it was stopped."""
-        r = self.session.round
-        stopped = r is not None and (r.state != "open" or not r.armed)
+        stopped = r.state != "open" or not r.armed
         self.set_round(state="open", frozen=())
-        if r is not None and stopped and not r.expired:
+        if stopped and not r.expired:
             self.set_round(armed=False)
             if any(t.state == "sent" for t in self.session.making()):
                 self.arm()

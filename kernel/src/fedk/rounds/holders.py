@@ -64,14 +64,15 @@ def lost(d: Draft, event: ev.HolderLost) -> None:
 def lose(d: Draft, tasks: AbstractSet[str]) -> None:
     """Their bytes are gone; their clients still have them."""
     r = d.session.round
-    gone = [d.session.tasks[task] for task in sorted(tasks)]
+    if not tasks:
+        return
     if r is not None and r.state == "gathering":
         d.clock(act.Disarm)
-    for task in gone:
+    for task in [d.session.tasks[task] for task in sorted(tasks)]:
         if task.client in d.session.present:
             d.put(replace(task, state="sent", holder="", round=None))
             d.do(act.Redeliver(task.id))
         else:
             d.settle(task, "rejected", "holder-lost")
-    if r is not None and r.state != "folding" and gone:
-        d.reopen()
+    if r is not None and r.state != "folding":
+        d.reopen(r)

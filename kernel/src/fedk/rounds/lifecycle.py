@@ -23,15 +23,14 @@ def pause(d: Draft, _: ev.Pause) -> None:
 def blocked(d: Draft, event: ev.Blocked) -> None:
     r = d.session.round
     if r is not None and r.state == "folding" and event.fold == r.token:
-        d.reopen()  # its fold is over: going on begins another
+        d.reopen(r)  # its fold is over: going on begins another
     if d.session.status == "running":
         deselect(d)  # a gate that failed gave no answer
         _pause(d, "blocked", event.why)
 
 
 def _pause(d: Draft, by: Literal["person", "blocked"], why: str) -> None:
-    if d.session.status == "running":
-        d.clock(act.Disarm)
+    d.clock(act.Disarm)
     d.set(status="paused", paused_by=by, why=why)
     d.emit("session.paused", by=by, why=why)
 
@@ -45,7 +44,7 @@ def resume(d: Draft, _: ev.Resume) -> None:
 
 
 def unblocked(d: Draft, _: ev.Unblocked) -> None:
-    if d.session.status == "paused" and d.session.paused_by == "blocked":
+    if d.session.paused_by == "blocked":
         _go_on(d)
 
 
@@ -72,9 +71,6 @@ def broken(d: Draft, event: ev.Broken) -> None:
 def end(d: Draft, status: Literal["finished", "failed", "stopped"], why: str, reason: str) -> None:
     """Every task gets its verdict."""
     d.clock(act.Disarm)
-    for task in list(d.session.tasks.values()):
-        d.call_off(task, "cancelled" if reason == "cancelled" else "rejected", reason)
-        if task.state == "accepted":
-            d.settle(task, "rejected", reason)
+    d.give_up("rejected", reason)
     d.set(status=status, why=why, round=None, paused_by="")
     d.emit(f"session.{status}", why=why)

@@ -52,13 +52,10 @@ def _recovered(d: Draft, _: ev.Recovered) -> None:
     asking.deselect(d)
     for task in d.session.outstanding():
         d.do(act.Offer(task.id))
-    for task in d.session.tasks.values():
-        if task.state == "accepted" and not task.holder:
-            d.do(act.Redeliver(task.id))
     r = d.session.round
     if d.session.status != "running":
         if r is not None and r.state == "folding":
-            d.reopen()  # going on begins another fold
+            d.reopen(r)  # going on begins another fold
         return
     holders.flush(d)
     d.clock(act.Arm)
@@ -143,6 +140,6 @@ def _aim(d: Draft, r: Round) -> bool:
     d.set_round(target=aim)
     if r.attempt == 0:
         d.emit("round.open", round=r.no, attempt=1, target=aim)
-    elif any(t.state == "sent" for t in d.session.making()):
+    elif not r.armed and any(t.state == "sent" for t in d.session.making()):
         d.arm()
     return True
