@@ -46,13 +46,18 @@ class Tree(Site):
         self.role = role
         super().__init__(folder, ending)
         self.combiners: dict[str, Combiner] = {}
+        self.parents: dict[str, str] = {}
 
     def grow(self, *names: str, parent: str = "", **env: str) -> None:
         """Combiners, under the root or under `parent`."""
-        above = self.combiners[parent].listen if parent else self.server.listen
         for name in names:
-            self.combiners[name] = self._kept(Combiner(self.folder / name, name, above, **env))
+            self.parents[name] = parent
+            self.combiners[name] = self._kept(Combiner(self.folder / name, name, self._above(name), **env))
             self.combiners[name].until("parent.attached")
+
+    def _above(self, name: str) -> str:
+        parent = self.parents[name]
+        return self.combiners[parent].listen if parent else self.server.listen
 
     def restart_combiner(self, name: str, *, wiped: bool = False) -> None:
         """Killed; at the same address again, perhaps with an empty disk."""
@@ -60,7 +65,7 @@ class Tree(Site):
         old.kill()
         if wiped:
             shutil.rmtree(self.folder / name / "fedk-data")
-        self.combiners[name] = self._kept(Combiner(self.folder / name, name, self.server.listen, old.listen))
+        self.combiners[name] = self._kept(Combiner(self.folder / name, name, self._above(name), old.listen))
 
     def combiners_now(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = json.loads(self.fedk("combiner", "list", "--json"))

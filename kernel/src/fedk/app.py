@@ -32,6 +32,10 @@ from fedk.catalogue.gates import Gates
 from fedk.catalogue.hooks import enable
 from fedk.catalogue.implementation import HOOKS
 from fedk.catalogue.observers import Observers
+from fedk.combiner import words
+from fedk.combiner.below import Below
+from fedk.combiner.children import Children
+from fedk.combiner.flushes import Flushes
 from fedk.combiner.holdings import Holdings
 from fedk.combiner.inputs import Inputs
 from fedk.combiner.partials import Partials
@@ -334,34 +338,43 @@ class Combiner(_OfAnyRole):
             capacity=s.server.capacity,
             instance=secrets.token_hex(8),
         )
-        self.uplink = Uplink(s.server.parent, attach)
-        self.holdings = Holdings(self.store, spool, self.uplink)
+        self.uplink = parent = Uplink(s.server.parent, attach)
+        self.holdings = holdings = Holdings(self.store, spool, parent)
         partials = Partials(self.store, self.data_dir / "partials")
         await partials.start()
-        await self.holdings.start()
-        self._closing.append(self.holdings.close)
-        inputs = Inputs(self.data_dir / "inputs")
-        relay = Relay(
-            holdings=self.holdings,
-            partials=partials,
-            inputs=inputs,
-            spool=spool,
-            parent=self.uplink,
-            codecs=lru_cache(64)(Codecs(self.catalogue).told),  # asked each round, and said once
-        )
+        await holdings.start()
+        self._closing.append(holdings.close)
+        inputs, below = Inputs(self.data_dir / "inputs"), Below(spool)
+        held: Any = {"holdings": holdings, "inputs": inputs, "spool": spool, "below": below, "parent": parent}
+        flushes = Flushes(partials=partials, **held)
+        self._closing.append(flushes.close)
+        codecs = lru_cache(64)(Codecs(self.catalogue).told)  # asked each round, and said once
+        relay = Relay(flushes=flushes, codecs=codecs, **held)
         self._closing.append(relay.close)
+        children = Children(s.server.name, relay=relay, flushes=flushes, store=self.store, **held)
         balancer = self._driver("balancer", s.balancer)
-        self.network = Network(relay, spool, settings=s, balancer=balancer)
-        relay.start(self.network)
+        self.network = Network(relay, spool, settings=s, balancer=balancer, tier=children)
+        await children.start(self.network)
+        self._closing.append(children.close)
+        relay.start(self.network, children)
         self.http = HttpServer(combiner_app(self.store, self.uplink.attached.is_set))
         self.admin = await self.http.open(s.server.admin)
         self._closing.append(self.http.close)
         self.listen = await self.network.start(s.server.listen)
         self._closing.append(self.network.stop)
         attach.advertise.extend(self.network.addresses)
-        self.uplink.start(
-            relay, lambda: (len(self.network) / (s.server.capacity or 1_000), self.holdings.bytes, partials.seconds)
-        )
+
+        def work() -> tier_words.Work:
+            branches = children.branches()
+            clients = len(self.network) + sum(one.clients for one in branches if one.parent == s.server.name)
+            return tier_words.Work(
+                load=clients / (s.server.capacity or 1_000),
+                held_bytes=holdings.bytes,
+                fold_seconds=partials.seconds,
+                below=map(words.branch, branches),
+            )
+
+        parent.start(relay, work)
         self._closing.append(self.uplink.close)
 
     async def drain(self) -> None:

@@ -70,10 +70,10 @@ class House:
         door = self.network._members._door
         join = door.join
 
-        async def late(joining: Joining) -> Joined:
+        async def late(joining: Joining, holder: str = "") -> Joined:
             reached.set()
             await go.wait()
-            return await join(joining)
+            return await join(joining, holder)
 
         door.join = late  # type: ignore[method-assign]  # the same, later
         return reached, go

@@ -16,7 +16,7 @@ from fedk_protocol.v1 import federation_pb2 as pb
 BALANCER = Catalogue.scan().create("balancer", "least-loaded")
 
 
-ALONE: Any = {"serves": True, "combiners": list, "ticket": lambda client, holder: f"{client} at {holder}"}
+ALONE: Any = {"serves": True, "combiners": list, "ticket": lambda client, holder, _: f"{client} at {holder}"}
 
 
 def placement(*advertise: str, state: str = "live") -> Placement:

@@ -18,8 +18,7 @@ async def listed(request: Request) -> Response:
 async def show(request: Request) -> Response:
     here = services(request)
     async with here.store.reading() as db:
-        row = await combiners.find(db, request.path_params["name"])
-        found = await combiners.detail(db, row, _live(here))
+        found = await combiners.detail(db, request.path_params["name"], _live(here))
     return JSONResponse(found)
 
 

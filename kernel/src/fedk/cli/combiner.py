@@ -46,7 +46,8 @@ def drain(at: Address, name: str, as_json: bool) -> None:
     if as_json:
         click.echo(document(found))
         return
-    click.echo(f"{name} drains: {found['clients']} clients go elsewhere, {found['held']} results come to the root")
+    where = found["parent"] or "the root"
+    click.echo(f"{name} drains: {found['clients']} clients go elsewhere, {found['held']} results come to {where}")
     click.echo(f"when both are 0 it can be stopped: fedk combiner show {name}{at.flags}")
 
 

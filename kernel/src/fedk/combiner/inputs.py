@@ -3,6 +3,8 @@
 import asyncio
 import hashlib
 from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from fedk.api.errors import BlobError, NotFound
@@ -22,6 +24,15 @@ class Inputs:
         disk.create(root)
         for path in root.iterdir():
             path.unlink()
+
+    @asynccontextmanager
+    async def lent(self, sha256: bytes, parent: Parent) -> AsyncIterator[None]:
+        """The blob is here meanwhile. As `use`."""
+        await self.use(sha256, parent)
+        try:
+            yield
+        finally:
+            self.release(sha256)
 
     async def use(self, sha256: bytes, parent: Parent, inline: bytes | None = None) -> Span:
         """The blob, here from now on until `release`. StateError: the parent is away; BlobError: damaged on the way."""

@@ -11,6 +11,13 @@ from fedk_protocol.v1 import tier_pb2 as tier
 class Parent(Protocol):
     """The next server up. `say` never blocks: what is said while it is away is said again by `Relay.attached`."""
 
+    @property
+    def is_here(self) -> bool:
+        """Whether there is a stream to it."""
+
+    def changed(self) -> None:
+        """What is said of this combiner and of those below it has changed."""
+
     def members(self, here: Iterable[tier.Present] = (), gone: Iterable[tier.Present] = ()) -> None:
         """Who is connected here, and who is no more."""
 

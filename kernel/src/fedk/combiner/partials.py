@@ -11,10 +11,11 @@ from typing import Any
 
 from sqlalchemy import delete, insert, select
 
-from fedk.aggregation.contribution import Contribution
+from fedk.aggregation.contribution import Contribution, Sum
 from fedk.aggregation.exact import Exact
 from fedk.aggregation.folding import Folding
 from fedk.aggregation.intake import Place
+from fedk.aggregation.model import Model
 from fedk.aggregation.state import AggregatorState
 from fedk.aggregation.total import Total
 from fedk.api.aggregator import Array, MeanAggregator, Round, State
@@ -31,7 +32,7 @@ class Partial:
     number: int
     session: str
     round: int
-    tasks: tuple[str, ...]
+    terms: Mapping[str, tuple[float, float]]  # weight and scale by task: what is in it
     path: Path
     blobs: Mapping[str, Place]
     raw: bool
@@ -56,7 +57,7 @@ class Partials:
                     int(row.name),
                     row.session,
                     row.round,
-                    tuple(row.tasks),
+                    {task: (weight, scale) for task, (weight, scale) in row.tasks.items()},
                     self._root / row.place,
                     blobs,
                     row.raw,
@@ -71,23 +72,35 @@ class Partials:
     def get(self, session: str, number: int) -> Partial | None:
         return self._partials.get((session, number))
 
-    def of(self, session: str, tasks: Sequence[str]) -> Partial | None:
-        """The one of just these tasks, if it is there."""
-        wanted = set(tasks)
-        return next((s for s in self._partials.values() if s.session == session and set(s.tasks) == wanted), None)
+    def of(self, session: str, terms: Mapping[str, tuple[float, float]]) -> Partial | None:
+        """The one of just these updates with just these terms, if it is there."""
+        return next((s for s in self._partials.values() if s.session == session and s.terms == terms), None)
 
-    async def make(
-        self, session: str, project: str, round_: int, parts: Sequence[Contribution], order: "Order"
+    def having(self, task: str) -> list[Partial]:
+        """Those that a task's update is in."""
+        return [one for one in self._partials.values() if task in one.terms]
+
+    async def make(  # noqa: PLR0917  # what it is of, then what is in it
+        self,
+        session: str,
+        project: str,
+        round_: int,
+        terms: Mapping[str, tuple[float, float]],
+        parts: Sequence[Contribution],
+        sums: Sequence[Sum],
+        *,
+        base: Model,
+        order: "Order",
     ) -> Partial:
-        """Add up, and write down. BlobError: an update cannot be read."""
+        """Add updates and others' sums up, and write down. BlobError: one of them cannot be read."""
         number = secrets.randbits(52)
         path = self._root / f"{number}.sum"
         try:
-            blobs, raw, total = await asyncio.to_thread(self._add_up, path, parts, order)
+            blobs, raw, total = await asyncio.to_thread(self._add_up, path, parts, sums, base, order)
         except BaseException:
             path.unlink(missing_ok=True)
             raise
-        one = Partial(number, session, round_, tuple(p.update.key for p in parts), path, blobs, raw, total)
+        one = Partial(number, session, round_, terms, path, blobs, raw, total)
         async with self._store.transaction() as tx:
             await tx.execute(insert(t.partials).values(self._row(one, project)))
         self._partials[session, number] = one
@@ -108,7 +121,7 @@ class Partials:
             "name": str(one.number),
             "project": project,
             "round": one.round,
-            "tasks": list(one.tasks),
+            "tasks": {task: list(terms) for task, terms in one.terms.items()},
             "raw": one.raw,
             "total": one.total,
             "blobs": {name: [b.offset, b.size, b.sha256.hex()] for name, b in one.blobs.items()},
@@ -120,10 +133,9 @@ class Partials:
     # ---- in a thread ----
 
     def _add_up(
-        self, path: Path, parts: Sequence[Contribution], order: "Order"
+        self, path: Path, parts: Sequence[Contribution], sums: Sequence[Sum], base: Model, order: "Order"
     ) -> tuple[Mapping[str, Place], bool, str]:
         began = time.perf_counter()
-        base = parts[0].base
         folding = Folding(
             order.mean(),
             base,
@@ -134,6 +146,8 @@ class Partials:
         )
         try:
             folding.fold(*parts)
+            for one in sums:
+                folding.take(one)
             summary, places = folding.accumulator.summary(), dict[str, Place]()
             with disk.writing(path), path.open("wb") as file:
                 for name in sorted(folding.accumulator.parts()):

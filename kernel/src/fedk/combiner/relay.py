@@ -1,34 +1,32 @@
 """The relay: what clients do goes up, what the parent says goes down. It decides nothing about rounds."""
 
 import asyncio
-import hashlib
-import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine, Iterable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+from typing import Protocol
 
-from fedk.aggregation.contribution import Contribution
 from fedk.aggregation.expected import Expected
 from fedk.aggregation.model import Model
 from fedk.api.codec import BlockCodec
-from fedk.api.errors import BlobError, FedkError, Refused, StateError
-from fedk.blobs.reader import Reader, Span
+from fedk.api.errors import Refused
+from fedk.blobs.reader import Span
 from fedk.blobs.spool import Spool
 from fedk.combiner import words
+from fedk.combiner.below import Below
+from fedk.combiner.errands import Errands
+from fedk.combiner.flushes import Flushes
 from fedk.combiner.holdings import Held, Holdings
 from fedk.combiner.inputs import Inputs
 from fedk.combiner.parent import Parent
-from fedk.combiner.partials import Order, Partials
 from fedk.rounds.clients import (
     Arrival,
     Clients,
     Joined,
     Joining,
     Offer,
+    Present,
     Receipt,
     Reply,
     SendFrom,
@@ -42,9 +40,15 @@ from fedk_protocol.v1 import tier_pb2 as tier
 COMMONS = 64
 """Rounds and kinds whose common part is kept: twice what the parent says once."""
 
-READ = 2**20
 
-log = logging.getLogger("fedk.combiner")
+@dataclass(slots=True)
+class Deadline:
+    """Of a round's tasks, in monotonic seconds, as the parent has said last."""
+
+    at: float = 0.0
+
+    def left(self) -> float:
+        return max(0.0, self.at - time.monotonic())
 
 
 @dataclass(slots=True)
@@ -58,6 +62,7 @@ class Brief:
     blobs: tuple[bytes, ...]  # used of the inputs
     model: Model | None
     codec: BlockCodec | None  # that an answer's model may be in
+    deadline: Deadline
     tasks: int = 0  # that are open here
     retired: bool = False  # a later one has taken its place
 
@@ -68,9 +73,27 @@ class Brief:
             inputs.release(sha256)
 
 
+@dataclass(frozen=True, slots=True)
+class Stay:
+    """Where a client is: a combiner below by id, or "" for this one."""
+
+    instance: str
+    holder: str = ""
+
+
+class Depths(Protocol):
+    """What the relay tells of the combiners below: `fedk.combiner.children` listens."""
+
+    def attached(self) -> None:
+        """There is a stream to the parent."""
+
+    def drain(self, name: str) -> None:
+        """The combiner of this name is to give away what it holds."""
+
+
 @dataclass(slots=True)
 class Known:
-    """A task of a client of this combiner."""
+    """A task of a client of this combiner, or of one below."""
 
     client: str
     brief: Brief
@@ -84,31 +107,30 @@ class Relay:
         self,
         *,
         holdings: Holdings,
-        partials: Partials,
+        flushes: Flushes,
         inputs: Inputs,
         spool: Spool,
+        below: Below,
         parent: Parent,
         codecs: Callable[[str, str], BlockCodec | None],
     ) -> None:
-        self._holdings, self._partials, self._inputs, self._spool = holdings, partials, inputs, spool
-        self._parent, self._codecs = parent, codecs
+        self._holdings, self._flushes, self._inputs, self._spool = holdings, flushes, inputs, spool
+        self._below, self._parent, self._codecs = below, parent, codecs
         self._clients: Clients | None = None
+        self._depths: Depths | None = None
         self._tasks: dict[str, Known] = {}
         self._commons: OrderedDict[int, tier.Common] = OrderedDict()
         self._briefs: dict[int, asyncio.Task[Brief]] = {}
-        self._here: dict[str, str] = {}  # instance by client
-        self._working: set[asyncio.Task[None]] = set()
-        self._flushes: dict[str, asyncio.Lock] = {}  # by session: one sum after the other
+        self._stays: dict[str, Stay] = {}  # by client
+        self._errands = Errands()
 
-    def start(self, clients: Clients) -> None:
+    def start(self, clients: Clients, depths: Depths) -> None:
         """From now on words go both ways."""
-        self._clients = clients
+        self._clients, self._depths = clients, depths
 
     async def close(self) -> None:
         """Let go of files."""
-        for work in self._working:
-            work.cancel()
-        await asyncio.gather(*self._working, return_exceptions=True)
+        await self._errands.close()
         for making in self._briefs.values():
             if making.done() and not making.cancelled() and making.exception() is None:
                 making.result().close(self._inputs)
@@ -120,32 +142,57 @@ class Relay:
 
     # ---- what clients do: as `fedk.rounds.door.Door` ----
 
-    async def join(self, joining: Joining) -> Joined:
+    async def join(self, joining: Joining, holder: str = "") -> Joined:
         """The root knows who it is. Refused, Redirected, or StateError while the parent is away."""
         joined = await self._parent.join(joining)
-        self._here[joined.client] = joining.instance
+        self._stays[joined.client] = Stay(joining.instance, holder)
         replies = [self._own(reply) for reply in joined.replies]
         return Joined(joined.client, tuple(replies))
 
     def _own(self, reply: Reply) -> Reply:
-        """What is held here needs not be sent again, whatever the root has heard of it."""
-        held = self._holdings.get(reply.task)
-        if isinstance(reply, SendFrom) and held is not None and held.report.result.result_id == reply.result_id:
+        """What is held here or below needs not be sent again, whatever the root has heard of it."""
+        if isinstance(reply, SendFrom) and reply.result_id in self._held(reply.task):
             return Receipt(reply.task, reply.result_id)
         return reply
 
+    def _held(self, task: str) -> list[str]:
+        """The results of a task that are here or below."""
+        held, below = self._holdings.get(task), self._below.get(task)
+        return [*([held.report.result.result_id] if held else []), *([below.result_id] if below else [])]
+
     def joined(self, client: str, outbox: Iterable[str] = ()) -> None:
         """Its stream is ready."""
-        here = tier.Present(client=client, instance=self._here.get(client, ""), working=outbox)
-        self._parent.members(here=[here])
+        stay = self._stays.get(client, Stay(""))
+        self._parent.members(here=[tier.Present(client=client, instance=stay.instance, working=outbox)])
 
     def leave(self, client: str, instance: str, cause: str) -> None:
         """Its stream has ended."""
-        if self._here.get(client) == instance:
-            del self._here[client]
-            for task in [task for task, known in self._tasks.items() if known.client == client]:
-                self._forget(task)
-        self._parent.members(gone=[tier.Present(client=client, instance=instance, cause=cause)])
+        self.gone([Present(client, instance, cause=cause)])
+
+    def here(self, clients: Iterable[Present], holder: str) -> None:
+        """Clients of a combiner below: their streams are ready."""
+        found = list(clients)
+        self._stays.update((one.client, Stay(one.instance, holder)) for one in found)
+        self._parent.members(here=[words.present(one) for one in found])
+
+    def gone(self, clients: Iterable[Present], holder: str = "") -> None:
+        """Their streams have ended, where they were. Who has gone elsewhere is still there."""
+        left = [one for one in clients if self._stays.get(one.client) == Stay(one.instance, holder)]
+        away = {one.client for one in left}
+        for client in away:
+            del self._stays[client]
+        for task in [task for task, known in self._tasks.items() if known.client in away]:
+            self.forget(task)
+        if left:
+            self._parent.members(gone=[words.present(one) for one in left])
+
+    def stays(self, holder: str) -> Iterator[tuple[str, Stay]]:
+        """Who is at a combiner below."""
+        return iter([(client, stay) for client, stay in self._stays.items() if stay.holder == holder])
+
+    def stay(self, client: str) -> Stay | None:
+        """Where a client is."""
+        return self._stays.get(client)
 
     def sent(self, task: str) -> None:
         """The task is on its client's stream."""
@@ -153,7 +200,7 @@ class Relay:
 
     def failed(self, client: str, task: str, reason: str, detail: str) -> None:
         """The client could not answer."""
-        self._forget(task)
+        self.forget(task)
         self._parent.declined(tier.Declined(client=client, task=task, reason=reason, detail=detail, failed=True))
 
     def open_task(self, client: str, task: str) -> OpenTask | None:
@@ -168,8 +215,8 @@ class Relay:
 
     async def answer(self, client: str, task: str, result_id: str) -> Reply | None:
         """What was said of a result; None while it is awaited."""
-        held = self._holdings.get(task)
-        if held is not None and held.report.client == client:
+        held, below = self._holdings.get(task), self._below.get(task)
+        if (held is not None and held.report.client == client) or (below is not None and below.client == client):
             return Receipt(task, result_id)
         if task in self._tasks:
             return None
@@ -184,8 +231,10 @@ class Relay:
             answer = await self.answer(arrival.client, arrival.task, arrival.result_id)
             return answer or SendFrom(arrival.task, arrival.result_id, 0)
         work = known.brief.work
-        await self._holdings.put(Held(words.report(arrival), work.project, work.session, arrival.span))
-        self._forget(arrival.task)
+        report = words.report(replace(arrival, project=work.project))
+        await self._holdings.put(Held(report, work.project, work.session, arrival.span))
+        self.forget(arrival.task)
+        self._flushes.look()
         return Receipt(arrival.task, arrival.result_id)
 
     def _holds(self, arrival: Arrival) -> bool:
@@ -195,10 +244,14 @@ class Relay:
     async def refuse(self, client: str, task: str, result_id: str, refused: Refused) -> Reply:
         """Intake did not take a result."""
         if self._tasks.get(task) is not None:
-            self._forget(task)
-            declined = tier.Declined(client=client, task=task, reason=refused.reason, detail=refused.detail)
-            self._parent.declined(declined)
+            self.decline(client, task, refused)
         return Verdict(task, result_id, "rejected", reason=refused.reason, detail=refused.detail)
+
+    def decline(self, client: str, task: str, refused: Refused) -> None:
+        """A result was not taken, here or below."""
+        self.forget(task)
+        declined = tier.Declined(client=client, task=task, reason=refused.reason, detail=refused.detail)
+        self._parent.declined(declined)
 
     def progress(self, client: str, task: str, step: int, metrics: Mapping[str, float]) -> None:
         """A live curve."""
@@ -210,7 +263,7 @@ class Relay:
         self._parent.said(tier.Said(client=client, log=pb.Log(task=task, level=level, text=text)))
 
     async def readable(self, client: str | None, sha256: bytes) -> Span:
-        """A blob that a task of this client brings. NotFound otherwise."""
+        """A blob that a task of this client brings, or a combiner below needs. NotFound otherwise."""
         return self._inputs.span(sha256)
 
     # ---- what the parent says ----
@@ -220,12 +273,15 @@ class Relay:
         for number in list(self._briefs):  # another stream counts its rounds and kinds anew
             self._retire(number)
         self._commons.clear()
-        here = [tier.Present(client=client, instance=instance) for client, instance in self._here.items()]
+        here = [tier.Present(client=client, instance=stay.instance) for client, stay in self._stays.items()]
         self._parent.members(here=here)
         self._parent.report(held.report for held in self._holdings.all())
+        self._parent.report(words.report(arrival) for arrival in self._below)
+        if self._depths is not None:
+            self._depths.attached()
 
     def relay(self, relay: tier.Relay) -> None:
-        """Tasks for clients of this combiner."""
+        """Tasks for clients of this combiner, and of those below."""
         for common in relay.common:
             for number in list(self._briefs):
                 before = self._commons.get(number)
@@ -235,14 +291,14 @@ class Relay:
             if len(self._commons) > COMMONS:
                 self._retire(self._commons.popitem(last=False)[0])
         for one in relay.tasks:
-            self._spawn(self._offer(one))
+            self._errands.spawn(self._offer(one))
 
     def answers(self, answers: tier.Answers) -> None:
         """Words for clients of this combiner."""
         for one in answers.answers:
             match one.WhichOneof("kind"):
                 case "cancel":
-                    self._forget(one.cancel.task)
+                    self.forget(one.cancel.task)
                     self._network.cancel(one.client, one.cancel.task, one.cancel.reason)
                 case "verdict":
                     self._verdict(one.client, one.verdict)
@@ -254,15 +310,20 @@ class Relay:
 
     def flush(self, flush: tier.Flush) -> None:
         """Give these updates: their sum, or each as it came."""
-        self._spawn(self._flush(flush))
+        self._flushes.answer(flush)
 
     def partial_taken(self, taken: tier.PartialTaken) -> None:
         """The sum is durable at the parent."""
-        self._spawn(self._partials.drop(taken.session, taken.number))
+        self._flushes.partial_taken(taken)
 
     def refold(self, refold: tier.Refold) -> None:
         """The sum has tasks that are not this combiner's: the flush that follows names those that are."""
-        self._spawn(self._partials.drop(refold.session, refold.number))
+        self._flushes.refold(refold)
+
+    def draining(self, draining: tier.Draining) -> None:
+        """A combiner below is to give away what it holds."""
+        if self._depths is not None:
+            self._depths.drain(draining.combiner)
 
     # ---- inside ----
 
@@ -282,7 +343,9 @@ class Relay:
             raise
         expected = words.expected(wanted, model, tuple(task.sets)) if wanted.blobs else None
         codec = self._codecs(task.codec, task.codec_settings) if task.codec and model is not None else None
-        return Brief(common.id, words.work(common, codec), common.accepting, expected, tuple(used), model, codec)
+        deadline = Deadline()
+        work = words.work(common, codec, deadline.left)
+        return Brief(common.id, work, common.accepting, expected, tuple(used), model, codec, deadline)
 
     def _retire(self, number: int) -> None:
         """Close it once no task of it is open."""
@@ -300,11 +363,11 @@ class Relay:
             brief.close(self._inputs)
 
     async def _offer(self, one: tier.Assigned) -> None:
-        held = self._holdings.get(one.task)
-        if held is not None:  # it is answered; the report may not have reached the parent
-            self._parent.report([held.report])
+        held, below = self._holdings.get(one.task), self._below.get(one.task)
+        if held is not None or below is not None:  # it is answered; the report may not have reached the parent
+            self._parent.report([*([held.report] if held else []), *([words.report(below)] if below else [])])
             return
-        if one.client not in self._here:
+        if one.client not in self._stays:
             return
         if one.task not in self._tasks:
             if one.common not in self._briefs:
@@ -312,110 +375,22 @@ class Relay:
             brief = await asyncio.shield(self._briefs[one.common])
             self._tasks[one.task] = Known(one.client, brief, one.seed)
             brief.tasks += 1
-        work = words.timed(self._tasks[one.task].brief.work, time.monotonic() + one.remaining)
-        self._network.offer(Offer(one.task, one.client, one.seed, work))
+        brief = self._tasks[one.task].brief
+        brief.deadline.at = time.monotonic() + one.remaining
+        self._network.offer(Offer(one.task, one.client, one.seed, brief.work))
 
-    def _forget(self, task: str) -> None:
+    def forget(self, task: str) -> None:
+        """No answer to it is awaited any more."""
         known = self._tasks.pop(task, None)
         if known is not None:
             known.brief.tasks -= 1
             self._close_idle(known.brief)
 
     def _verdict(self, client: str, verdict: pb.Verdict) -> None:
-        self._forget(verdict.task)
-        held = self._holdings.get(verdict.task)
-        result_id = verdict.result_id or (held.report.result.result_id if held is not None else "")
+        self.forget(verdict.task)
+        result_id = next(filter(None, [verdict.result_id, *self._held(verdict.task)]), "")
         self._holdings.drop(verdict.task)
+        self._flushes.settled(verdict.task)
         self._spool.expire(verdict.task)
-        self._network.reply(client, replace(words.verdict(verdict), result_id=result_id))
-
-    async def _flush(self, flush: tier.Flush) -> None:
-        async with self._flushes.setdefault(flush.session, asyncio.Lock()):
-            here = [share for share in flush.shares if self._has(share)]
-            gone = [share.task for share in flush.shares if not self._has(share)]
-            if gone:
-                self._parent.report(lost=gone)
-            if flush.forward:
-                for share in here:
-                    await self._forward(share.task)
-            elif here:
-                await self._sum(flush, here)
-
-    def _has(self, share: tier.Share) -> bool:
-        held = self._holdings.get(share.task)
-        return held is not None and held.report.sha256 == share.sha256
-
-    async def _sum(self, flush: tier.Flush, shares: list[tier.Share]) -> None:
-        tasks = [share.task for share in shares]
-        one = self._partials.of(flush.session, tasks)
-        if one is None:
-            order = Order(flush.delta, tuple(flush.sets), tuple(flush.plain), flush.exact)
-            with ExitStack() as opened:
-                parts = [await self._part(share, opened) for share in shares]
-                try:
-                    one = await self._partials.make(flush.session, flush.project, flush.round, parts, order)
-                except BlobError as error:
-                    await self._damaged(tasks, error)
-                    return
-        await self._parent.deliver(tier.Delivery(partial=words.partial(one)), [(one.path, 0, one.path.stat().st_size)])
-
-    async def _part(self, share: tier.Share, opened: ExitStack) -> Contribution:
-        held = self._holdings.get(share.task)
-        assert held is not None  # noqa: S101  # _has has looked
-        assert held.span is not None  # noqa: S101  # an update has bytes
-        span = await self._inputs.use(share.base, self._parent)
-        opened.callback(self._inputs.release, share.base)
-        base = opened.enter_context(await asyncio.to_thread(Model.open, span))
-        return words.contribution(share, held, base)
-
-    async def _damaged(self, tasks: Iterable[str], error: BlobError) -> None:
-        """Bytes that cannot be read are asked for again."""
-        log.error("a sum cannot be made: %s", error)
-        lost = [task for task in tasks if not await asyncio.to_thread(_whole, self._holdings.get(task))]
-        for task in lost:
-            self._holdings.drop(task)
-        self._parent.report(lost=lost)
-
-    async def _forward(self, task: str) -> None:
-        held = self._holdings.get(task)
-        if held is None or held.span is None:
-            return
-        result = held.report.result
-        first = tier.Delivery(
-            forwarded=tier.Forwarded(task=task, result_id=result.result_id, blobs=dict(result.blobs.items()))
-        )
-        await self._parent.deliver(first, [(Path(held.span.path), held.span.offset, held.span.size)])
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._working.add(task)
-        task.add_done_callback(self._done)
-
-    def _done(self, task: "asyncio.Task[None]") -> None:
-        self._working.discard(task)
-        if task.cancelled() or (error := task.exception()) is None:
-            return
-        if isinstance(error, StateError):
-            log.info("said again once the parent is back: %s", error)
-        elif isinstance(error, FedkError | OSError):
-            log.error("what the parent asked for failed: %s", error)
-        else:
-            log.error("a fault of this combiner", exc_info=error)
-
-
-def _whole(held: Held | None) -> bool:
-    """Whether its blobs are still those that were reported."""
-    if held is None or held.span is None:
-        return False
-    try:
-        return all(_hash(span) == held.report.result.blobs[name].sha256 for name, span in words.spans(held).items())
-    except BlobError:
-        return False
-
-
-def _hash(span: Span) -> bytes:
-    digest = hashlib.sha256()
-    with Reader(span) as reader:
-        for at in range(0, reader.size, READ):
-            digest.update(reader.read(at, min(READ, reader.size - at)))
-    return digest.digest()
+        said = replace(words.verdict(verdict), result_id=result_id)
+        self._network.reply(client, said, self._below.settle(verdict.task))

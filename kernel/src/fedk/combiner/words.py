@@ -1,8 +1,6 @@
 """Words: what the parent and a combiner say to each other, as this server's own types."""
 
-import time
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping
 
 from fedk.aggregation.contribution import Contribution
 from fedk.aggregation.expected import Expected
@@ -13,13 +11,16 @@ from fedk.api.codec import BlockCodec
 from fedk.blobs.reader import Span
 from fedk.combiner.holdings import Held
 from fedk.combiner.partials import Partial
-from fedk.rounds.clients import Arrival, Input, Verdict, Work
+from fedk.rounds.clients import Arrival, Flush, Input, Present, Verdict, Wanted, Work
+from fedk.rounds.combiners import Branch
 from fedk_protocol.v1 import federation_pb2 as pb
 from fedk_protocol.v1 import tier_pb2 as tier
 
 
-def work(common: tier.Common, codec: BlockCodec | None) -> Work:
-    """What the tasks of one round and kind have in common; without `codec` they are answered natively."""
+def work(common: tier.Common, codec: BlockCodec | None, remaining: Callable[[], float]) -> Work:
+    """What the tasks of one round and kind have in common, with the seconds that remain; without `codec` they are
+    answered natively.
+    """
     task = common.task
     inputs = {
         name: Input(blob.sha256, blob.size, blob.codec, blob.inline if blob.HasField("inline") else None)
@@ -37,15 +38,10 @@ def work(common: tier.Common, codec: BlockCodec | None) -> Work:
         settings=task.settings,
         wants=tuple(task.wants),
         sets=tuple(task.sets),
-        remaining=lambda: 0.0,
+        remaining=remaining,
         codec=task.codec if codec is not None else "",
         codec_settings=task.codec_settings if codec is not None else "",
     )
-
-
-def timed(work: Work, until: float) -> Work:
-    """With the time that remains until `until`, in monotonic seconds."""
-    return replace(work, remaining=lambda: max(0.0, until - time.monotonic()))
 
 
 def expected(wanted: tier.Expectation, model: Model | None, sets: tuple[str, ...]) -> Expected:
@@ -64,7 +60,7 @@ def expected(wanted: tier.Expectation, model: Model | None, sets: tuple[str, ...
 
 
 def report(arrival: Arrival) -> tier.Report:
-    """A result whose bytes stay here."""
+    """A result whose bytes stay here, or below."""
     result = pb.Result(
         task=arrival.task,
         result_id=arrival.result_id,
@@ -77,8 +73,57 @@ def report(arrival: Arrival) -> tier.Report:
         blobs={name: pb.Blob(sha256=place.sha256, size=place.size) for name, place in arrival.blobs.items()},
     )
     return tier.Report(
-        client=arrival.client, result=result, sha256=arrival.sha256, norm=arrival.norm, max_abs=arrival.max_abs
+        client=arrival.client,
+        result=result,
+        sha256=arrival.sha256,
+        norm=arrival.norm,
+        max_abs=arrival.max_abs,
+        via=arrival.via,
+        project=arrival.project,
     )
+
+
+def present(one: Present) -> tier.Present:
+    """A client that is connected here or below, or is no more."""
+    return tier.Present(client=one.client, instance=one.instance, working=one.working, cause=one.cause)
+
+
+def branch(one: Branch) -> tier.Branch:
+    """A combiner below."""
+    return tier.Branch(
+        name=one.name,
+        generation=one.generation,
+        parent=one.parent,
+        state=one.state,
+        advertise=one.advertise,
+        attributes=one.attributes,
+        capacity=one.capacity or 0,
+        clients=one.clients,
+        held=one.held,
+        held_bytes=one.held_bytes,
+        load=one.load,
+        fold_seconds=one.fold_seconds,
+    )
+
+
+def flush(asked: tier.Flush, shares: Iterable[tier.Share]) -> Flush:
+    """What is passed on of it to a combiner below."""
+    return Flush(
+        session=asked.session,
+        project=asked.project,
+        round=asked.round,
+        forward=asked.forward,
+        delta=asked.delta,
+        sets=tuple(asked.sets),
+        plain=tuple(asked.plain),
+        exact=asked.exact,
+        wanted=tuple(Wanted(s.task, s.sha256, s.weight, s.scale, s.base) for s in shares),
+    )
+
+
+def terms(share: tier.Share) -> Terms:
+    """What the parent has made of an update's numbers."""
+    return Terms(share.weight, share.scale)
 
 
 def spans(held: Held) -> Mapping[str, Span]:
@@ -97,7 +142,7 @@ def partial(one: Partial) -> tier.Partial:
         number=one.number,
         session=one.session,
         round=one.round,
-        tasks=one.tasks,
+        tasks=one.terms,
         sums={name: pb.Blob(sha256=place.sha256, size=place.size) for name, place in one.blobs.items()},
         raw=one.raw,
         total=one.total,
@@ -107,7 +152,7 @@ def partial(one: Partial) -> tier.Partial:
 def contribution(share: tier.Share, held: Held, base: Model) -> Contribution:
     """An update on its way into a sum. The parent has its numbers, and made its terms of them."""
     update = Update(key=share.task, client="", num_examples=1, metrics={}, staleness=0, norm=0.0, max_abs=0.0)
-    return Contribution(update, Terms(share.weight, share.scale), spans(held), base)
+    return Contribution(update, terms(share), spans(held), base)
 
 
 def verdict(said: pb.Verdict) -> Verdict:

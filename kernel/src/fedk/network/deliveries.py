@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
 
 import grpc
 
@@ -10,12 +11,11 @@ from fedk.blobs.reader import Span
 from fedk.blobs.spool import Spool
 from fedk.blobs.upload import Upload
 from fedk.network.calls import Ended, parsed, violated
+from fedk.network.doors import AnyTier
 from fedk.network.threads import Threads
 from fedk.network.traffic import Traffic
-from fedk.rounds.clients import Arrival
 from fedk.rounds.combiners import Combiner
-from fedk.rounds.live import Live, Summed
-from fedk.rounds.tier import Tier
+from fedk.rounds.live import Summed
 from fedk_protocol.v1 import federation_pb2 as pb
 from fedk_protocol.v1 import tier_pb2 as tier
 
@@ -28,8 +28,8 @@ Read = Callable[[], Awaitable[bytes | None]]
 class Deliveries:
     """One at a time for each sum; a call that broke off is begun again from the start."""
 
-    def __init__(self, rounds: Tier, spool: Spool, *, threads: Threads, traffic: Traffic) -> None:
-        self._rounds, self._runner, self._spool = rounds, rounds.runner, spool
+    def __init__(self, rounds: AnyTier, spool: Spool, *, threads: Threads, traffic: Traffic) -> None:
+        self._rounds, self._spool = rounds, spool
         self._threads, self._traffic = threads, traffic
 
     async def take(self, combiner: Combiner, read: Read) -> None:
@@ -44,48 +44,39 @@ class Deliveries:
                 raise violated("a delivery begins with what it brings")
 
     async def _partial(self, combiner: Combiner, partial: tier.Partial, read: Read) -> None:
-        if not self._rounds.wants(combiner, partial.session, partial.number):
+        project = self._rounds.wants(combiner, partial.session, partial.number)
+        if project is None:
             self._rounds.again(combiner, partial.session, partial.number)
             return
         name = f"{combiner.id}#{partial.number}"
-        live = self._runner.lives[partial.session]
-        span, places = await self._stored(live, f"{live.state.id}.{name}", SUM, partial.sums, read)
+        place = _Place(partial.session, project, f"{partial.session}.{name}", SUM)
+        span, places = await self._stored(place, partial.sums, read)
         summed = Summed(name, partial.round, frozenset(partial.tasks), span, places, partial.raw, partial.total)
         await self._rounds.partial(combiner, partial.number, summed, partial.session)
 
     async def _forwarded(self, combiner: Combiner, forwarded: tier.Forwarded, read: Read) -> None:
-        live = self._runner.live_of(forwarded.task)
-        taken = live.taken.get(forwarded.task) if live is not None else None
-        if live is None or taken is None or self._rounds.awaits(combiner, forwarded.task, taken.arrival.sha256) is None:
+        awaited = self._rounds.awaits(combiner, forwarded.task)
+        if awaited is None:
             return  # it is here, or elsewhere, or settled: a verdict says so
-        span, places = await self._stored(live, forwarded.task, forwarded.result_id, forwarded.blobs, read)
-        known = {name: (p.size, p.sha256) for name, p in taken.arrival.blobs.items()}
+        place = _Place(awaited.session, awaited.project, forwarded.task, forwarded.result_id)
+        span, places = await self._stored(place, forwarded.blobs, read)
+        known = {name: (p.size, p.sha256) for name, p in awaited.arrival.blobs.items()}
         if known != {name: (p.size, p.sha256) for name, p in places.items()}:
-            self._runner.forget(span)
+            self._rounds.forget(span)
             raise violated(f"task {forwarded.task}: these are not the bytes that were reported")
-        arrival = Arrival(
-            task=forwarded.task,
-            client=taken.arrival.client,
-            result_id=forwarded.result_id,
-            num_examples=taken.arrival.num_examples,
-            metrics=taken.arrival.metrics,
-            sha256=taken.arrival.sha256,
-            span=span,
-            blobs=places,
-        )
-        await self._rounds.forwarded(combiner, arrival)
+        await self._rounds.forwarded(combiner, replace(awaited.arrival, span=span, blobs=places))
 
     async def _stored(
-        self, live: Live, task: str, result_id: str, blobs: Mapping[str, pb.Blob], read: Read
+        self, place: "_Place", blobs: Mapping[str, pb.Blob], read: Read
     ) -> tuple[Span, Mapping[str, Place]]:
         size = sum(blob.size for blob in blobs.values())
-        opened = self._spool.upload
-        upload = await self._threads.run(opened, live.state.id, task, result_id, size, project=live.project)
+        where, opened = (place.session, place.task, place.result_id, size), self._spool.upload
+        upload = await self._threads.run(opened, *where, project=place.project)
         if upload.got:  # half of it, from a call that broke off
             await self._threads.run(upload.discard)
-            upload = await self._threads.run(opened, live.state.id, task, result_id, size, project=live.project)
+            upload = await self._threads.run(opened, *where, project=place.project)
         try:
-            places = await self._written(upload, blobs, read, live.state.id)
+            places = await self._written(upload, blobs, read, place.session)
             await upload.sync()
         except BaseException:
             upload.discard()
@@ -121,6 +112,16 @@ class Deliveries:
         if not message.data:
             raise violated("a delivery is what it brings, then its data")
         return memoryview(message.data)
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Of an upload in the spool."""
+
+    session: str
+    project: str
+    task: str
+    result_id: str
 
 
 def _into(upload: Upload, digest: "hashlib._Hash", data: memoryview) -> None:

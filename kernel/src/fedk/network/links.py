@@ -2,7 +2,7 @@
 
 import re
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import count
 from typing import Any
 
@@ -13,13 +13,13 @@ from fedk.aggregation.intake import Place
 from fedk.api.balancer import ServerView
 from fedk.api.errors import Refused
 from fedk.network.calls import Context, Ended, greeting, parsed, violated
+from fedk.network.doors import AnyDoor, AnyTier
 from fedk.network.hello import ID
 from fedk.network.messages import Answer, common, spoken
 from fedk.network.stream import Message, Stream
-from fedk.rounds.clients import Arrival, Flush, Measured, Offer, Receipt, Work
-from fedk.rounds.combiners import Combiner
-from fedk.rounds.door import Door
-from fedk.rounds.tier import Tier
+from fedk.rounds.clients import Arrival, Flush, Measured, Offer, Present, Receipt, Work
+from fedk.rounds.combiners import Branch, Combiner
+from fedk.rounds.door import OpenTask
 from fedk.settings.settings import COMBINER
 from fedk_protocol.v1 import federation_pb2 as pb
 from fedk_protocol.v1 import tier_pb2 as tier
@@ -36,7 +36,7 @@ class Link:
     """One combiner's stream."""
 
     def __init__(
-        self, combiner: Combiner, context: Context, *, door: Door, rounds: Tier, arrived: Callable[[str], None]
+        self, combiner: Combiner, context: Context, *, door: AnyDoor, rounds: AnyTier, arrived: Callable[[str], None]
     ) -> None:
         self.combiner = combiner
         self.clients: set[str] = set()
@@ -79,32 +79,33 @@ class Link:
         if self._answers:
             words = [self._answers.popleft() for _ in range(min(len(self._answers), TOGETHER))]
             return Message(tier.Downward(answers=tier.Answers(answers=words)).SerializeToString())
-        if not self._offers:
+        fresh, tasks = list[tier.Common](), list[tier.Assigned]()
+        while self._offers and len(tasks) < TOGETHER:
+            offer = self._offers.popleft()
+            if (task := self._door.open_task(offer.client, offer.task)) is not None:  # or it has been settled meanwhile
+                tasks.append(self._assigned(offer, task, fresh))
+        if not tasks:
             return None
-        offers = [self._offers.popleft() for _ in range(min(len(self._offers), TOGETHER))]
-        fresh = list[tier.Common]()
-        tasks = [self._assigned(offer, fresh) for offer in offers]
         return Message(tier.Downward(relay=tier.Relay(common=fresh, tasks=tasks)).SerializeToString())
 
-    def _assigned(self, offer: Offer, fresh: list[tier.Common]) -> tier.Assigned:
+    def _assigned(self, offer: Offer, task: OpenTask, fresh: list[tier.Common]) -> tier.Assigned:
         if id(offer.work) not in self._commons:
             self._commons[id(offer.work)] = next(self._numbers), offer.work
-            fresh.append(self._common(self._commons[id(offer.work)][0], offer))
+            fresh.append(self._common(self._commons[id(offer.work)][0], offer.work, task))
             if len(self._commons) > COMMONS:
                 self._commons.popitem(last=False)
         number = self._commons[id(offer.work)][0]
         remaining = offer.work.remaining()
         return tier.Assigned(task=offer.task, client=offer.client, common=number, seed=offer.seed, remaining=remaining)
 
-    def _common(self, number: int, offer: Offer) -> tier.Common:
-        task, work = self._door.open_task(offer.client, offer.task), offer.work
+    def _common(self, number: int, work: Work, task: OpenTask) -> tier.Common:
         return tier.Common(
             id=number,
             task=common(work),
             project=work.project,
             session=work.session,
-            accepting=task.round if task is not None else work.round,
-            expectation=_expectation(task.expected if task is not None else None),
+            accepting=task.round,
+            expectation=_expectation(task.expected),
         )
 
     # ---- up ----
@@ -127,17 +128,18 @@ class Link:
                     raise violated("Attach is said once, at the beginning")
 
     def _members(self, members: tier.Members) -> None:
+        self.clients.update(one.client for one in members.here)
+        self.clients.difference_update(one.client for one in members.gone)
         for one in members.here:
-            self.clients.add(one.client)
             self._arrived(one.client)
-            self._rounds.here(self.combiner, one.client, one.instance, one.working)
-        for one in members.gone:
-            self.clients.discard(one.client)
-            self._rounds.gone(self.combiner, one.client, one.instance, one.cause)
+        if members.here:
+            self._rounds.here(self.combiner, [_present(one) for one in members.here])
+        if members.gone:
+            self._rounds.gone(self.combiner, [_present(one) for one in members.gone])
 
     def _reports(self, reports: tier.Reports) -> None:
-        for report in reports.held:
-            self._rounds.report(self.combiner, _arrival(report))
+        if reports.held:
+            self._rounds.report(self.combiner, [_arrival(report, self.combiner.id) for report in reports.held])
         if reports.lost:
             self._rounds.lost(self.combiner, reports.lost)
         for one in reports.declined:
@@ -157,13 +159,14 @@ class Link:
                 self._door.log(said.client, said.log.task, said.log.level, said.log.text)
         self.combiner.load, self.combiner.held_bytes = min(1.0, max(0.0, work.load)), work.held_bytes
         self.combiner.fold_seconds = work.fold_seconds
+        self._rounds.below(self.combiner, [_branch(one) for one in work.below])
 
 
 class Links:
     """All of them, by the name of their combiner."""
 
     def __init__(
-        self, door: Door, rounds: Tier, *, ticket: Callable[[Combiner], str], arrived: Callable[[str], None]
+        self, door: AnyDoor, rounds: AnyTier, *, ticket: Callable[[Combiner], str], arrived: Callable[[str], None]
     ) -> None:
         self._door, self._rounds, self._ticket, self._arrived = door, rounds, ticket, arrived
         self._links: dict[str, Link] = {}
@@ -178,11 +181,14 @@ class Links:
 
     def of(self, client: str) -> Link | None:
         """The link of the combiner that a client is connected to."""
-        return next((link for link in self._links.values() if client in link.clients), None)
+        link = self.holding(self._rounds.holder(client))
+        return link if link is not None and client in link.clients else None
 
     async def attach(self, _requests: object, context: Context) -> None:
         """The call: a combiner's stream from Attach to its end."""
         combiner = _combiner(await _greeting(context))
+        if not self._rounds.rooted:
+            raise Ended(grpc.StatusCode.UNAVAILABLE, "this combiner has no stream to its own parent at the moment")
         link = Link(combiner, context, door=self._door, rounds=self._rounds, arrived=self._arrived)
         version = pb.Version(major=VERSION[0], minor=VERSION[1])
         link.say(attached=tier.Attached(version=version, ticket=self._ticket(combiner), holder=combiner.id))
@@ -220,11 +226,13 @@ class Links:
 
     # ---- what rounds calls ----
 
-    def reply(self, client: str, answer: Answer) -> None:
-        """A word on a result: the combiner has given its own receipt."""
-        link = self.of(client)
-        if link is not None and not isinstance(answer, Receipt):
-            kind, message = spoken(answer)
+    def reply(self, client: str, answer: Answer, holders: Collection[str] = ()) -> None:
+        """A word on a result, to where its client is and to who holds it: the combiner has given its own receipt."""
+        if isinstance(answer, Receipt):
+            return
+        kind, message = spoken(answer)
+        links = [self.of(client), *map(self.holding, holders)]
+        for link in dict.fromkeys(link for link in links if link is not None):
             link.answer(client, **{kind: message})
 
     def flush(self, holder: str, flush: Flush) -> None:
@@ -235,6 +243,10 @@ class Links:
     def partial_taken(self, holder: str, session: str, number: int) -> None:
         if (link := self.holding(holder)) is not None:
             link.say(partial_taken=tier.PartialTaken(session=session, number=number))
+
+    def drain_below(self, holder: str, name: str) -> None:
+        if (link := self.holding(holder)) is not None:
+            link.say(draining=tier.Draining(combiner=name))
 
     def refold(self, holder: str, session: str, number: int, without: Sequence[str]) -> None:
         if (link := self.holding(holder)) is not None:
@@ -268,7 +280,28 @@ def _combiner(attach: tier.Attach) -> Combiner:
     )
 
 
-def _arrival(report: tier.Report) -> Arrival:
+def _present(one: tier.Present) -> Present:
+    return Present(one.client, one.instance, tuple(one.working), one.cause)
+
+
+def _branch(one: tier.Branch) -> Branch:
+    return Branch(
+        name=one.name,
+        generation=one.generation,
+        parent=one.parent,
+        state=one.state,
+        clients=one.clients,
+        held=one.held,
+        held_bytes=one.held_bytes,
+        advertise=tuple(one.advertise),
+        attributes=dict(one.attributes),
+        capacity=one.capacity or None,
+        load=one.load,
+        fold_seconds=one.fold_seconds,
+    )
+
+
+def _arrival(report: tier.Report, holder: str) -> Arrival:
     result = report.result
     if not ID.fullmatch(result.task) or not ID.fullmatch(result.result_id):
         raise violated("a report names a task and a result")
@@ -288,6 +321,8 @@ def _arrival(report: tier.Report) -> Arrival:
         max_abs=report.max_abs,
         before={kind: Measured(m.num_examples, dict(m.metrics)) for kind, m in result.before.items()},
         settings_read=tuple(result.settings_read),
+        via=(holder, *report.via),
+        project=report.project,
     )
 
 

@@ -44,13 +44,15 @@ class Placement:
         balancer: Balancer[Any],
         *,
         serves: bool,
+        attributes: Mapping[str, str] | None = None,
         clients: Callable[[], int],
         state: Callable[[], str],
         combiners: Callable[[], Sequence[ServerView]],
-        ticket: Callable[[str, str], str],
+        ticket: Callable[[str, str, str], str],
     ) -> None:
         self._name, self._advertise, self._balancer = name, tuple(advertise), balancer
         self._serves, self._clients, self._state = serves, clients, state
+        self._attributes = attributes or {}
         self._combiners, self._ticket = combiners, ticket
         self._own: tuple[str, ...] = ()
         self._turns = count()
@@ -67,11 +69,14 @@ class Placement:
         """Where this server itself is reached."""
         return self._advertise or self._own
 
-    def place(self, project: str, name: str, attributes: Mapping[str, str]) -> pb.LocateReply:
-        """Where a client that says hello here is to be: `here`, at a combiner, or nowhere yet."""
-        return self._located(project, self.view(project, name, attributes))
+    def place(self, project: str, name: str, attributes: Mapping[str, str], above: str = "") -> pb.LocateReply:
+        """Where a client that says hello here is to be: `here`, at a combiner, or nowhere yet.
 
-    def locate(self, request: pb.LocateRequest) -> pb.LocateReply:
+        `above` is the ticket with which it was sent here.
+        """
+        return self._located(project, self.view(project, name, attributes), above)
+
+    def locate(self, request: pb.LocateRequest, above: str = "") -> pb.LocateReply:
         """Where the client is to connect, or how long it is to wait. What it cannot reach is remembered for a while."""
         project, addresses = request.project or "default", {a for s in self._combiners() for a in s.addresses}
         unreachable = addresses.intersection(request.unreachable)
@@ -83,7 +88,7 @@ class Placement:
             self._told.move_to_end((project, request.name))
             if len(self._told) > MOST:
                 self._told.popitem(last=False)
-        return self._located(project, self.view(project, request.name, request.attributes))
+        return self._located(project, self.view(project, request.name, request.attributes), above)
 
     def arrived(self, project: str, name: str) -> None:
         """A client has come to where it was sent, or is sent elsewhere."""
@@ -126,7 +131,7 @@ class Placement:
         combiners = [replace(s, clients=s.clients + self._awaited[s.name]) for s in self._combiners()]
         return [*([self._this()] if self._serves else []), *combiners]
 
-    def _located(self, project: str, client: ClientView) -> pb.LocateReply:
+    def _located(self, project: str, client: ClientView, above: str) -> pb.LocateReply:
         self.arrived(project, client.name)
         while self._coming and next(iter(self._coming.values()))[1] < time.monotonic() - COMING:
             self.arrived(*next(iter(self._coming)))
@@ -142,11 +147,13 @@ class Placement:
         if len(self._coming) < MOST:
             self._coming[project, client.name] = found.name, time.monotonic()
             self._awaited[found.name] += 1
-        return pb.LocateReply(addresses=found.addresses, ticket=self._ticket(f"{project}/{client.name}", found.name))
+        ticket = self._ticket(f"{project}/{client.name}", found.name, above)
+        return pb.LocateReply(addresses=found.addresses, ticket=ticket)
 
     def _this(self) -> ServerView:
         return ServerView(
             name=self._name,
+            attributes=self._attributes,
             clients=self._clients(),
             state=self._state(),
             root=True,

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from importlib.metadata import version
@@ -16,7 +16,7 @@ from fedk.blobs.spool import Spool
 from fedk.catalogue.extensions import services
 from fedk.catalogue.hooks import Enabled
 from fedk.network.calls import SERVICE, Context, Ended, handler, next_of, parsed, violated
-from fedk.network.doors import AnyDoor
+from fedk.network.doors import AnyDoor, AnyTier
 from fedk.network.download import Downloads
 from fedk.network.links import Link
 from fedk.network.listener import Keepalive, listen, server
@@ -26,13 +26,11 @@ from fedk.network.messages import Tasks, settles, uploaded
 from fedk.network.placement import Placement
 from fedk.network.reception import WORDS, Reception
 from fedk.network.threads import Threads
-from fedk.network.tickets import Tickets
+from fedk.network.tickets import Tickets, brought
 from fedk.network.tier import Tier
 from fedk.network.traffic import Traffic
 from fedk.rounds.clients import Flush, Joined, Joining, Offer, Reply
-from fedk.rounds.door import Door
 from fedk.rounds.states import session_of
-from fedk.rounds.tier import Tier as TierOfRounds
 from fedk.settings import Settings
 from fedk_protocol.metadata import TICKET
 from fedk_protocol.v1 import federation_pb2 as pb
@@ -64,11 +62,12 @@ class Network:
         settings: Settings,
         balancer: Balancer[Any],
         plugins: Sequence[Enabled] = (),
-        tier: TierOfRounds | None = None,
+        tier: AnyTier | None = None,
         keepalive: Keepalive = Keepalive(),  # noqa: B008  # frozen
     ) -> None:
         limits, own = settings.limits, settings.server
         self._door, self._plugins, self._keepalive = door, plugins, keepalive
+        self._leaf = own.role == "combiner"  # unless others have attached to it
         self._traffic, self._tasks, self._tickets = Traffic(), Tasks(), Tickets(own.name)
         half = limits.message_bytes // 2
         self._limits = pb.Limits(
@@ -98,7 +97,7 @@ class Network:
                 threads=threads,
                 traffic=self._traffic,
             )
-            if tier is not None and isinstance(door, Door)
+            if tier is not None
             else None
         )
         self._placement = Placement(
@@ -106,10 +105,11 @@ class Network:
             own.advertise,
             balancer,
             serves=own.role != "controller",
+            attributes=own.attributes,
             clients=lambda: len(self._members),
             state=self._state,
             combiners=lambda: self._tier.links.servers() if self._tier is not None else [],
-            ticket=lambda client, holder: self._tickets.mint(client, "", holder),
+            ticket=lambda client, holder, above: self._tickets.mint(client, "", holder, above),
         )
         self._health = health.aio.HealthServicer()
         self._transfers: Counter[str] = Counter()
@@ -186,12 +186,12 @@ class Network:
             link.cancel(client, task, reason)
         self._reception.cut(task)
 
-    def reply(self, client: str, reply: Reply) -> None:
-        """Say it on the client's stream."""
+    def reply(self, client: str, reply: Reply, holders: Collection[str] = ()) -> None:
+        """Say it on the client's stream, and to combiners that hold the result."""
         if (member := self._members.get(client)) is not None:
             member.reply(reply)
-        elif self._tier is not None:
-            self._tier.links.reply(client, reply)
+        if self._tier is not None:
+            self._tier.links.reply(client, reply, holders)
 
     def _link(self, client: str) -> Link | None:
         return self._tier.links.of(client) if self._tier is not None else None
@@ -211,6 +211,11 @@ class Network:
         if self._tier is not None:
             self._tier.links.refold(holder, session, number, without)
 
+    def drain_below(self, holder: str, name: str) -> None:
+        """Tell a combiner that the one of this name below it is to give away what it holds."""
+        if self._tier is not None:
+            self._tier.links.drain_below(holder, name)
+
     def move(self, holder: str) -> None:
         """Send every client of a combiner elsewhere."""
         if self._tier is not None:
@@ -224,6 +229,8 @@ class Network:
         """Another server serves this client from now on."""
         if (member := self._members.get(client)) is not None:
             member.redirect(addresses, ticket)
+        elif (link := self._link(client)) is not None:
+            link.answer(client, redirect=pb.Redirect(addresses=addresses, ticket=ticket))
 
     def traffic(self, session: str) -> tuple[int, int]:
         """Bytes (sent to, received from) the clients of a session, by this process."""
@@ -232,9 +239,9 @@ class Network:
     # ---- the calls ----
 
     def _place(self, joining: Joining) -> pb.LocateReply:
-        if self._tier is None or self._members.draining:
+        if self._tier is None or self._members.draining or (self._leaf and not any(self._tier.links)):
             return pb.LocateReply(here=True)
-        return self._placement.place(joining.project, joining.name, joining.attributes)
+        return self._placement.place(joining.project, joining.name, joining.attributes, joining.ticket)
 
     def _enrol(self, joined: Joined, hello: pb.Hello, context: Context) -> Member:
         return Member(
@@ -286,8 +293,8 @@ class Network:
             member.done(answer.task)
         return reply
 
-    async def _locate(self, raw: bytes, _context: Context) -> bytes:
-        return self._placement.locate(parsed(pb.LocateRequest, raw)).SerializeToString()
+    async def _locate(self, raw: bytes, context: Context) -> bytes:
+        return self._placement.locate(parsed(pb.LocateRequest, raw), brought(context)).SerializeToString()
 
     def _caller(self, context: Context) -> str:
         """The client whose ticket a call carries."""

@@ -30,6 +30,7 @@ class Ticket:
     instance: str
     holder: str
     expires: float  # seconds since the epoch
+    above: str = ""  # the ticket with which the client was sent to this server
 
     @property
     def expired(self) -> bool:
@@ -48,9 +49,9 @@ class Tickets:
         self._holder = holder
         self._key = key or secrets.token_bytes(32)  # anew for each process: Welcome brings a new ticket after a restart
 
-    def mint(self, client: str, instance: str, holder: str = "") -> str:
+    def mint(self, client: str, instance: str, holder: str = "", above: str = "") -> str:
         """Of a client of this server, or of one that `holder` is to take."""
-        ticket = Ticket(client, instance, holder or self._holder, time.time() + LIFE)
+        ticket = Ticket(client, instance, holder or self._holder, time.time() + LIFE, above)
         body = json.dumps(asdict(ticket), separators=(",", ":")).encode()
         return base64.urlsafe_b64encode(self._seal(body) + body).decode()
 

@@ -1,5 +1,6 @@
 """The tier's calls: what combiners ask of this server."""
 
+from dataclasses import replace
 from functools import partial
 
 import grpc
@@ -8,6 +9,7 @@ from fedk.api.errors import NotFound, Refused
 from fedk.blobs.spool import Spool
 from fedk.network.calls import Context, Ended, next_of, parsed, tier_handler
 from fedk.network.deliveries import Deliveries
+from fedk.network.doors import AnyDoor, AnyTier
 from fedk.network.download import Downloads
 from fedk.network.hello import joining
 from fedk.network.links import Link, Links
@@ -16,22 +18,20 @@ from fedk.network.placement import Placement
 from fedk.network.threads import Threads
 from fedk.network.tickets import BadTicket, Tickets
 from fedk.network.traffic import Traffic
-from fedk.rounds.clients import Reply
+from fedk.rounds.clients import Joining, Redirected, Reply
 from fedk.rounds.combiners import Combiner
-from fedk.rounds.door import Door
-from fedk.rounds.tier import Tier as Rounds
 from fedk_protocol.metadata import TICKET
 from fedk_protocol.v1 import federation_pb2 as pb
 from fedk_protocol.v1 import tier_pb2 as words
 
 
 class Tier:
-    """The service `fedk.v1.Tier`, and who is sent where. `placement` is set before it listens."""
+    """The service `fedk.v1.Tier`, at a root or in the middle, and who is sent where. `placement` is set before it listens."""
 
     def __init__(
         self,
-        door: Door,
-        rounds: Rounds,
+        door: AnyDoor,
+        rounds: AnyTier,
         spool: Spool,
         *,
         tickets: Tickets,
@@ -61,52 +61,66 @@ class Tier:
         return self.placement
 
     def _arrived(self, client: str) -> None:
-        if (member := self._rounds.runner.roster.get(client)) is not None:
-            self._place.arrived(member.project, member.name)
+        if (who := self._rounds.who(client)) is not None:
+            self._place.arrived(*who[:2])
 
     def move(self, holder: str) -> None:
         """Send every client of a combiner to another one, where there is one that takes it."""
         link = self.links.holding(holder)
         for client in sorted(link.clients) if link is not None else ():
-            member = self._rounds.runner.roster[client]
-            found = self._place.place(member.project, member.name, member.attributes)
+            found = self._elsewhere(client)
             if link is not None and found.addresses:
-                link.answer(client, redirect=pb.Redirect(addresses=found.addresses, ticket=found.ticket))
+                link.answer(client, redirect=found)
+
+    def _elsewhere(self, client: str) -> pb.Redirect:
+        """A place for a client; one that is not known here by name is placed when it says hello."""
+        who = self._rounds.who(client)
+        if who is None:
+            return pb.Redirect(addresses=self._place.addresses)
+        found = self._place.place(*who)
+        return pb.Redirect(addresses=found.addresses, ticket=found.ticket)
 
     def rebalance(self) -> int:
         """Send clients from combiners with many to those with few; answers how many."""
-        roster, links = self._rounds.runner.roster, {c: link for link in self.links for c in sorted(link.clients)}
-        views = {c: self._place.view(roster[c].project, roster[c].name, roster[c].attributes) for c in links}
-        moves = list(self._place.moves({c: (links[c].combiner.name, view) for c, view in views.items()}))
+        links = {c: link for link in self.links for c in sorted(link.clients)}
+        known = {c: who for c in links if (who := self._rounds.who(c)) is not None}
+        views = {c: (links[c].combiner.name, self._place.view(*who)) for c, who in known.items()}
+        moves = list(self._place.moves(views))
         for client, server in moves:
-            owner = f"{roster[client].project}/{roster[client].name}"
-            ticket = "" if server.root else self._tickets.mint(owner, "", server.name)
+            project, name, _ = known[client]
+            ticket = "" if server.root else self._tickets.mint(f"{project}/{name}", "", server.name)
             links[client].answer(client, redirect=pb.Redirect(addresses=server.addresses, ticket=ticket))
         return len(moves)
 
     async def _join(self, raw: bytes, context: Context) -> bytes:
         combiner, request = self._caller(context).combiner, parsed(words.JoinRequest, raw)
         arriving = joining(request.hello)
-        if not self._placed(combiner, request, arriving.project, arriving.name):
+        above = self._placed(combiner, request.ticket, arriving)
+        if above is None:
             return words.JoinReply(redirect=pb.Redirect(addresses=self._place.addresses)).SerializeToString()
         try:
-            joined = await self._rounds.join(combiner, arriving)
+            joined = await self._rounds.join(combiner, replace(arriving, ticket=above))
+        except Redirected as elsewhere:  # by a server above this one
+            redirect = pb.Redirect(addresses=elsewhere.addresses, ticket=elsewhere.ticket)
+            return words.JoinReply(redirect=redirect).SerializeToString()
         except Refused as refused:
             return words.JoinReply(refusal=not_joined(refused)).SerializeToString()
         return words.JoinReply(client=joined.client, replies=map(_reply, joined.replies)).SerializeToString()
 
-    def _placed(self, combiner: Combiner, request: words.JoinRequest, project: str, name: str) -> bool:
-        """Whether this server has sent the client to the combiner: just now, or before its stream broke."""
+    def _placed(self, combiner: Combiner, ticket: str, joining: Joining) -> str | None:
+        """The ticket of whoever has sent the client to this server, if this server has sent it to the combiner: just
+        now, or before its stream broke.
+        """
         if combiner.state != "live":
-            return False
-        member = self._rounds.runner.roster.named(project, name)
-        if member is not None and member.holder == combiner.id:
-            return True
+            return None
+        owner = f"{joining.project}/{joining.name}"
         try:
-            ticket = self._tickets.read(request.ticket)
+            found = self._tickets.read(ticket)
         except BadTicket:
-            return False
-        return not ticket.expired and (ticket.client, ticket.holder) == (f"{project}/{name}", combiner.name)
+            found = None
+        if found is not None and not found.expired and (found.client, found.holder) == (owner, combiner.name):
+            return found.above
+        return "" if self._rounds.placed(joining.project, joining.name) == combiner.id else None
 
     async def _ask(self, raw: bytes, context: Context) -> bytes:
         self._caller(context)
@@ -117,7 +131,8 @@ class Tier:
     async def _fetch(self, raw: bytes, context: Context) -> None:
         self._caller(context)
         request = parsed(pb.BlobRequest, raw)
-        await self._downloads.send(None, request, context, session=self._rounds.bringing(request.sha256))
+        async with self._rounds.lending(request.sha256):
+            await self._downloads.send(None, request, context, session=self._rounds.bringing(request.sha256))
 
     async def _deliver(self, _requests: object, context: Context) -> bytes:
         combiner = self._caller(context).combiner

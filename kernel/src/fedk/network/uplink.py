@@ -46,7 +46,8 @@ class Uplink:
         self._addresses, self._attach = tuple(addresses), attach
         self._keepalive = keepalive
         self._relay: Relay | None = None
-        self._load: Callable[[], tuple[float, int, float]] = lambda: (0.0, 0, 0.0)
+        self._work: Callable[[], tier.Work] = tier.Work
+        self._changed = False
         self._channel: grpc.aio.Channel | None = None
         self._ticket = ""
         self._stream_now: object = None
@@ -62,9 +63,9 @@ class Uplink:
 
     # ---- life ----
 
-    def start(self, relay: Relay, load: Callable[[], tuple[float, int, float]]) -> None:
-        """Dial, and go on dialling. `load` is 0 … 1, bytes held, seconds folded."""
-        self._relay, self._load = relay, load
+    def start(self, relay: Relay, work: Callable[[], tier.Work]) -> None:
+        """Dial, and go on dialling. `work` says how much there is to do, and who is below."""
+        self._relay, self._work = relay, work
         self._running = asyncio.create_task(self._run())
 
     async def close(self) -> None:
@@ -113,6 +114,7 @@ class Uplink:
             log.info("parent.attached %s", address)
             assert self._relay is not None  # noqa: S101  # start() sets it
             self._relay.attached()
+            self.changed()
             try:
                 while isinstance(raw := await call.read(), bytes):
                     self._hear(tier.Downward.FromString(raw))
@@ -150,12 +152,13 @@ class Uplink:
     def _next(self) -> tier.Upward | None:
         if self._words:
             return self._words.popleft()
-        if not self._sent and not self._chatter:
+        if not self._sent and not self._chatter and not self._changed:
             return None
-        sent, self._sent = self._sent, []
-        said = [self._chatter.popleft() for _ in range(min(len(self._chatter), TOGETHER))]
-        load, held, seconds = self._load()
-        return tier.Upward(work=tier.Work(sent=sent, said=said, load=load, held_bytes=held, fold_seconds=seconds))
+        work = self._work()
+        work.sent.extend(self._sent)
+        work.said.extend(self._chatter.popleft() for _ in range(min(len(self._chatter), TOGETHER)))
+        self._sent, self._changed = [], False
+        return tier.Upward(work=work)
 
     def _say(self, word: tier.Upward) -> None:
         if self.attached.is_set():
@@ -175,8 +178,20 @@ class Uplink:
                 self._relay.partial_taken(word.partial_taken)
             case "refold":
                 self._relay.refold(word.refold)
+            case "draining":
+                self._relay.draining(word.draining)
 
     # ---- fedk.combiner.parent.Parent ----
+
+    @property
+    def is_here(self) -> bool:
+        """Whether there is a stream to it."""
+        return self.attached.is_set()
+
+    def changed(self) -> None:
+        """What is said of this combiner and of those below it has changed."""
+        self._changed = True
+        self._news.set()
 
     def members(self, here: Iterable[tier.Present] = (), gone: Iterable[tier.Present] = ()) -> None:
         """Who is connected here, and who is no more."""
@@ -209,7 +224,7 @@ class Uplink:
         request = tier.JoinRequest(hello=_hello(joining), ticket=joining.ticket)
         reply = await self._ask("Join", request, tier.JoinReply)
         if reply.HasField("redirect"):
-            raise Redirected(list(reply.redirect.addresses))
+            raise Redirected(list(reply.redirect.addresses), reply.redirect.ticket)
         if reply.HasField("refusal"):
             raise Refused(reply.refusal.reason, reply.refusal.detail)
         return Joined(reply.client, tuple(word for one in reply.replies if (word := _reply(one)) is not None))

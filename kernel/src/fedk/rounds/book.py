@@ -18,7 +18,7 @@ from fedk.rounds.live import SHOWN, Base, Live, Means, Summed, Taken
 from fedk.rounds.making import Made
 from fedk.rounds.offers import settings
 from fedk.rounds.roster import Roster
-from fedk.rounds.states import ENDED, Session, Task
+from fedk.rounds.states import ENDED, ROOT, Session, Task
 from fedk.rounds.trail import Share, config_hash, digest
 from fedk.state import tables as t
 
@@ -175,7 +175,7 @@ class Book:
                 "update_sha256": taken.arrival.sha256,
                 "num_examples": taken.arrival.num_examples,
                 "weight": taken.terms.weight if taken.terms else 1.0,
-                "via": task.partial.rpartition("#")[0] or task.holder,
+                "via": "/".join(taken.arrival.via) or ROOT,
             },
         )
 
@@ -330,6 +330,7 @@ class Book:
             "max_abs": a.max_abs,
             "place": self.place(a.span) if a.span else "",
             "place_offset": a.span.offset if a.span else 0,
+            "via": "/".join(a.via),
             "partial": task.partial or None,
             "received_at": time.time(),
         }

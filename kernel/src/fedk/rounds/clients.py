@@ -1,6 +1,6 @@
 """How `rounds` reaches clients, and what they bring: the interface that `network` implements, and its words."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -105,6 +105,16 @@ class Joining:
 
 
 @dataclass(frozen=True, slots=True)
+class Present:
+    """A client of a combiner: its stream is ready, or has ended for a `cause`."""
+
+    client: str
+    instance: str
+    working: tuple[str, ...] = ()  # tasks that it is at work on
+    cause: str = ""  # "lost" | "goodbye"
+
+
+@dataclass(frozen=True, slots=True)
 class Joined:
     """What the root answers: the client's id, and what to say of each kept result."""
 
@@ -145,6 +155,8 @@ class Arrival:
     before: Mapping[str, Measured] = field(default_factory=dict)
     settings_read: tuple[str, ...] = ()
     received: int = 0  # bytes on the wire
+    via: tuple[str, ...] = ()  # the combiners that it went through, from the highest down
+    project: str = ""  # where a combiner tells of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,8 +194,8 @@ class Clients(Protocol):
     def cancel(self, client: str, task: str, reason: str) -> None:
         """Take the task back, queued or sent."""
 
-    def reply(self, client: str, reply: Reply) -> None:
-        """Say it on the client's stream."""
+    def reply(self, client: str, reply: Reply, holders: Collection[str] = ()) -> None:
+        """Say it on the client's stream, and to combiners that hold the result."""
 
     def flush(self, holder: str, flush: Flush) -> None:
         """Ask a combiner for what it holds."""
@@ -193,6 +205,9 @@ class Clients(Protocol):
 
     def refold(self, holder: str, session: str, number: int, without: Sequence[str]) -> None:
         """Tell a combiner that its sum is not taken because of these tasks."""
+
+    def drain_below(self, holder: str, name: str) -> None:
+        """Tell a combiner that the one of this name below it is to give away what it holds."""
 
     def move(self, holder: str) -> None:
         """Send every client of a combiner elsewhere."""

@@ -2,13 +2,35 @@
 
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fedk.state import tables as t
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """A combiner below one of this server's: what that one says of it."""
+
+    name: str
+    generation: str
+    parent: str  # name
+    state: str  # live | draining | lost
+    clients: int  # with those of the combiners below it
+    held: int  # results
+    held_bytes: int
+    advertise: tuple[str, ...] = ()
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    capacity: int | None = None
+    load: float = 0.0
+    fold_seconds: float = 0.0
+
+    def document(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return {**asdict(self), "attributes": dict(self.attributes), "advertise": list(self.advertise)}
 
 
 @dataclass(slots=True)
@@ -26,6 +48,7 @@ class Combiner:
     load: float = 0.0  # 0 … 1
     held_bytes: int = 0
     fold_seconds: float = 0.0  # since it started
+    below: tuple[Branch, ...] = ()  # all combiners below it
 
     @property
     def id(self) -> str:
@@ -75,9 +98,15 @@ class Combiners:
         found = self._by_name.get(holder.rpartition(".")[0])
         return found if found is not None and found.id == holder else None
 
-    def put(self, combiner: Combiner) -> Combiner | None:
-        """It is there now; answers who had the name, if another."""
-        combiner.last_seen = time.time()
+    def above(self, name: str) -> list[tuple[Combiner, Branch]]:
+        """Combiners of this name below those of this server, each with the one that it is below."""
+        return [(combiner, branch) for combiner in self for branch in combiner.below if branch.name == name]
+
+    def put(self, combiner: Combiner) -> str:
+        """It is there now, draining if its process was. Answers the id of another disk of its name; "" for none."""
         before = self._by_name.get(combiner.name)
+        same = before is not None and before.id == combiner.id and before.instance in ("", combiner.instance)
+        combiner.state = "draining" if before is not None and same and before.state == "draining" else "live"
+        combiner.last_seen = time.time()
         self._by_name[combiner.name] = combiner
-        return before
+        return before.id if before is not None and before.id != combiner.id else ""

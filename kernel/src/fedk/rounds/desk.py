@@ -51,20 +51,38 @@ class Desk:
     def combiners_now(self) -> dict[str, dict[str, Any]]:
         """What only this server knows of the combiners that are there, by name."""
         return {
-            c.name: {"load": c.load, "held_bytes": c.held_bytes, "fold_seconds": c.fold_seconds}
+            c.name: {
+                "load": c.load,
+                "held_bytes": c.held_bytes,
+                "fold_seconds": c.fold_seconds,
+                "below": [branch.document() for branch in c.below],
+            }
             for c in self._runner.combiners
             if self._tier is not None and self._tier.is_here(c)
         }
 
     async def drain_combiner(self, name: str) -> None:
-        """Its clients go elsewhere, and what it holds comes here."""
+        """Its clients go elsewhere, and what it holds comes here, or to the combiner that it is below."""
         combiner = self._runner.combiners.named(name)
+        if self._tier is not None and combiner is None and self._drain_below(self._tier, name):
+            return
         if combiner is None or self._tier is None:
             names = ", ".join(c.name for c in self._runner.combiners)
             raise NotFound(f'there is no combiner "{name}". Combiners: {names or "none"}')
         if not self._tier.is_here(combiner):
             raise Conflict(f"combiner {name} is away: its clients have gone elsewhere, and deliver again what it held")
         await self._tier.drain(combiner)
+
+    def _drain_below(self, tier: Tier, name: str) -> bool:
+        found = self._runner.combiners.above(name)
+        if len(found) > 1:
+            under = ", ".join(sorted(branch.parent for _, branch in found))
+            raise Conflict(f"{len(found)} combiners are called {name}, under {under}: give each a name of its own")
+        for above, branch in found:
+            if branch.state == "lost":
+                raise Conflict(f"combiner {name} is away from {branch.parent}: its clients deliver again what it held")
+            tier.drain_below(above, name)
+        return bool(found)
 
     def rebalance(self) -> int:
         """Send clients from combiners with many to those with few; answers how many."""

@@ -175,6 +175,7 @@ def _taken(row: Any, spool: Spool) -> Taken:
         blobs={name: Place(at, size, bytes.fromhex(sha)) for name, (at, size, sha) in row.blobs.items()},
         norm=row.norm,
         max_abs=row.max_abs,
+        via=tuple(filter(None, row.via.split("/"))),
     )
     return Taken(arrival, Terms(row.weight, row.scale, row.sums), row.staleness)
 

@@ -41,7 +41,7 @@ from fedk.rounds.presence import Presence, present
 from fedk.rounds.repairs import Repairs
 from fedk.rounds.retention import leaves
 from fedk.rounds.roster import Member, Roster
-from fedk.rounds.states import ENDED, FINAL, Round, Session, Task, session_of
+from fedk.rounds.states import ENDED, FINAL, ROOT, Round, Session, Task, session_of
 from fedk.rounds.trouble import Trouble
 from fedk.settings.settings import GIB
 from fedk.state import tables as t
@@ -433,8 +433,10 @@ class Runner:
 
     def _tell(self, live: Live, task: Task, *, said: bool, ahead: bool) -> None:
         reply = of_task(task, live.name, task.result_id)
-        if reply is not None and task.result_id and not said:
-            self.network.reply(task.client, reply)
+        holder = task.partial.rpartition("#")[0] or task.holder
+        held = task.state == "settled" and holder not in ("", ROOT)
+        if reply is not None and task.result_id and (held or not said):
+            self.network.reply(task.client, reply, (holder,) if held else ())
         taken = live.taken.get(task.id)
         here = taken is not None and taken.arrival.span is not None
         if task.state == "accepted" and taken is not None and here and task.kind == "train":

@@ -1,17 +1,23 @@
-"""The tier: what combiners bring to sessions. They own bytes; who asks, who counts and what is closed is decided here."""
+"""The tier: what combiners bring to sessions. They own bytes; who asks, who counts and what is closed is decided here.
+
+At a combiner that has others below it, `fedk.combiner.children` stands in its place.
+"""
 
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine, Iterable
-from dataclasses import replace
+from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fedk.api.errors import Refused
+from fedk.blobs.reader import Span
 from fedk.rounds import events as ev
-from fedk.rounds.clients import Arrival, Joined, Joining, Receipt
-from fedk.rounds.combiners import Combiner
+from fedk.rounds.clients import Arrival, Joined, Joining, Present, Receipt
+from fedk.rounds.combiners import Branch, Combiner
 from fedk.rounds.door import Door
+from fedk.rounds.graces import Graces
 from fedk.rounds.inbox import Entry, Linked, Seen
 from fedk.rounds.live import Live, Summed
 from fedk.rounds.runner import Runner
@@ -23,12 +29,21 @@ GRACE = 10.0
 log = logging.getLogger("fedk.rounds")
 
 
+@dataclass(frozen=True, slots=True)
+class Awaited:
+    """A result that is to come as it was, from whoever holds it."""
+
+    session: str
+    project: str
+    arrival: Arrival
+
+
 class Tier:
     """Of a root. `grace` as GRACE."""
 
     def __init__(self, runner: Runner, door: Door, *, grace: float = GRACE) -> None:
-        self.runner, self._door, self._grace = runner, door, grace
-        self._graces: dict[str, asyncio.TimerHandle] = {}  # by holder
+        self.runner, self._door = runner, door
+        self._graces = Graces(grace, self._lost)
         self._here: set[str] = set()  # holders with a stream
         self._working: set[asyncio.Task[None]] = set()
 
@@ -37,18 +52,20 @@ class Tier:
     def begin(self) -> None:
         """After a restart: every combiner counts as just lost."""
         for combiner in self.runner.combiners:
-            self._wait(combiner.id)
+            self._graces.wait(combiner.id)
+
+    @property
+    def rooted(self) -> bool:
+        """Whether this server has a way to the root: it is the root."""
+        return True
 
     async def attach(self, combiner: Combiner) -> None:
         """It is there. Written down, with the loss of what another disk of its name held, when this returns."""
-        before = self.runner.combiners.named(combiner.name)
-        same = before is not None and before.id == combiner.id and before.instance in ("", combiner.instance)
-        combiner.state = "draining" if before is not None and same and before.state == "draining" else "live"
-        self.runner.combiners.put(combiner)
-        self._forget(combiner.id)
-        if before is not None and before.id != combiner.id:
+        before = self.runner.combiners.put(combiner)
+        self._graces.forget(combiner.id)
+        if before:
             log.warning("combiner.new_disk combiner=%s: what it held is delivered again", combiner.name)
-            self._lost(before.id)
+            self._lost(before)
         self._here.add(combiner.id)
         done = asyncio.get_running_loop().create_future()
         self.runner.inbox.put(Linked(combiner, "combiner.joined", done))
@@ -64,13 +81,14 @@ class Tier:
     def detached(self, combiner: Combiner) -> None:
         """Its stream has ended. Its clients are lost until they come back, here or elsewhere."""
         self._here.discard(combiner.id)
+        combiner.below = ()
         if combiner.state != "draining":
             combiner.state = "lost"
         self.runner.inbox.put(Linked(combiner, "combiner.lost"))
         for member in self.runner.roster.all():
             if member.holder == combiner.id:
                 self._door.leave(member.id, member.instance, "lost", combiner.id)
-        self._wait(combiner.id)
+        self._graces.wait(combiner.id)
 
     async def drain(self, combiner: Combiner) -> None:
         """It is to give away what it holds, and gets no client any more. Written down when this returns."""
@@ -79,6 +97,14 @@ class Tier:
         self.runner.inbox.put(Linked(combiner, "combiner.draining", done))
         await done
         self._drain(combiner.id)
+
+    def drain_below(self, combiner: Combiner, name: str) -> None:
+        """The same for one that is below `combiner`, which sees to it."""
+        self.runner.network.drain_below(combiner.id, name)
+
+    def below(self, combiner: Combiner, branches: Sequence[Branch]) -> None:
+        """What it says of the combiners below it."""
+        combiner.below = tuple(branches)
 
     def is_here(self, combiner: Combiner) -> bool:
         """Whether its stream is open."""
@@ -89,16 +115,8 @@ class Tier:
         for live in self._alive():
             self.runner.post(live.state.id, ev.Draining(holder))
 
-    def _wait(self, holder: str) -> None:
-        self._forget(holder)
-        self._graces[holder] = asyncio.get_running_loop().call_later(self._grace, self._lost, holder)
-
-    def _forget(self, holder: str) -> None:
-        if (handle := self._graces.pop(holder, None)) is not None:
-            handle.cancel()
-
     def _lost(self, holder: str) -> None:
-        self._forget(holder)
+        self._graces.forget(holder)
         for live in self._alive():
             self.runner.post(live.state.id, ev.HolderLost(holder))
 
@@ -111,30 +129,48 @@ class Tier:
         """A client has said hello to a combiner. Refused as by `Door.join`."""
         return await self._door.join(joining, combiner.id)
 
-    def here(self, combiner: Combiner, client: str, instance: str, working: Iterable[str]) -> None:
-        """Its stream is ready."""
-        member = self.runner.roster.get(client)
-        if member is None or (member.instance, member.holder) != (instance, combiner.id):
-            return  # it has gone elsewhere
-        if member.state != "connected":  # the combiner's stream broke, not its client's
-            member.state, member.last_seen = "connected", time.time()
-            self.runner.inbox.put(Seen(member, "client.joined"))
-        self._door.joined(client, working)
+    def here(self, combiner: Combiner, clients: Iterable[Present]) -> None:
+        """Their streams are ready."""
+        for one in clients:
+            member = self.runner.roster.get(one.client)
+            if member is None or (member.instance, member.holder) != (one.instance, combiner.id):
+                continue  # it has gone elsewhere
+            if member.state != "connected":  # the combiner's stream broke, not its client's
+                member.state, member.last_seen = "connected", time.time()
+                self.runner.inbox.put(Seen(member, "client.joined"))
+            self._door.joined(one.client, one.working)
 
-    def gone(self, combiner: Combiner, client: str, instance: str, cause: str) -> None:
-        """Its stream has ended."""
-        self._door.leave(client, instance, cause, combiner.id)
+    def gone(self, combiner: Combiner, clients: Iterable[Present]) -> None:
+        """Their streams have ended."""
+        for one in clients:
+            self._door.leave(one.client, one.instance, one.cause, combiner.id)
+
+    def holder(self, client: str) -> str:
+        """The combiner of this server that a client is at, by id; "" for none."""
+        member = self.runner.roster.get(client)
+        return member.holder if member is not None else ""
+
+    def placed(self, project: str, name: str) -> str:
+        """The same of a client by name."""
+        member = self.runner.roster.named(project, name)
+        return member.holder if member is not None else ""
+
+    def who(self, client: str) -> tuple[str, str, Mapping[str, str]] | None:
+        """Project, name and attributes of a client."""
+        member = self.runner.roster.get(client)
+        return (member.project, member.name, member.attributes) if member is not None else None
 
     # ---- their results ----
 
-    def report(self, combiner: Combiner, arrival: Arrival) -> None:
-        """The combiner holds a result durably. Said again after each break of its stream: equal reports change nothing."""
-        self._spawn(self._report(combiner, arrival))
+    def report(self, combiner: Combiner, arrivals: Iterable[Arrival]) -> None:
+        """The combiner holds results durably. Said again after each break of its stream: equal reports change nothing."""
+        for arrival in arrivals:
+            self._spawn(self._report(combiner, arrival))
 
     async def _report(self, combiner: Combiner, arrival: Arrival) -> None:
         reply = await self._door.take(arrival, combiner.id)
         if not isinstance(reply, Receipt):  # it has given its own
-            self.runner.network.reply(arrival.client, reply)
+            self.runner.network.reply(arrival.client, reply, (combiner.id,))
 
     def lost(self, combiner: Combiner, tasks: Iterable[str]) -> None:
         """Results that it has reported, and whose bytes it cannot read any more."""
@@ -158,12 +194,23 @@ class Tier:
         )
         return next(found, "")
 
+    @asynccontextmanager
+    async def lending(self, _sha256: bytes) -> AsyncIterator[None]:
+        """While a combiner fetches a blob: here it stays as long as open tasks bring it."""
+        yield
+
     # ---- what was asked of them ----
 
-    def wants(self, combiner: Combiner, session: str, number: int) -> bool:
-        """Whether the bytes of this sum are still to come; False: they are here, or nobody needs them."""
+    def forget(self, span: Span | None) -> None:
+        """Nobody needs these bytes."""
+        self.runner.forget(span)
+
+    def wants(self, combiner: Combiner, session: str, number: int) -> str | None:
+        """The project of a session to which the bytes of this sum are still to come; None: they are here, or nobody
+        needs them.
+        """
         live = self.runner.lives.get(session)
-        return live is not None and f"{combiner.id}#{number}" not in live.partials
+        return live.project if live is not None and f"{combiner.id}#{number}" not in live.partials else None
 
     def again(self, combiner: Combiner, session: str, number: int) -> None:
         """A sum that is here, or that nobody needs, came again."""
@@ -180,13 +227,13 @@ class Tier:
         self.runner.inbox.put(Entry(session, event, summed, done))
         await done
 
-    def awaits(self, combiner: Combiner, task: str, sha256: bytes) -> Live | None:
-        """The session that wants this result as it came; None: not from this combiner, or not these bytes."""
+    def awaits(self, combiner: Combiner, task: str) -> Awaited | None:
+        """What was reported of a result that is wanted as it came; None: not from this combiner, or no more."""
         live = self.runner.live_of(task)
         found = live.state.tasks.get(task) if live is not None else None
         if live is None or found is None or found.state != "accepted" or found.holder != combiner.id:
             return None
-        return live if live.taken[task].arrival.sha256 == sha256 else None
+        return Awaited(live.state.id, live.project, live.taken[task].arrival)
 
     async def forwarded(self, combiner: Combiner, arrival: Arrival) -> None:
         """A result as it came, whose bytes stand in the spool."""
@@ -213,7 +260,6 @@ class Tier:
 
     def close(self) -> None:
         """Cancel every timer."""
-        for handle in self._graces.values():
-            handle.cancel()
+        self._graces.close()
         for task in self._working:
             task.cancel()

@@ -172,6 +172,7 @@ results = Table(
     Column("place", Text, nullable=False),  # file in the spool
     Column("place_offset", BIG, nullable=False),
     Column("partial", ID),
+    Column("via", Text, nullable=False, server_default=""),  # as of a contribution
     Column("received_at", Float, nullable=False),
     Index("ix_results_session_round", "session", "round"),
 )
@@ -281,7 +282,7 @@ contributions = Table(
     Column("update_sha256", HASH, nullable=False),
     Column("num_examples", BIG, nullable=False),
     Column("weight", Float, nullable=False),
-    Column("via", ID, nullable=False),
+    Column("via", Text, nullable=False),  # the combiners that it went through, from the highest down, by id; or "root"
 )
 
 rejections = Table(

@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,7 +88,7 @@ class Players:
     def cancel(self, client: str, task: str, reason: str) -> None:
         """Players are done before anybody can cancel."""
 
-    def reply(self, client: str, reply: Reply) -> None:
+    def reply(self, client: str, reply: Reply, holders: Collection[str] = ()) -> None:
         """Players keep no result."""
 
     def flush(self, holder: str, flush: Flush) -> None:
@@ -98,6 +98,9 @@ class Players:
         """As above."""
 
     def refold(self, holder: str, session: str, number: int, without: Sequence[str]) -> None:
+        """As above."""
+
+    def drain_below(self, holder: str, name: str) -> None:
         """As above."""
 
     def move(self, holder: str) -> None:

@@ -12,33 +12,39 @@ from fedk.state import tables as t
 
 Document = dict[str, Any]
 Live = Mapping[str, Document]
-"""By name: load, held_bytes, fold_seconds, which only a running server knows."""
+"""By name: load, held_bytes, fold_seconds, and who is below, which only a running server knows."""
 
 EMPTY = "One joins with: FEDK_SERVER__ROLE=combiner FEDK_SERVER__PARENT='[\"HOST:PORT\"]' fedk server"
 
 
-async def find(db: AsyncConnection, name: str) -> Row[Any]:
-    """The row of a combiner."""
-    row = (await db.execute(select(t.combiners).where(t.combiners.c.name == name))).one_or_none()
-    if row is None:
-        names = (await db.scalars(select(t.combiners.c.name).order_by(t.combiners.c.name))).all()
-        hint = did_you_mean(name, names) or (f"Combiners: {', '.join(names)}" if names else EMPTY)
-        raise NotFound(f'there is no combiner "{name}". {hint}')
-    return row
-
-
 async def listed(db: AsyncConnection, live: Live) -> list[Document]:
-    """All combiners by name. Without a server nobody is there, whatever the rows say."""
+    """All combiners by name, each followed by those below it. Without a server nobody is there, whatever the rows say."""
     rows = (await db.execute(select(t.combiners).order_by(t.combiners.c.name))).all()
-    clients, held = await _clients(db), await _held(db)
-    return [_document(row, clients, held, live) for row in rows]
+    clients, held, found = await _clients(db), await _held(db), list[Document]()
+    for row in rows:
+        found.append(_document(row, clients, held, live))
+        found.extend(_below(branch, row.last_seen) for branch in live.get(row.name, {}).get("below", ()))
+    return found
 
 
-async def detail(db: AsyncConnection, row: Row[Any], live: Live) -> Document:
-    """One combiner, with its clients."""
+async def detail(db: AsyncConnection, name: str, live: Live) -> Document:
+    """One combiner, with its clients and those of combiners below it; of one that is itself below another the names of
+    its clients are not known here.
+    """
+    everybody = await listed(db, live)
+    found = next((one for one in everybody if one["name"] == name), None)
+    if found is None:
+        known = [one["name"] for one in everybody]
+        hint = did_you_mean(name, known) or (f"Combiners: {', '.join(known)}" if known else EMPTY)
+        raise NotFound(f'there is no combiner "{name}". {hint}')
     c = t.clients.c
-    names = await db.scalars(select(c.name).where(c.holder == _holder(row), c.state == "connected").order_by(c.name))
-    return {**_document(row, await _clients(db), await _held(db), live), "members": list(names.all())}
+    names = await db.scalars(select(c.name).where(c.holder == found["id"], c.state == "connected").order_by(c.name))
+    return {**found, "members": list(names.all()) if not found["parent"] else None}
+
+
+def _below(branch: Document, seen: float) -> Document:
+    id_ = f"{branch['name']}.{branch['generation']}"
+    return {**{key: value for key, value in branch.items() if key != "generation"}, "id": id_, "last_seen": seen}
 
 
 def _document(row: Row[Any], clients: Mapping[str, int], held: Mapping[str, tuple[int, int]], live: Live) -> Document:
@@ -47,6 +53,7 @@ def _document(row: Row[Any], clients: Mapping[str, int], held: Mapping[str, tupl
     return {
         "name": row.name,
         "id": holder,
+        "parent": "",  # this server; else the name of the combiner that it is below
         "state": row.state if now else "lost",
         "clients": clients.get(holder, 0) if now else 0,
         "capacity": row.capacity,

@@ -15,14 +15,23 @@ def listed(found: Sequence[Document], flags: str) -> Iterator[str]:
         yield "no combiners: clients are served here (role = combiner makes one: docs/operations.md)"
         return
     header = ("name", "state", "clients", "of", "holds", "bytes", "load", "folded", "at")
-    yield from table(header, [_line(one) for one in found], right=("clients", "of", "holds", "bytes", "load", "folded"))
+    lines = [_line(one, depth) for one, depth in _depths(found)]
+    yield from table(header, lines, right=("clients", "of", "holds", "bytes", "load", "folded"))
     live = sum(one["state"] == "live" for one in found)
     yield f"{quantity.counted(len(found), 'combiner')}, {live} live: fedk combiner show {found[0]['name']}{flags}"
 
 
-def _line(one: Document) -> tuple[str, ...]:
+def _depths(found: Sequence[Document]) -> Iterator[tuple[Document, int]]:
+    """Each with how many combiners it is below; a combiner stands before those below it."""
+    depths = dict[str, int]()
+    for one in found:
+        depths[one["name"]] = depths.get(one["parent"], -1) + 1
+        yield one, depths[one["name"]]
+
+
+def _line(one: Document, depth: int) -> tuple[str, ...]:
     return (
-        one["name"],
+        "  " * depth + one["name"],
         one["state"] if one["state"] != "lost" else f"lost {quantity.ago(one['last_seen'])}",
         f"{one['clients']:,}",
         f"{one['capacity']:,}" if one["capacity"] else "–",
@@ -37,7 +46,8 @@ def _line(one: Document) -> tuple[str, ...]:
 def shown(one: Document) -> list[str]:
     """One combiner, with its clients."""
     rows = [
-        ("clients", ", ".join(one["members"]) or "–"),
+        ("clients", ", ".join(one["members"]) or "–" if one["members"] is not None else f"{one['clients']:,}"),
+        ("below", one["parent"] or "–"),
         ("capacity", f"{one['capacity']:,}" if one["capacity"] else "no limit"),
         ("holds", f"{one['held']:,} results, {quantity.size(one['held_bytes'])}"),
         ("load", f"{one['load']:.0%}" if one["load"] is not None else "–"),

@@ -1,0 +1,97 @@
+"""Below: what the combiners below this one hold, as they have reported it, and the sums of it that are here."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from fedk.blobs.spool import Spool
+from fedk.rounds.clients import Arrival
+from fedk.rounds.live import Summed
+from fedk.rounds.states import session_of
+from fedk_protocol.v1 import tier_pb2 as tier
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """A sum of a combiner below, and what was asked of it when it came."""
+
+    summed: Summed
+    shares: Mapping[str, tier.Share]  # by task
+
+    def suits(self, wanted: Mapping[str, tier.Share]) -> bool:
+        """Whether a flush wants these very updates, with these very terms."""
+        return all(wanted.get(task) == share for task, share in self.shares.items())
+
+
+class Below:
+    """In memory: a combiner that comes back reports again. Several may hold one result: whoever reported it first is
+    asked for it.
+    """
+
+    def __init__(self, spool: Spool) -> None:
+        self._spool = spool
+        self._reports: dict[str, dict[str, Arrival]] = {}  # by task, then by who holds it
+        self._sums: dict[str, dict[str, Added]] = {}  # by session and name
+
+    def __iter__(self) -> Iterator[Arrival]:
+        """What was reported, each result once."""
+        return iter([next(iter(found.values())) for found in self._reports.values()])
+
+    # ---- results ----
+
+    def add(self, holder: str, arrival: Arrival) -> None:
+        """It holds this result."""
+        self._reports.setdefault(arrival.task, {})[holder] = arrival
+
+    def get(self, task: str) -> Arrival | None:
+        """As it was reported first."""
+        return next(iter(self._reports.get(task, {}).values()), None)
+
+    def at(self, holder: str, task: str) -> Arrival | None:
+        """As this combiner has reported it."""
+        return self._reports.get(task, {}).get(holder)
+
+    def of(self, holder: str) -> list[Arrival]:
+        """All that it holds."""
+        return [found[holder] for found in self._reports.values() if holder in found]
+
+    def holding(self, task: str, sha256: bytes) -> str:
+        """Who is asked for these bytes; "" for nobody."""
+        found = self._reports.get(task, {})
+        return next((holder for holder, arrival in found.items() if arrival.sha256 == sha256), "")
+
+    def lose(self, holder: str, tasks: Iterable[str] | None = None) -> list[str]:
+        """It holds these no more, or nothing; answers which of them nobody has any more, not even in a sum."""
+        lost = list[str]()
+        for task in [arrival.task for arrival in self.of(holder)] if tasks is None else list(tasks):
+            found = self._reports.get(task, {})
+            if found.pop(holder, None) is not None and not found:
+                del self._reports[task]
+                if not any(task in added.shares for added in self.sums(session_of(task))):
+                    lost.append(task)
+        return lost
+
+    def settle(self, task: str) -> tuple[str, ...]:
+        """Its verdict is spoken; answers who is to be told."""
+        for added in self.sums(session_of(task)):
+            if task in added.shares:
+                self.drop(added)
+        return tuple(self._reports.pop(task, {}))
+
+    # ---- sums ----
+
+    def put(self, session: str, added: Added) -> None:
+        """A sum has come."""
+        self._sums.setdefault(session, {})[added.summed.name] = added
+
+    def sums(self, session: str) -> list[Added]:
+        """Those that are here, by name."""
+        return [added for _, added in sorted(self._sums.get(session, {}).items())]
+
+    def drop(self, added: Added) -> None:
+        """It is not wanted any more."""
+        session = session_of(next(iter(added.shares)))
+        found = self._sums.get(session, {})
+        if found.pop(added.summed.name, None) is not None:
+            self._spool.forget(added.summed.span)
+        if not found:
+            self._sums.pop(session, None)

@@ -1,0 +1,320 @@
+"""Flushes: what the parent asks for, brought together from what is held here and from the combiners below."""
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from fedk.aggregation.accumulator import Sums
+from fedk.aggregation.contribution import Sum
+from fedk.aggregation.model import Model
+from fedk.api.errors import BlobError
+from fedk.blobs.reader import Reader, Span
+from fedk.blobs.spool import Spool
+from fedk.combiner import words
+from fedk.combiner.below import Added, Below
+from fedk.combiner.errands import Errands
+from fedk.combiner.holdings import Held, Holdings
+from fedk.combiner.inputs import Inputs
+from fedk.combiner.parent import Parent
+from fedk.combiner.partials import Order, Partial, Partials
+from fedk.rounds.clients import Clients
+from fedk.rounds.live import Summed
+from fedk.rounds.states import session_of
+from fedk_protocol.v1 import tier_pb2 as tier
+
+READ = 2**20
+
+TRIES = 2
+"""Of one sum: a file that cannot be read is asked for again, and is not what is wrong for ever."""
+
+log = logging.getLogger("fedk.combiner")
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Where the updates of a flush are now. Each is in one place: a sum from below goes before anything else."""
+
+    sums: Sequence[Added]
+    own: Sequence[tier.Share]
+    below: Mapping[str, Sequence[tier.Share]]  # by the combiner that is asked for them
+    gone: Sequence[str]  # nobody has them
+    coming: bool  # somebody may still say that it has one
+
+    @property
+    def whole(self) -> bool:
+        """Whether there is nothing to wait for."""
+        return not self.below and not self.coming
+
+
+class Flushes:
+    """One at a time for each session; a newer one of the session takes the older one's place. Begins with `start`."""
+
+    def __init__(
+        self, *, holdings: Holdings, partials: Partials, inputs: Inputs, spool: Spool, below: Below, parent: Parent
+    ) -> None:
+        self._holdings, self._partials, self._inputs, self._spool = holdings, partials, inputs, spool
+        self._below, self._parent = below, parent
+        self._latest: dict[str, tier.Flush] = {}  # by session
+        self._turns: dict[str, asyncio.Lock] = {}  # by session: one sum after the other
+        self._asked: dict[tuple[str, str], frozenset[str]] = {}  # tasks, by session and combiner below
+        self._listening: set[asyncio.Event] = set()
+        self._clients: Clients | None = None
+        self._absent: Callable[[], bool] = lambda: False
+        self._errands = Errands()
+
+    def start(self, clients: Clients, absent: Callable[[], bool]) -> None:
+        """From now on combiners below are asked; `absent` says whether one is away that may come back."""
+        self._clients, self._absent = clients, absent
+
+    async def close(self) -> None:
+        """Break off."""
+        await self._errands.close()
+
+    @property
+    def _network(self) -> Clients:
+        assert self._clients is not None  # noqa: S101  # start() sets it
+        return self._clients
+
+    # ---- what the parent says ----
+
+    def answer(self, flush: tier.Flush) -> None:
+        """Give these updates: their sum, or each as it came."""
+        self._latest[flush.session] = flush
+        self.look()
+        self._errands.spawn(self._answer(flush))
+
+    def partial_taken(self, taken: tier.PartialTaken) -> None:
+        """The sum is durable at the parent."""
+        one = self._partials.get(taken.session, taken.number)
+        for added in self._below.sums(taken.session) if one is not None else ():
+            if one is not None and added.shares.keys() <= one.terms.keys():
+                self._below.drop(added)
+        self._errands.spawn(self._partials.drop(taken.session, taken.number))
+
+    def refold(self, refold: tier.Refold) -> None:
+        """The sum has tasks that are not this combiner's: the flush that follows names those that are."""
+        self._errands.spawn(self._partials.drop(refold.session, refold.number))
+
+    def settled(self, task: str) -> None:
+        """Its verdict is spoken: no sum that it is in is wanted any more."""
+        for one in self._partials.having(task):
+            self._errands.spawn(self._partials.drop(one.session, one.number))
+
+    # ---- what combiners below bring ----
+
+    def look(self) -> None:
+        """Something has changed below, or in what is wanted."""
+        for listening in self._listening:
+            listening.set()
+
+    def again(self, holder: str) -> None:
+        """A combiner below is there with another stream: what it was asked may not have reached it."""
+        for key in [key for key in self._asked if key[1] == holder]:
+            del self._asked[key]
+        self.look()
+
+    def wants(self, session: str, name: str) -> str | None:
+        """The project of a session for which this sum's bytes are still to come."""
+        flush = self._latest.get(session)
+        if flush is None or any(added.summed.name == name for added in self._below.sums(session)):
+            return None
+        return flush.project
+
+    def take(self, holder: str, number: int, session: str, summed: Summed) -> None:
+        """A sum whose bytes stand in the spool: taken if each of its updates is wanted, held there and in no other."""
+        wanted = self._wanted(holder, session)
+        there = {task for added in self._below.sums(session) for task in added.shares}
+        bad = {task for task in summed.tasks if task not in wanted or task in there}
+        if bad or not summed.tasks:
+            self._spool.forget(summed.span)
+            self._asked.pop((session, holder), None)
+            self._network.refold(holder, session, number, sorted(bad))
+        else:
+            self._below.put(session, Added(summed, {task: wanted[task] for task in summed.tasks}))
+            self._network.partial_taken(holder, session, number)
+        self.look()
+
+    def _wanted(self, holder: str, session: str) -> Mapping[str, tier.Share]:
+        flush = self._latest.get(session)
+        shares = flush.shares if flush is not None and not flush.forward else ()
+        return {s.task: s for s in shares if (a := self._below.at(holder, s.task)) and a.sha256 == s.sha256}
+
+    def forward(self, holder: str) -> None:
+        """Ask a combiner below for each result that it holds, as it came. What is being summed comes in its sum."""
+        held = [a for a in self._below.of(holder) if a.blobs and self._holdings.get(a.task) is None]
+        for session in sorted({session_of(arrival.task) for arrival in held} - self._latest.keys()):
+            own = [arrival for arrival in held if session_of(arrival.task) == session]
+            shares = [tier.Share(task=a.task, sha256=a.sha256, weight=1.0, scale=1.0) for a in own]
+            asked = tier.Flush(session=session, project=own[0].project, forward=True, shares=shares)
+            self._network.flush(holder, words.flush(asked, shares))
+
+    # ---- inside ----
+
+    async def _answer(self, flush: tier.Flush) -> None:
+        news = asyncio.Event()
+        async with self._turns.setdefault(flush.session, asyncio.Lock()):
+            self._listening.add(news)
+            try:
+                if flush.forward:
+                    await self._forward(flush, news)
+                else:
+                    await self._sum(flush, news)
+            finally:
+                self._listening.discard(news)
+                if self._latest.get(flush.session) is flush:
+                    del self._latest[flush.session]
+                    for key in [key for key in self._asked if key[0] == flush.session]:
+                        del self._asked[key]
+
+    def _see(self, flush: tier.Flush, news: asyncio.Event, told: set[str]) -> Look | None:
+        """Where all is now, told and asked for as it needs; None: another flush has taken this one's place."""
+        if self._latest.get(flush.session) is not flush:
+            return None
+        news.clear()
+        look = self._look(flush)
+        if fresh := [task for task in look.gone if task not in told]:
+            told.update(fresh)
+            self._parent.report(lost=fresh)
+        for holder, shares in look.below.items():
+            self._ask(flush, holder, shares)
+        return look
+
+    def _look(self, flush: tier.Flush) -> Look:
+        wanted = {share.task: share for share in flush.shares}
+        sums = []
+        for added in self._below.sums(flush.session):
+            if not flush.forward and added.suits(wanted):
+                sums.append(added)
+            else:
+                self._below.drop(added)
+        there = {task for added in sums for task in added.shares}
+        own, below, gone, coming = [], dict[str, list[tier.Share]](), [], False
+        for share in flush.shares:
+            if share.task in there:
+                continue
+            if self._has(share):
+                own.append(share)
+            elif holder := self._below.holding(share.task, share.sha256):
+                below.setdefault(holder, []).append(share)
+            elif self._absent():
+                coming = True
+            else:
+                gone.append(share.task)
+        return Look(sums, own, below, gone, coming)
+
+    def _has(self, share: tier.Share) -> bool:
+        held = self._holdings.get(share.task)
+        return held is not None and held.report.sha256 == share.sha256
+
+    def _ask(self, flush: tier.Flush, holder: str, shares: Sequence[tier.Share]) -> None:
+        tasks, key = frozenset(share.task for share in shares), (flush.session, holder)
+        if not tasks <= self._asked.get(key, frozenset()):
+            self._asked[key] = tasks
+            self._network.flush(holder, words.flush(flush, shares))
+
+    async def _forward(self, flush: tier.Flush, news: asyncio.Event) -> None:
+        given, told = set[str](), set[str]()
+        while (look := self._see(flush, news, told)) is not None:
+            for share in look.own:
+                if share.task not in given:
+                    given.add(share.task)
+                    await self._give(share.task)
+            if look.whole:
+                return
+            await news.wait()
+
+    async def _give(self, task: str) -> None:
+        held = self._holdings.get(task)
+        if held is None or held.span is None:
+            return
+        result = held.report.result
+        first = tier.Delivery(
+            forwarded=tier.Forwarded(task=task, result_id=result.result_id, blobs=dict(result.blobs.items()))
+        )
+        await self._parent.deliver(first, [(Path(held.span.path), held.span.offset, held.span.size)])
+
+    async def _sum(self, flush: tier.Flush, news: asyncio.Event) -> None:
+        for _ in range(TRIES):
+            look = await self._gathered(flush, news)
+            if look is None or not (look.own or look.sums):
+                return
+            try:
+                one = await self._made(flush, look)
+            except BlobError as error:
+                await self._damaged(look, error)
+            else:
+                sizes = [(one.path, 0, one.path.stat().st_size)]
+                await self._parent.deliver(tier.Delivery(partial=words.partial(one)), sizes)
+                return
+
+    async def _gathered(self, flush: tier.Flush, news: asyncio.Event) -> Look | None:
+        told = set[str]()
+        while (look := self._see(flush, news, told)) is not None and not look.whole:
+            await news.wait()
+        return look
+
+    async def _made(self, flush: tier.Flush, look: Look) -> Partial:
+        shares = [*look.own, *(share for added in look.sums for share in added.shares.values())]
+        terms = {share.task: (share.weight, share.scale) for share in shares}
+        if (one := self._partials.of(flush.session, terms)) is not None:
+            return one
+        with ExitStack() as opened:
+            wanted = sorted({share.base for share in look.own} or {flush.shares[0].base})
+            bases = {base: await self._base(base, opened) for base in wanted}
+            parts = [words.contribution(share, self._held(share), bases[share.base]) for share in look.own]
+            sums = [_sum(added) for added in look.sums]
+            order = Order(flush.delta, tuple(flush.sets), tuple(flush.plain), flush.exact)
+            about = (flush.session, flush.project, flush.round)
+            return await self._partials.make(*about, terms, parts, sums, base=bases[wanted[0]], order=order)
+
+    def _held(self, share: tier.Share) -> Held:
+        held = self._holdings.get(share.task)
+        if held is None or held.span is None:
+            raise BlobError(f"the update of task {share.task} is settled by now")
+        return held
+
+    async def _base(self, sha256: bytes, opened: ExitStack) -> Model:
+        span = await self._inputs.use(sha256, self._parent)
+        opened.callback(self._inputs.release, sha256)
+        return opened.enter_context(await asyncio.to_thread(Model.open, span))
+
+    async def _damaged(self, look: Look, error: BlobError) -> None:
+        """Bytes that cannot be read are asked for again."""
+        log.error("a sum cannot be made: %s", error)
+        for added in look.sums:
+            self._below.drop(added)
+            self.again(added.summed.name.rpartition("#")[0])
+        tasks = [share.task for share in look.own]
+        lost = [task for task in tasks if not await asyncio.to_thread(_whole, self._holdings.get(task))]
+        for task in lost:
+            self._holdings.drop(task)
+        self._parent.report(lost=lost)
+
+
+def _sum(added: Added) -> Sum:
+    summed = added.summed
+    terms = {task: words.terms(share) for task, share in added.shares.items()}
+    blobs = {n: Span(summed.span.path, summed.span.offset + b.offset, b.size) for n, b in summed.blobs.items()}
+    return Sum(Sums(terms, summed.raw, summed.total), blobs)
+
+
+def _whole(held: Held | None) -> bool:
+    """Whether its blobs are still those that were reported."""
+    if held is None or held.span is None:
+        return False
+    try:
+        return all(_hash(span) == held.report.result.blobs[name].sha256 for name, span in words.spans(held).items())
+    except BlobError:
+        return False
+
+
+def _hash(span: Span) -> bytes:
+    digest = hashlib.sha256()
+    with Reader(span) as reader:
+        for at in range(0, reader.size, READ):
+            digest.update(reader.read(at, min(READ, reader.size - at)))
+    return digest.digest()
