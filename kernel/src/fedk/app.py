@@ -46,7 +46,8 @@ from fedk.rounds.coding import Coding
 from fedk.rounds.desk import Desk
 from fedk.rounds.door import Door
 from fedk.rounds.feed import Feed, Published
-from fedk.rounds.opening import Loaded
+from fedk.rounds.loaded import Loaded, Part
+from fedk.rounds.replay import Replays
 from fedk.rounds.rules import VERSION, Rules
 from fedk.rounds.runner import Runner
 from fedk.rounds.tier import Tier
@@ -79,7 +80,8 @@ class Aggregators:
         config = first.config if not (around or after) else _composition(first, around, after)
         if coding := self._coding(rules):
             config = {"aggregator": config, "codec": coding.config}
-        return Loaded(whole, f"{name} then {after.name}" if after else name, first.version, config, coding)
+        parts = tuple(Part(one.name, one.version, one.distribution) for one in (first, *around, after) if one)
+        return Loaded(whole, f"{name} then {after.name}" if after else name, first.version, config, parts, coding)
 
     def _coding(self, rules: Rules) -> Coding | None:
         use = rules.codec.use
@@ -91,7 +93,7 @@ class Aggregators:
     def _part(self, use: str, tables: Mapping[str, Any], key: str) -> "_Part":
         plugin = self.catalogue.load("aggregator", use, where=f"aggregator.{key}")
         driver = self.catalogue.create("aggregator", use, tables, where=f"aggregator.{key}")
-        return _Part(driver, plugin.name, plugin.version)
+        return _Part(driver, plugin.name, plugin.version, plugin.distribution)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +125,7 @@ class _Part:
     driver: AnyAggregator[Any]
     name: str
     version: str
+    distribution: str
 
     @property
     def config(self) -> dict[str, Any]:
@@ -255,6 +258,7 @@ class Server(_OfAnyRole):
                 catalogue=self.catalogue,
                 desk=self.desk,
                 settings=s,
+                replays=Replays(self.store, self.blobs, Aggregators(self.catalogue), self.runner.folds.memory),
                 plugins=routes(self.hooks.enabled, TAKEN),
             )
         )

@@ -86,7 +86,14 @@ async def test_without_a_server_everything_is_read_and_nothing_changed(site: Sit
     await site.players.join("a", GOOD)
     await site.players.join("b", GOOD)
     await site.start(until="session.finished", rounds=1)
-    app = admin_app(store=site.store, blobs=site.blobs, catalogue=site.catalogue, desk=None, settings=site.settings)
+    app = admin_app(
+        store=site.store,
+        blobs=site.blobs,
+        catalogue=site.catalogue,
+        desk=None,
+        settings=site.settings,
+        replays=site.replays,
+    )
     async with httpx2.AsyncClient(transport=InProcess(app), base_url="http://directory") as rest:
         found = (await rest.get("/api/v1/sessions/latest")).json()
         assert (found["status"], found["waiting_for"]) == ("finished", [])
@@ -106,7 +113,14 @@ def files(directory: Path) -> set[Path]:
 
 async def test_reading_a_directory_creates_no_file(site: Site) -> None:
     before = files(site.data_dir)
-    app = admin_app(store=site.store, blobs=site.blobs, catalogue=site.catalogue, desk=None, settings=site.settings)
+    app = admin_app(
+        store=site.store,
+        blobs=site.blobs,
+        catalogue=site.catalogue,
+        desk=None,
+        settings=site.settings,
+        replays=site.replays,
+    )
     async with httpx2.AsyncClient(transport=InProcess(app), base_url="http://directory") as rest:
         await rest.get("/api/v1/sessions")
         await rest.post("/api/v1/models", content=weights(1.0))

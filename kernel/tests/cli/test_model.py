@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +112,10 @@ def test_a_trail_shows_parents_contributors_and_who_was_left_out(fedk: Any, serv
     assert lines[1].split()[:2] == ["digits-1/0", "–"]
     assert "digits-1/1  0       " in lines[2]
     assert "a b   − c refused" in lines[2]
-    assert lines[4] == "3 models, chain whole.   --verify recomputes hashes; --round N: weights, refusals"
+    assert (
+        lines[4]
+        == "3 models, chain whole.   --verify recomputes hashes, and models of kept updates; --round N: weights, refusals"
+    )
     one = fedk("model", "trail", "digits-1", "--round", "1").out.splitlines()
     assert one[0].startswith("digits-1/1   ")
     assert [line.split()[:3] for line in one[2:4]] == [["a", "36", "36"], ["b", "36", "36"]]
@@ -160,3 +165,67 @@ def test_a_directory_is_read_without_its_server(fedk: Any, tmp_path: Path) -> No
     assert "lost" in fedk("client", "list", *flags).out
     refused = fedk("session", "resume", *flags)
     assert (refused.code, "Start a server to change it: fedk server" in refused.err) == (1, True)
+
+
+def test_models_whose_updates_are_kept_are_made_again(fedk: Any, tmp_path: Path) -> None:
+    with testing.served(tmp_path / "fedk-data") as here:
+        finished(here, updates={"keep": "last:1"})
+        here.do(here.site.runner.collection.idle())
+        outcome = fedk("model", "trail", "--verify", "--url", here.url)
+    assert (outcome.code, outcome.out.splitlines()[-2:], outcome.err) == (
+        0,
+        [
+            'digits-1/1 not replayed: its updates are not kept: updates.keep = "last:1"',
+            "3 models, chain whole.   hashes and digests recomputed; 1 model made again, equal to the bit",
+        ],
+        "",
+    )
+    document = json.loads(fedk("model", "trail", "--verify", "--json", "--data-dir", "fedk-data").out)
+    assert [check["verified"] for check in document["checks"]] == ["hash", "hash", "replayed"]
+    one = fedk("model", "trail", "--round", "2", "--verify", "--data-dir", "fedk-data").out.splitlines()
+    assert one[-1] == "verified: replayed"
+
+
+def test_a_model_that_is_not_what_its_updates_make_breaks_the_trail(fedk: Any, tmp_path: Path) -> None:
+    with testing.served(tmp_path / "fedk-data") as here:
+        finished(here, updates={"keep": "all"})
+    with closing(sqlite3.connect("fedk-data/fedk.sqlite")) as db, db:
+        db.execute("UPDATE models SET sha256 = (SELECT sha256 FROM models WHERE round = 1) WHERE round = 2")
+    broken = fedk("model", "trail", "--verify", "--data-dir", "fedk-data")
+    assert broken.code == 1
+    assert "digits-1/2: made again, w differs in 4 of 4 elements, by 1 at most\n" in broken.out
+    assert "digits-1/2: its digest is " in broken.out
+
+
+COLLECTED = 'by models.keep = "last:1"'
+
+
+def test_a_model_whose_bytes_were_collected_says_so_wherever_it_is_shown(fedk: Any, served: Served) -> None:
+    finished(served, rounds=3, models={"keep": "last:1"})
+    served.do(served.site.runner.collection.idle())
+    listed = fedk("model", "list", "--session", "digits-1").out.splitlines()
+    assert [line.split()[2] for line in listed[1:5]] == ["136", "collected", "collected", "136"]  # 0: what was put
+    assert f"bytes      collected {COLLECTED}" in fedk("model", "show", "digits-1/2").out.splitlines()
+    got = fedk("model", "get", "digits-1/2")
+    assert (got.code, got.err) == (
+        1,
+        (
+            f"fedk: the bytes of digits-1/2 were collected {COLLECTED}: its row, hash and digest stay, the model is gone. "
+            "Those of digits-1/0, digits-1/3 are there\n"
+        ),
+    )
+    assert f"digits-1/1 … digits-1/2: bytes collected {COLLECTED}" in fedk("model", "trail").out.splitlines()
+    checked = json.loads(fedk("model", "trail", "--verify", "--json").out)
+    assert [check["verified"] for check in checked["checks"]] == ["hash", "digest", "digest", "hash"]
+    assert [model["collected"] for model in checked["models"]] == ["", COLLECTED, COLLECTED, ""]
+    assert checked["whole"]
+
+
+def test_no_session_starts_from_a_model_that_was_collected(fedk: Any, served: Served) -> None:
+    finished(served, rounds=3, models={"keep": "last:1"})
+    served.do(served.site.runner.collection.idle())
+    Path("s.toml").write_text('model = "digits-1/1"\n')
+    outcome = fedk("session", "start", "s.toml")
+    assert (outcome.code, "the bytes of digits-1/1 were collected" in outcome.err) == (1, True)
+    answer = served.do(served.site.rest.get("/api/v1/models/digits-1/1/content"))
+    assert (answer.status_code, answer.json()["error"]["code"]) == (410, "collected")

@@ -14,6 +14,7 @@ from fedk.api.hooks import AsgiApp
 from fedk.blobs.store import Blobs
 from fedk.catalogue import Catalogue
 from fedk.rounds.desk import Desk
+from fedk.rounds.replay import Replays
 from fedk.settings import Settings
 from fedk.state.store import Store
 
@@ -39,6 +40,7 @@ def admin_app(
     catalogue: Catalogue,
     desk: Desk | None,
     settings: Settings,
+    replays: Replays,
     plugins: Mapping[str, AsgiApp] | None = None,
 ) -> Starlette:
     """Without a desk every path that only reads works; the others answer 409 and say how to get one.
@@ -48,7 +50,9 @@ def admin_app(
     added = [route for path, app in (plugins or {}).items() for route in (Route(path, _Whole(app)), Mount(path, app))]
     routes = [*health.routes, *pages.routes, Mount("/api/v1", routes=V1), *added]
     app = Starlette(routes=routes, exception_handlers=errors.HANDLERS)
-    app.state.services = Services(store=store, blobs=blobs, catalogue=catalogue, desk=desk, settings=settings)
+    app.state.services = Services(
+        store=store, blobs=blobs, catalogue=catalogue, desk=desk, settings=settings, replays=replays
+    )
     return app
 
 

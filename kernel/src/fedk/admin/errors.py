@@ -9,7 +9,17 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from fedk.admin.body import BadBody
-from fedk.api.errors import BlobError, ConfigError, Conflict, FedkError, NotFound, PluginError, Refused, StateError
+from fedk.api.errors import (
+    BlobError,
+    Collected,
+    ConfigError,
+    Conflict,
+    FedkError,
+    NotFound,
+    PluginError,
+    Refused,
+    StateError,
+)
 
 _CODES = {404: "not-found", 405: "method-not-allowed", 411: "length-required", 413: "too-large"}
 
@@ -20,6 +30,7 @@ _ANSWERS: Mapping[type[FedkError], tuple[int, str]] = {
     PluginError: (422, "plugin"),
     Refused: (422, "refused"),
     BlobError: (503, "blob"),
+    Collected: (410, "collected"),
     StateError: (503, "state"),
 }
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,15 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from fedk.admin.page import MOST, number
+from fedk.admin.check import Check, while_wanted
+from fedk.admin.page import MOST, flag, number
 from fedk.admin.queries import models, trail
 from fedk.admin.services import Services, project, services
 from fedk.admin.upload import received
 from fedk.aggregation.model import Model
 from fedk.api.errors import BlobError
+from fedk.blobs.reader import Span
+from fedk.rounds import collected
 
 SUFFIX = ".safetensors"
 
@@ -60,22 +64,34 @@ async def content(request: Request) -> Response:
     tag = f'"{row.sha256.hex()}"'
     if tag in request.headers.get("if-none-match", ""):
         return Response(status_code=304, headers={"etag": tag})
-    span = await services(request).blobs.span(row.project, row.sha256)
+    span = await _span(services(request), row)
     name = models.name(row).replace("/", "-") + SUFFIX
     return _Bytes(span.path, media_type="application/octet-stream", filename=name, headers={"etag": tag})
 
 
 async def check(request: Request) -> Response:
-    """Hashes the bytes again, and computes the digest again: "" or what is wrong."""
+    """Hashes the bytes again, and computes the digest again: "" or what is wrong. `?replay=true`: makes it again too."""
     here, row = services(request), await _found(request)
+    again = flag(request, "replay")
     async with here.store.reading() as db:
         digest = await trail.digest(db, row) if row.session is not None else row.digest
     wrong = "" if digest == row.digest else f"its digest is {row.digest.hex()}, its rows give {_hex(digest)}"
-    found = {"id": row.id, "ref": models.name(row), "bytes": await _damage(here, row), "digest": wrong}
-    return JSONResponse({**found, "whole": not (found["bytes"] or found["digest"])})
+    checked = Check(bytes=await _damage(here, row), digest=wrong, collected=collected.by(row.collected))
+    if again and not (checked.bytes or checked.collected):
+        checked = replace(checked, replayed=await while_wanted(request, here.replays.replay(row.id)))
+    return JSONResponse({"id": row.id, "ref": models.name(row), **checked.document()})
+
+
+async def _span(here: Services, row: Row[Any]) -> Span:
+    """BlobError; Collected where a rule has dropped them."""
+    async with here.store.reading() as db:
+        await collected.check(db, row)
+    return await here.blobs.span(row.project, row.sha256)
 
 
 async def _damage(here: Services, row: Row[Any]) -> str:
+    if row.collected:
+        return ""
     try:
         span = await here.blobs.span(row.project, row.sha256)
         found = await asyncio.to_thread(_sha256, span.path)  # span() may remember an earlier look
@@ -96,6 +112,8 @@ def _hex(digest: bytes | None) -> str:
 
 
 async def _tensors(here: Services, row: Row[Any]) -> dict[str, Any]:
+    if row.collected:
+        return {"tensors": None, "weights": None, "damaged": ""}
     try:
         span = await here.blobs.span(row.project, row.sha256)
         with await asyncio.to_thread(Model.open, span) as model:

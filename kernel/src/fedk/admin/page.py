@@ -24,6 +24,14 @@ def page(request: Request) -> Page:
     return Page(number(request, "after", -1, least=-1, most=2**31), number(request, "limit", LIMIT, least=1, most=MOST))
 
 
+def flag(request: Request, name: str) -> bool:
+    """A yes or no of the query."""
+    text = request.query_params.get(name, "false")
+    if text not in ("true", "false"):
+        raise ConfigError(f"?{name}={text[:40]} wants true or false")
+    return text == "true"
+
+
 def number(request: Request, name: str, default: int, *, least: int, most: int) -> int:
     """A whole number of the query."""
     text = request.query_params.get(name)

@@ -12,6 +12,7 @@ from fedk.api.errors import Conflict
 from fedk.blobs.store import Blobs
 from fedk.catalogue import Catalogue
 from fedk.rounds.desk import Desk
+from fedk.rounds.replay import Replays
 from fedk.settings import Settings
 from fedk.state.store import Store
 
@@ -25,6 +26,7 @@ class Services:
     catalogue: Catalogue
     desk: Desk | None  # None: nothing runs here, a directory is only read
     settings: Settings
+    replays: Replays
 
     def running(self) -> Desk:
         """Where sessions are steered; Conflict where a directory is only read."""

@@ -70,6 +70,11 @@ class Combining:
         return frozenset(self._brought)
 
     @property
+    def order(self) -> tuple[str, ...]:
+        """The updates in the order in which they are read: that of their keys."""
+        return tuple(sorted(self._brought))
+
+    @property
     def nbytes(self) -> int:
         """Memory that it keeps between two calls: none to speak of."""
         return 0

@@ -59,6 +59,11 @@ class Folding:
         return frozenset(self.accumulator.terms)
 
     @property
+    def order(self) -> tuple[str, ...]:
+        """The updates in the order in which they were added: the last bits of sums that are rounded depend on it."""
+        return tuple(self.accumulator.terms)
+
+    @property
     def nbytes(self) -> int:
         """Memory of its sums."""
         return self.accumulator.nbytes

@@ -5,6 +5,7 @@ FedkError                 anything below; its text names thing, reason, choices 
 ├── PluginError           a plugin is missing, incompatible, ambiguous or broken (exit 78)
 ├── StateError            the database or the data directory cannot be used
 ├── BlobError             model bytes are missing or damaged
+│   └── Collected         they are gone by a rule of their session
 ├── Refused               a client's result is not taken; carries a reason code
 ├── FormulaError          an aggregator's formula raised or gave non-finite values
 └── NotFound, Conflict    what an admin request names does not exist, or does not allow it now
@@ -41,6 +42,10 @@ class StateError(FedkError):
 
 class BlobError(FedkError):
     """Model bytes are missing, truncated or do not have their hash."""
+
+
+class Collected(BlobError):
+    """A model's bytes were dropped by the rule `models.keep` of its session; its row stays."""
 
 
 class Refused(FedkError):

@@ -11,7 +11,10 @@ from fedk.admin import admin_app
 from fedk.api.errors import FedkError
 from fedk.blobs.store import Blobs
 from fedk.catalogue import Catalogue
-from fedk.rounds.rules import VERSION
+from fedk.rounds.budget import Budget
+from fedk.rounds.loaded import Aggregators, Loaded
+from fedk.rounds.replay import Replays
+from fedk.rounds.rules import VERSION, Rules
 from fedk.settings import Configuration, Settings, load
 from fedk.state.store import Store
 
@@ -29,11 +32,23 @@ async def opened(data_dir: Path) -> AsyncIterator[Starlette]:
         blobs = Blobs(driver, data_dir)
         await blobs.start()
         try:
-            yield admin_app(store=store, blobs=blobs, catalogue=catalogue, desk=None, settings=settings)
+            replays = Replays(store, blobs, _aggregators(catalogue), Budget(settings.limits.accumulators))
+            yield admin_app(
+                store=store, blobs=blobs, catalogue=catalogue, desk=None, settings=settings, replays=replays
+            )
         finally:
             await blobs.close()
     finally:
         await store.close()
+
+
+def _aggregators(catalogue: Catalogue) -> Aggregators:
+    def loaded(rules: Rules) -> Loaded:
+        from fedk.app import Aggregators as OfCatalogue  # the whole server: 0.3 s that only a replay waits for
+
+        return OfCatalogue(catalogue)(rules)
+
+    return loaded
 
 
 def _settings(data_dir: Path) -> tuple[Configuration, Settings]:

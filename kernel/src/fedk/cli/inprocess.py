@@ -33,6 +33,7 @@ class _Answer(httpx2.AsyncByteStream):
         assert isinstance(request.stream, httpx2.AsyncByteStream)  # noqa: S101  # of an AsyncClient it always is
         self._body = aiter(request.stream)
         self._error: Exception | None = None
+        self._ended = False  # its body
 
     async def run(self, app: ASGIApp) -> None:
         try:
@@ -58,7 +59,11 @@ class _Answer(httpx2.AsyncByteStream):
         try:
             return {"type": "http.request", "body": await anext(self._body), "more_body": True}
         except StopAsyncIteration:
-            return {"type": "http.request", "body": b"", "more_body": False}
+            if not self._ended:
+                self._ended = True
+                return {"type": "http.request", "body": b"", "more_body": False}
+        never: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+        return await never  # nothing more is to be heard: who leaves cancels this task
 
     async def _send(self, message: Message) -> None:
         if message["type"] == "http.response.start":

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from fedk.cli.progress import progress
 from fedk.cli.rest import JSON, Address, Rest, ask, asked, asking, document
 
 _REF = click.argument("ref", default="latest", metavar="[MODEL]")
@@ -77,7 +78,7 @@ def get(at: Address, ref: str, output: Path | None, force: bool, as_json: bool) 
 @model.command()
 @click.argument("session", default="latest", metavar="[SESSION]")
 @click.option("--round", "no", type=click.IntRange(0), help="One model, with every update and refusal.")
-@click.option("--verify", is_flag=True, help="Hash each model's bytes, and compute each digest, again.")
+@click.option("--verify", is_flag=True, help="Hash each model's bytes, compute each digest, make each model again.")
 @JSON
 @asking
 @click.pass_context
@@ -100,7 +101,17 @@ async def _trail(at: Address, session: str, no: int | None, *, verify: bool) -> 
         if no is not None:
             await rest.get("models", f"{session}/{no}")  # says which rounds there are, where this is none
         found = [one async for one in _links(rest, session, no)]
-        return found, {one["id"]: await rest.get("models", one["id"], "check") for one in found} if verify else {}
+        return found, await _checks(rest, found) if verify else {}
+
+
+async def _checks(rest: Rest, found: list[Any]) -> dict[str, Any]:
+    """One model after the other: what each takes depends on how many updates of it are kept."""
+    checks = {}
+    with progress("verifying") as at:
+        for number, one in enumerate(found, 1):
+            at(f"{one['ref']} ({number} of {len(found)})")
+            checks[one["id"]] = await rest.get("models", one["id"], "check", replay="true")
+    return checks
 
 
 async def _links(rest: Rest, session: str, no: int | None) -> AsyncIterator[Any]:

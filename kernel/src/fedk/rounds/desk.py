@@ -17,6 +17,7 @@ from fedk.api.errors import ConfigError, Conflict, NotFound, StateError
 from fedk.blobs.hold import Hold
 from fedk.blobs.part import Stored
 from fedk.blobs.reader import Span
+from fedk.rounds import collected
 from fedk.rounds import events as ev
 from fedk.rounds.book import Book, model_row, new_id, trail_digest
 from fedk.rounds.feed import Feed
@@ -142,11 +143,13 @@ class Desk:
                     f'project "{project}" does not exist. Projects: {", ".join(sorted(self.roster.projects))}'
                 )
             first = await _model(db, project, model) if model is not None else None
+            if first is not None:
+                await collected.check(db, first)
             named = name or await _free_name(db, project, stem)
             await _check_name(db, project, named)
         record = Record(project, named, first.sha256 if first else None, loaded.name, loaded.version, time.time())
         live = self._runner.fresh(Session(uuid.uuid4().hex[:12], settled), record)
-        live.aggregator, live.config, live.coding = loaded.aggregator, loaded.config, loaded.coding
+        live.equip(loaded)
         live.aggregator_state = self._runner.opener.initial_state(live)
         with self._runner.blobs.hold() as hold:
             await self._enter(live, Stored(first.sha256, first.bytes) if first else None, hold)
@@ -226,9 +229,11 @@ class Desk:
             raise Conflict(f"session {live.name} keeps its way of adding up (deterministic): start another one")
         if rules.codec.use != live.state.rules.codec.use:
             raise Conflict(f"session {live.name} keeps its codec: clients hold updates that travel in it")
+        if live.state.round is not None and live.state.round.state == "folding":
+            raise Conflict(f"session {live.name} is making model {live.state.round.no}: change it once that is there")
         loaded = self._runner.opener.aggregators(rules)
         await self._runner.settle(live.state.id, ev.Changed(rules))
-        live.aggregator, live.config, live.coding = loaded.aggregator, loaded.config, loaded.coding
+        live.equip(loaded)
 
     def _live(self, session: str) -> Live:
         live = self._runner.lives.get(session)

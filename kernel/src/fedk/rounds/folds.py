@@ -107,13 +107,15 @@ class Folds:
         if action.token.round == 0:
             return await self._first(live, taken[action.tasks[0]], hold)
         tasks = live.state.tasks
-        wanted = [self._contribution(live, tasks[i], x) for i, x in taken.items() if not tasks[i].partial]
+        wanted = {i: self._contribution(live, tasks[i], x) for i, x in taken.items() if not tasks[i].partial}
         sums = [self._sum(live, live.partials[name]) for name in sorted({tasks[i].partial for i in taken} - {""})]
         making = self._making(live, action.token.round)
         view = round_view(live, action.token.round, self.roster)
-        made = await making.finish({c.update.key: c for c in wanted}, sums, live.project, hold, view)
+        made = await making.finish({c.update.key: c for c in wanted.values()}, sums, live.project, hold, view)
         kept = await asyncio.to_thread(_kept, live, taken.values(), hold)
-        return replace(made, updates=kept, recipe=recipe(live.state.rules, view))
+        numbers = {c.update.key: tasks[i].number for i, c in wanted.items()}
+        folded = [(numbers[key], key) for key in made.order if kept and key in numbers]
+        return replace(made, updates=kept, recipe=recipe(live.state.rules, view, live.parts, folded))
 
     def _sum(self, live: Live, summed: Summed) -> Sum:
         """A combiner's sum of tensors, with the numbers that this server's rows have of its updates."""

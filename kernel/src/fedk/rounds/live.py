@@ -19,6 +19,7 @@ from fedk.rounds.clients import Arrival, Input, Measured, Work
 from fedk.rounds.clock import Clock
 from fedk.rounds.coding import Coding
 from fedk.rounds.ledger import Record, Row
+from fedk.rounds.loaded import Loaded, Part
 from fedk.rounds.making import Making
 from fedk.rounds.states import Session
 
@@ -97,6 +98,7 @@ class Live:
     missing: FedkError | None = None  # why it could not be made of its rows: the plugin, its settings, a model
     config: Mapping[str, Any] = field(default_factory=dict)
     coding: Coding | None = None  # what updates travel in, where clients have it
+    parts: tuple[Part, ...] = ()  # the plugins that its models are made with
     aggregator_state: AggregatorState = field(default_factory=AggregatorState)
     bases: dict[int, Base] = field(default_factory=dict)
     taken: dict[str, Taken] = field(default_factory=dict)  # by task, until its verdict
@@ -124,6 +126,13 @@ class Live:
     @property
     def project(self) -> str:
         return self.record.project
+
+    def equip(self, loaded: Loaded) -> None:
+        """Models are made with this from now on; what was folded ahead with something else is folded again."""
+        self.aggregator, self.config, self.coding = loaded.aggregator, loaded.config, loaded.coding
+        self.parts, self.record.aggregator_version = loaded.parts, loaded.version
+        while self.makings:
+            self.makings.popitem()[1].close()
 
     def close(self) -> None:
         """Give back files and memory; rows and spool stay."""

@@ -33,6 +33,7 @@ class Made:
     max_abs: float | None = None  # largest |element| of the model, where it was made here
     seconds: Mapping[str, float] = field(default_factory=dict)  # fold, store
     updates: tuple[Stored, ...] = ()  # those that are kept
+    order: tuple[str, ...] = ()  # keys of the updates as they were added up
     recipe: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -120,13 +121,13 @@ class Making:
         for one in sums:
             assert isinstance(self._folding, Folding)  # noqa: S101  # only means are summed elsewhere
             self._folding.take(one)
-        began = time.perf_counter()
+        began, order = time.perf_counter(), self._folding.order
         with hold.part(project) as model, ExitStack() as opened:
             state = opened.enter_context(hold.part(project)) if self._folding.has_state else None
             scalars = self._folding.finish(model.write, state.write if state else None, view)
             made = Made(model.seal(), state.seal() if state else None, dict(scalars), self._folding.max_abs)
         seconds = {"fold": round(self._fold_seconds, 6), "store": round(time.perf_counter() - began, 6)}
-        return replace(made, seconds=seconds)
+        return replace(made, seconds=seconds, order=order)
 
     def give_way(self) -> None:
         """Drop what was folded ahead, unless it is at work: then it is dropped after its batch."""

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -14,41 +14,20 @@ from fedk.aggregation.model import Model
 from fedk.aggregation.sending import send
 from fedk.aggregation.state import AggregatorState
 from fedk.aggregation.terms import Terms
-from fedk.api.aggregator import AnyAggregator
-from fedk.api.config import Config
 from fedk.blobs.hold import Hold
 from fedk.blobs.part import Stored
 from fedk.blobs.spool import Spool
 from fedk.blobs.store import Blobs
 from fedk.rounds.clients import Arrival, Input, Measured
 from fedk.rounds.clock import Clock
-from fedk.rounds.coding import Coding
 from fedk.rounds.ledger import Record
 from fedk.rounds.live import SHOWN, Base, Live, Means, Summed, Taken
-from fedk.rounds.rules import Rules
+from fedk.rounds.loaded import Aggregators
 from fedk.rounds.states import Session, Token
 from fedk.state import tables as t
 
 INLINE_MAX = 64 * 2**10
 """Bytes of the largest blob that travels inside a task."""
-
-
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """An aggregator that a session uses, with what goes around it and what follows it."""
-
-    aggregator: AnyAggregator[Config]
-    name: str
-    version: str
-    config: Mapping[str, Any]  # all that makes its models what they are: the trail's digests cover it
-    coding: Coding | None = None
-
-
-class Aggregators(Protocol):
-    """Where aggregators come from: the catalogue."""
-
-    def __call__(self, rules: Rules) -> Loaded:
-        """The one that `rules` name, with their settings. PluginError or ConfigError says what is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +44,7 @@ class Opener:
 
     def equip(self, live: Live) -> None:
         """Load its aggregator. PluginError where it is missing."""
-        loaded = self.aggregators(live.state.rules)
-        live.aggregator, live.config, live.coding = loaded.aggregator, loaded.config, loaded.coding
+        live.equip(self.aggregators(live.state.rules))
 
     async def base(
         self,

@@ -34,9 +34,10 @@ from fedk.rounds.inbox import Committed, Entry, Inbox, Item, Seen
 from fedk.rounds.journal import record
 from fedk.rounds.ledger import Record, read_session, read_sessions, session_row
 from fedk.rounds.live import Live, Summed, Taken
+from fedk.rounds.loaded import Aggregators
 from fedk.rounds.machine import advance
 from fedk.rounds.offers import offer
-from fedk.rounds.opening import Aggregators, Opener
+from fedk.rounds.opening import Opener
 from fedk.rounds.presence import Presence, present
 from fedk.rounds.repairs import Repairs
 from fedk.rounds.retention import leaves

@@ -28,6 +28,7 @@ from fedk.cli.inprocess import InProcess
 from fedk.rounds.clients import Arrival, Flush, Joining, Measured, Offer, Reply
 from fedk.rounds.desk import Desk
 from fedk.rounds.door import Door
+from fedk.rounds.replay import Replays
 from fedk.rounds.runner import Runner
 from fedk.settings import Settings
 from fedk.state.store import Store
@@ -165,6 +166,7 @@ class Site:
     data_dir: Path
     settings: Settings
     catalogue: Catalogue
+    replays: Replays
     store: Store
     blobs: Blobs
     desk: Desk
@@ -207,7 +209,10 @@ async def site(
     spool = Spool(data_dir / "spool", settings.limits.spool_bytes)
     runner = Runner(store=store, blobs=blobs, spool=spool, aggregators=Aggregators(catalogue), gates=gates)
     players, desk = Players(Door(runner), spool), Desk(runner)
-    app = admin_app(store=store, blobs=blobs, catalogue=catalogue, desk=desk, settings=settings, plugins=plugins)
+    replays = Replays(store, blobs, Aggregators(catalogue), runner.folds.memory)
+    app = admin_app(
+        store=store, blobs=blobs, catalogue=catalogue, desk=desk, settings=settings, replays=replays, plugins=plugins
+    )
     rest = httpx2.AsyncClient(transport=InProcess(app), base_url="http://site")
     async with AsyncExitStack() as stack:
         stack.push_async_callback(store.close)
@@ -219,7 +224,7 @@ async def site(
         await stack.enter_async_context(rest)
         yield Site(
             data_dir=data_dir, settings=settings, catalogue=catalogue, store=store, blobs=blobs, runner=runner,
-            desk=desk, players=players, app=app, rest=rest,
+            desk=desk, players=players, replays=replays, app=app, rest=rest,
         )  # fmt: skip
 
 

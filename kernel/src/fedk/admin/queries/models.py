@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fedk.admin.queries import reference, sessions
 from fedk.api.errors import NotFound
+from fedk.rounds import collected
 from fedk.state import tables as t
 
 EMPTY = "A session makes some; or put one: fedk model put FILE"
@@ -52,6 +53,7 @@ def document(row: Row[Any]) -> Document:
         "digest": row.digest.hex(),
         "aggregator": row.aggregator,
         "aggregator_version": row.aggregator_version,
+        "collected": collected.by(row.collected),
         "seconds": row.seconds,
         "committed_at": row.committed_at,
     }
@@ -69,7 +71,8 @@ def rows_of(session: str) -> Select[Any]:
 
 def _named() -> Select[Any]:
     joined = t.models.outerjoin(t.sessions, t.models.c.session == t.sessions.c.id)
-    return select(t.models, t.sessions.c.name.label("session_name")).select_from(joined)
+    rule = collected.RULE.label("collected")
+    return select(t.models, t.sessions.c.name.label("session_name"), rule).select_from(joined)
 
 
 def _mine(project: str) -> Select[Any]:

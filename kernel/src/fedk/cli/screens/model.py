@@ -1,6 +1,7 @@
 """Screens about models."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 from fedk.cli import quantity
@@ -19,11 +20,12 @@ def listed(found: Sequence[Document], flags: str) -> Iterator[str]:
         return
     header = ("model", "sha256", "size", "aggregator", "committed")
     rows = [
-        (one["ref"], short(one), quantity.size(one["bytes"]), _aggregator(one), quantity.moment(one["committed_at"]))
-        for one in found
+        (one["ref"], short(one), _size(one), _aggregator(one), quantity.moment(one["committed_at"])) for one in found
     ]
     yield from table(header, rows, right=("size",))
-    yield f"{quantity.counted(len(found), 'model')}: fedk model get {found[0]['ref']} -o M.safetensors{flags}"
+    newest = next((one["ref"] for one in found if not one["collected"]), None)
+    get = f": fedk model get {newest} -o M.safetensors{flags}" if newest else ""
+    yield f"{quantity.counted(len(found), 'model')}{get}"
 
 
 def shown(found: Document, flags: str) -> list[str]:
@@ -32,6 +34,8 @@ def shown(found: Document, flags: str) -> list[str]:
     if found["session"] is not None:
         rows += [("digest", found["digest"]), ("made by", _aggregator(found))]
     rows.append(("since", quantity.moment(found["committed_at"])))
+    if found["collected"]:
+        return [found["ref"], *facts([*rows, ("bytes", f"collected {found['collected']}")])]
     if found["damaged"]:
         return [found["ref"], *facts([*rows, ("damaged", found["damaged"])])]
     tensors = [(one["name"], one["dtype"], "×".join(map(str, one["shape"])) or "scalar") for one in found["tensors"]]
@@ -66,11 +70,33 @@ def trail(found: Sequence[Document], checks: Mapping[str, Document]) -> Iterator
         at = quantity.moment(one["committed_at"])
         rows.append([one["ref"], parent, short(one), _aggregator(one), _updates(one), *values, at])
     yield from table(header, rows, right=metric)
+    for rule, those in _runs(found, [one["collected"] for one in found]):
+        yield f"{those}: bytes collected {rule}"
     wrong = list(troubles(found, checks))
     yield from wrong
     chain = "chain broken" if wrong else "chain whole"
-    more = "hashes and digests recomputed" if checks else "--verify recomputes hashes; --round N: weights, refusals"
+    more = "--verify recomputes hashes, and models of kept updates; --round N: weights, refusals"
+    if checks:
+        more = _verified(found, checks)
+        made = [one for one in found if one["round"]]  # the initial one is made of nothing
+        for why, those in _runs(made, [checks[one["id"]]["not_replayed"] for one in made]):
+            yield f"{those} not replayed: {why}"
     yield f"{quantity.counted(len(found), 'model')}, {chain}.   {more}"
+
+
+def _verified(found: Sequence[Document], checks: Mapping[str, Document]) -> str:
+    """How far it was checked."""
+    replayed = sum(checks[one["id"]]["verified"] == "replayed" for one in found)
+    again = f"; {quantity.counted(replayed, 'model')} made again, equal to the bit" if replayed else ""
+    return f"hashes and digests recomputed{again}"
+
+
+def _runs(found: Sequence[Document], words: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Each text, once for models that follow one another, with their names."""
+    for text, group in groupby(zip(words, found, strict=False), key=lambda pair: pair[0]):
+        refs = [one["ref"] for _, one in group]
+        if text:
+            yield text, refs[0] if len(refs) == 1 else f"{refs[0]} … {refs[-1]}"
 
 
 def troubles(found: Iterable[Document], checks: Mapping[str, Document]) -> Iterator[str]:
@@ -80,7 +106,7 @@ def troubles(found: Iterable[Document], checks: Mapping[str, Document]) -> Itera
             yield f"{one['ref']}: {one['broken']}"
         check = checks.get(one["id"])
         if check is not None:
-            yield from (f"{one['ref']}: {check[part]}" for part in ("digest", "bytes") if check[part])
+            yield from (f"{one['ref']}: {check[part]}" for part in ("digest", "bytes", "replay") if check[part])
 
 
 def link(one: Document, checks: Mapping[str, Document]) -> Iterator[str]:
@@ -93,7 +119,17 @@ def link(one: Document, checks: Mapping[str, Document]) -> Iterator[str]:
     for refusal in one["refusals"]:
         why = ", ".join(filter(None, (refusal["reason"], refusal["detail"])))
         yield f" − {refusal['client']} {_ENDS.get(refusal['verdict'], refusal['verdict'])}: {why}"
+    if one["collected"]:
+        yield f"{one['ref']}: bytes collected {one['collected']}"
     yield from troubles([one], checks)
+    for check in checks.values():
+        yield f"verified: {check['verified']}" + (
+            f"   not replayed: {check['not_replayed']}" if check["not_replayed"] else ""
+        )
+
+
+def _size(one: Document) -> str:
+    return "collected" if one["collected"] else quantity.size(one["bytes"])
 
 
 def short(one: Document) -> str:
