@@ -139,6 +139,7 @@ class Site:
         self.clients: dict[str, Process] = {}
         self.kills = {"server": 0, "clients": 0}
         self._env: dict[str, str] = {}
+        self._apps: dict[str, str] = {}  # by client
         self.server = self._kept(Server(folder, role=self.role))
 
     def _kept(self, process: Any) -> Any:
@@ -172,6 +173,7 @@ class Site:
         """Clients with a disk; `server` where they reach theirs another way."""
         self._env = self._env or env
         for name in names:
+            self._apps[name] = app
             state = str(self.folder / f"state-{name}")
             command = ["fedk-client", "run", app, "--server", server or self.server.listen, "--name", name]
             command += ["--state", state]
@@ -181,7 +183,7 @@ class Site:
         """A client, which comes back at once."""
         self.clients[name].kill()
         self.kills["clients"] += 1
-        self.join(name)
+        self.join(name, app=self._apps[name])
 
     def crowd(self, count: int, elements: int = 100) -> Process:
         """Clients of one process, whose model has so many elements."""
