@@ -22,6 +22,7 @@ from tests.simulation.server import Server, StrictGates, copied
 from fedk.api.errors import FedkError, StateError
 from fedk.blobs.spool import Spool
 from fedk.catalogue import Catalogue
+from fedk.rounds.replay import Replayed
 from fedk.rounds.rules import Rules
 from fedk.rounds.states import ENDED
 from fedk.state import tables as t
@@ -174,6 +175,8 @@ class Federation:
         if self._why in ("stop", "done"):
             loop.crash_after = None
             server.listening = True
+            if self._why == "done":
+                self._replay(loop.run_until_complete(server.replayed()))
             loop.run_until_complete(server.close())
             self._seen()
             return data_dir
@@ -348,8 +351,16 @@ class Federation:
         check([e["seq"] for e in rows["events"]] == list(range(1, len(rows["events"]) + 1)), "events have gaps")
         self.outcome.counts["retrained"] = sum(n > 1 for n in self.archive.trained.values())
 
+    def _replay(self, found: dict[str, Replayed]) -> None:
+        """Each model is what its recorded updates make, to the bit."""
+        for name, one in found.items():
+            check(not one.differs, f"{name}: {one.differs}")
+            made = not name.endswith("/0") and self.plan.rules.get("updates") == {"keep": "all"}
+            check(not (made and one.unable), f"{name} was not replayed: {one.unable}")
+            self.outcome.counts["replayed"] += made
+
     def _check_models(self, rows: dict[str, list[Any]]) -> None:
-        """Replay: each model is the mean of what its rows say went into it, and no update is in two."""
+        """Each model is the mean of what its rows say went into it, and no update is in two."""
         verdicts = {task["id"]: task["verdict"] for task in rows["tasks"]}
         seen = Counter(c["task"] for c in rows["contributions"])
         check(all(n == 1 for n in seen.values()), f"in two models: {seen.most_common(1)}")

@@ -32,6 +32,7 @@ def chaos(seed: int) -> Plan:
         },
         "validation": {"every": g.choice([0, 1, 2])},
         "stop_when": g.choice(["", "", "train.loss no lower for 1 round", "validate.accuracy >= 0.9"]),
+        "updates": {"keep": "all"},
     }
 
     def manners() -> Manners:

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 from tests.simulation.clock import World
 from tests.simulation.invariants import watch
@@ -25,10 +25,13 @@ from fedk.catalogue import Catalogue
 from fedk.catalogue.gates import Gates
 from fedk.network.calls import Ended
 from fedk.network.server import Network
+from fedk.rounds.budget import Budget
 from fedk.rounds.desk import Desk
 from fedk.rounds.door import Door
+from fedk.rounds.replay import Replayed, Replays
 from fedk.rounds.runner import Runner
 from fedk.settings import Settings
+from fedk.state import tables as t
 from fedk.state.errors import ConnectionLost, DiskFull
 from fedk.state.store import Store
 
@@ -209,6 +212,14 @@ class Server:
         self.calls.add(task)
         task.add_done_callback(self.calls.discard)
         wire.call = task
+
+    async def replayed(self) -> dict[str, Replayed]:
+        """What a replay says of each model, by SESSION/ROUND."""
+        replays = Replays(self.store, self.blobs, Aggregators(self.catalogue), Budget(2**30))
+        async with self.store.reading() as db:
+            wanted = select(t.models.c.id, t.models.c.session, t.models.c.round).where(t.models.c.session.is_not(None))
+            models = (await db.execute(wanted)).all()
+        return {f"{one.session}/{one.round}": await replays.replay(one.id) for one in models}
 
     async def close(self) -> None:
         """In order, as on a signal."""
