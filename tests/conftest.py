@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 import pytest
 
@@ -35,6 +35,13 @@ class Output:
     @property
     def json(self) -> Any:
         return json.loads(self.out)
+
+
+def unavailable(what: str, why: str) -> NoReturn:
+    """Skip a test that this machine cannot run; fail where REQUIRED, names with commas between them, has `what`."""
+    if what in os.environ.get("REQUIRED", "").split(","):
+        pytest.fail(f"{what} are required here (REQUIRED): {why}")
+    pytest.skip(why)
 
 
 def environment(more: dict[str, str] | None = None) -> dict[str, str]:

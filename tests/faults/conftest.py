@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from functools import cache
 from pathlib import Path
@@ -25,11 +25,11 @@ SILENCE = 60
 
 
 class Process:
-    """Its stderr is read line by line as it comes."""
+    """Its stderr is read line by line as it comes. `within` is a command that runs it somewhere else."""
 
-    def __init__(self, command: list[str], cwd: Path, **env: str) -> None:
+    def __init__(self, command: list[str], cwd: Path, *, within: Sequence[str] = (), **env: str) -> None:
         self.process = subprocess.Popen(
-            command, cwd=cwd, env=environment(env), text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            [*within, *command], cwd=cwd, env=environment(env), text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )  # fmt: skip
         self.heard: list[str] = []
@@ -114,10 +114,12 @@ class Server(Process):
         admin: str = "127.0.0.1:0",
         *,
         role: str = "standalone",
+        within: Sequence[str] = (),
         **env: str,
     ) -> None:
         began = time.monotonic()
-        super().__init__(["fedk", "server"], folder, **_listening(listen, admin), FEDK_SERVER__ROLE=role, **env)
+        own = {**_listening(listen, admin), "FEDK_SERVER__ROLE": role, **env}
+        super().__init__(["fedk", "server"], folder, within=within, **own)
         words = self.first.get(timeout=SILENCE).split()  # as SILENCE says
         assert "ready" in words, "".join(self.heard)
         self.starting = time.monotonic() - began
@@ -129,18 +131,19 @@ def _listening(listen: str, admin: str) -> dict[str, str]:
 
 
 class Site:
-    """One data directory, its server, its clients."""
+    """One data directory, its server, its clients. `within` is the server's, and the command line's."""
 
     role = "standalone"
+    within: Sequence[str] = ()
 
-    def __init__(self, folder: Path, ending: ExitStack) -> None:
+    def __init__(self, folder: Path, ending: ExitStack, **server: Any) -> None:
         self.folder, self._ending = folder, ending
         folder.mkdir(exist_ok=True)  # a test may have mounted a disk in it
         self.clients: dict[str, Process] = {}
         self.kills = {"server": 0, "clients": 0}
         self._env: dict[str, str] = {}
         self._apps: dict[str, str] = {}  # by client
-        self.server = self._kept(Server(folder, role=self.role))
+        self.server = self._kept(Server(folder, role=self.role, within=self.within, **server))
 
     def _kept(self, process: Any) -> Any:
         self._ending.callback(process.kill)
@@ -169,7 +172,7 @@ class Site:
     def _addresses(self, server: Server) -> tuple[str, str]:
         return server.listen, server.admin.removeprefix("http://")
 
-    def join(self, *names: str, app: str = SEEDED, server: str = "", **env: str) -> None:
+    def join(self, *names: str, app: str = SEEDED, server: str = "", within: Sequence[str] = (), **env: str) -> None:
         """Clients with a disk; `server` where they reach theirs another way."""
         self._env = self._env or env
         for name in names:
@@ -177,7 +180,7 @@ class Site:
             state = str(self.folder / f"state-{name}")
             command = ["fedk-client", "run", app, "--server", server or self.server.listen, "--name", name]
             command += ["--state", state]
-            self.clients[name] = self._kept(Process(command, self.folder, **self._env))
+            self.clients[name] = self._kept(Process(command, self.folder, within=within, **self._env))
 
     def kill(self, name: str) -> None:
         """A client, which comes back at once."""
@@ -194,7 +197,9 @@ class Site:
 
     def fedk(self, *words: str, **more: str) -> str:
         env = environment({"FEDK_URL": self.server.admin, **more})
-        done = subprocess.run(["fedk", *words], cwd=self.folder, env=env, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [*self.within, "fedk", *words], cwd=self.folder, env=env, capture_output=True, text=True, check=False
+        )
         assert done.returncode == 0, f"{words}\n{done.stdout}\n{done.stderr}"
         return done.stdout
 

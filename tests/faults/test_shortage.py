@@ -9,6 +9,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
+from tests.conftest import unavailable
 from tests.faults.conftest import Site
 from tests.faults.rows import one_verdict_each
 
@@ -29,7 +30,7 @@ def small_disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]
     folder.mkdir(parents=True)
     mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
     if subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("needs CAP_SYS_ADMIN to mount a small file system")
+        unavailable("mounts", "needs CAP_SYS_ADMIN to mount a small file system")
     yield folder
     subprocess.run(["umount", str(folder)], check=True)
 

@@ -4,7 +4,7 @@ import itertools
 import json
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,16 @@ def trained(folder: Path, name: str) -> list[int]:
 class Combiner(Process):
     """`fedk server` in the role of a combiner."""
 
-    def __init__(self, folder: Path, name: str, parent: str, listen: str = "127.0.0.1:0", **env: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        parent: str,
+        listen: str = "127.0.0.1:0",
+        *,
+        within: Sequence[str] = (),
+        **env: str,
+    ) -> None:
         folder.mkdir(exist_ok=True)
         own = {
             "FEDK_SERVER__NAME": name,
@@ -33,7 +42,7 @@ class Combiner(Process):
             "FEDK_SERVER__LISTEN": listen,
             "FEDK_SERVER__ADMIN": "127.0.0.1:0",
         }
-        super().__init__(["fedk", "server"], folder, **COMBINER, **own, **env)
+        super().__init__(["fedk", "server"], folder, within=within, **COMBINER, **own, **env)
         words = self.first.get(timeout=SILENCE).split()  # as SILENCE says
         assert "ready" in words or "ready," in words, "".join(self.heard)
         self.listen = words[words.index("clients") + 1]
@@ -42,13 +51,13 @@ class Combiner(Process):
 class Tree(Site):
     """A root that clients are not served by, and its combiners."""
 
-    def __init__(self, folder: Path, ending: ExitStack, role: str = "controller") -> None:
+    def __init__(self, folder: Path, ending: ExitStack, role: str = "controller", **server: Any) -> None:
         self.role = role
-        super().__init__(folder, ending)
+        super().__init__(folder, ending, **server)
         self.combiners: dict[str, Combiner] = {}
         self.parents: dict[str, str] = {}
 
-    def grow(self, *names: str, parent: str = "", **env: str) -> None:
+    def grow(self, *names: str, parent: str = "", **env: Any) -> None:
         """Combiners, under the root or under `parent`."""
         for name in names:
             self.parents[name] = parent
