@@ -147,6 +147,19 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Served]]:
         yield begin
 
 
+@pytest.fixture
+def figure(record_property: Callable[[str, object], None], capsys: pytest.CaptureFixture[str]) -> Callable[..., None]:
+    """Print figures beside the dots."""
+
+    def say(**numbers: object) -> None:
+        for name, number in numbers.items():
+            record_property(name, number)
+        with capsys.disabled():
+            print("\n  ", "   ".join(f"{name.replace('_', ' ')} {number}" for name, number in numbers.items()))  # noqa: T201  # its result
+
+    return say
+
+
 @pytest.fixture(scope="session")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the wheels of all distributions, built from the tree."""

@@ -231,19 +231,6 @@ def site(tmp_path: Path) -> Iterator[Callable[[], Site]]:
         yield lambda: Site(tmp_path / str(next(numbers)), ending)
 
 
-@pytest.fixture
-def figure(record_property: Callable[[str, object], None], capsys: pytest.CaptureFixture[str]) -> Callable[..., None]:
-    """Print a figure of `make chaos`."""
-
-    def say(**numbers: object) -> None:
-        for name, number in numbers.items():
-            record_property(name, number)
-        with capsys.disabled():
-            print("\n  ", "   ".join(f"{name.replace('_', ' ')} {number}" for name, number in numbers.items()))  # noqa: T201  # its result
-
-    return say
-
-
 @pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int, int], list[str]]:
     """Digests of so many rounds with so many weights in the equality profile; each is run once."""

@@ -38,7 +38,7 @@ def of_state(s: Session) -> None:
     if r is not None:
         check(r.no == s.head + 1, f"round {r.no} is open, head is {s.head}")
         accepted = {t.id for t in s.accepted()}
-        check(r.state != "folding" or set(r.frozen) == accepted, f"frozen {r.frozen}, accepted {accepted}")
+        check(r.state != "folding" or set(r.frozen) == accepted, f"frozen {r.frozen}, accepted {sorted(accepted)}")
         check(r.state != "folding" or bool(r.frozen), "an empty round is folded")
         others = [t for t in s.tasks.values() if t.state == "accepted" and t.round not in (r.no, r.no + 1)]
         check(not others, f"accepted into another round: {others}")

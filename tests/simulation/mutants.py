@@ -12,10 +12,12 @@ import sys
 import time
 import types
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
+from pathlib import Path
+from unittest.mock import patch
 
 from tests.simulation.equivalent import EQUIVALENT
 from tests.simulation.schedule import Schedule
@@ -24,6 +26,7 @@ from fedk.rounds import arrivals, asking, closing, counts, draft, holders, lifec
 
 MODULES = (machine, draft, lifecycle, asking, arrivals, holders, closing, counts, states)
 PARTS = ("machine", "lifecycle", "asking", "arrivals", "gathering", "closing", "measuring")
+ROOT = Path(__file__).resolve().parents[2]
 UNIT = [f"kernel.tests.rounds.test_{name}" for name in PARTS]
 SEEDS = 600
 """Schedules that a mutant has to live through."""
@@ -69,6 +72,7 @@ def mutants() -> Iterator[Mutant]:
 # ---- what is changed ----
 
 
+@cache
 def _source(module: types.ModuleType) -> str:
     return inspect.getsource(module)
 
@@ -176,37 +180,47 @@ def _code(code: types.CodeType, name: str) -> types.CodeType:
 # ---- who catches it ----
 
 
-def caught(mutant: Mutant, seeds: int = SEEDS) -> str:
+def caught(mutant: Mutant) -> str:
     """The unit test, or the schedule, that sees the difference; "" for none."""
     with mutant.applied():
         for test in _unit_tests():
-            if _fails(test):
+            if _fault(test):
                 return test.__name__
-    return caught_by_schedule(mutant, seeds)
+    seed, _ = caught_by_schedule(mutant, range(SEEDS))
+    return f"Schedule({seed}).play()" if seed >= 0 else ""
 
 
-def caught_by_schedule(mutant: Mutant, seeds: int = SEEDS) -> str:
-    """The first schedule that sees it, as it is played again; "" for none."""
+def caught_by_schedule(mutant: Mutant, seeds: Iterable[int]) -> tuple[int, str]:
+    """The first of these schedules that sees it, and what it says; (-1, "") for none."""
     with mutant.applied():
-        return next((f"Schedule({seed}).play()" for seed in range(seeds) if _fails(Schedule(seed).play)), "")
+        for seed in seeds:
+            if fault := _fault(Schedule(seed).play):
+                return seed, fault
+    return -1, ""
 
 
-def _fails(play: Callable[[], object]) -> bool:
+def _fault(play: Callable[[], object]) -> str:
     try:
         play()
-    except Exception:  # noqa: BLE001  # a mutant may break in any way
-        return True
-    return False
+    except Exception as error:  # noqa: BLE001  # a mutant may break in any way
+        return repr(error)
+    return ""
 
 
 @cache
 def _unit_tests() -> list[types.FunctionType]:
-    found = [value for name in UNIT for value in vars(importlib.import_module(name)).values()]
+    with patch.object(sys, "path", [str(ROOT), *sys.path]):  # pytest has no folder of its own there
+        found = [value for name in UNIT for value in vars(importlib.import_module(name)).values()]
     tests = [f for f in found if isinstance(f, types.FunctionType) and f.__name__.startswith("test_")]
     return [test for test in tests if not inspect.signature(test).parameters]
 
 
 ALL = list(mutants())
+
+
+def named(name: str) -> Mutant:
+    """KeyError where the source has no such place any more."""
+    return {mutant.name: mutant for mutant in ALL}[name]
 
 
 def _tried(at: int) -> str:

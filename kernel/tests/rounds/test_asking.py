@@ -166,3 +166,18 @@ def test_a_measurement_that_fails_is_not_held_against_who_trains() -> None:
     play.give(ev.Present("a"), ev.Present("b"), ev.Present("v", trains=False), ev.Start()).fail("v")
     play.give(ev.Present("v"), ev.Gone("b"))
     assert [(t.client, t.kind) for t in play.open()] == [("a", "train"), ("v", "train")]
+
+
+def test_who_trains_when_the_draw_of_measurers_comes_is_not_asked_to_measure() -> None:
+    start = session("", clients={"min": 2}, round={"over_select": 2.0}, validation={"every": 1})
+    events = (ev.Present("a"), ev.Present("b"), ev.Present("v", trains=False))
+    state, selects = asked_by(start, *events, ev.Start())
+    measuring, training = sorted(selects, key=lambda s: s.token.step, reverse=True)
+    state, _ = asked_by(state, ev.Present("v"), ev.Selected(training.token, ("a", "b", "v")))
+    state, _ = asked_by(state, ev.Selected(measuring.token, ("v",)))
+    assert [t.kind for t in state.outstanding()] == ["train"] * 3
+
+
+def test_nobody_measures_a_model_before_there_is_one() -> None:
+    play = Play(session("", head=-1, validation={"every": 1}))
+    assert play.give(ev.Present("v", trains=False), ev.Present("a"), ev.Start()).asked() == ["a"]

@@ -78,6 +78,11 @@ def test_nothing_is_committed_below_min_updates_though_the_target_is_reached() -
     assert "quorum 3 of 2 not reached: 2 updates and nobody left who could answer" in play.state.why
 
 
+def test_the_first_model_needs_one_result_whatever_an_update_needs() -> None:
+    play = started("abc", head=-1, clients={"min": 2}, round={"min_updates": 3}).answer("a")
+    assert isinstance(play.last(act.Fold), act.Fold)
+
+
 def test_a_retry_says_that_the_deadline_has_passed() -> None:
     play = started("ab")
     play.give(ev.Sent(play.of("a").id)).answer("b").give(ev.Timer(token(play)))

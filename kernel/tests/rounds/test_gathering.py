@@ -97,8 +97,11 @@ def test_a_combiner_that_lost_some_results_is_asked_for_the_others() -> None:
 def test_a_client_of_a_lost_combiner_that_is_gone_too_ends_its_task() -> None:
     play = held("near", ROOT, ROOT, ROOT)
     task = next(iter(of(play, "a")))
+    assert play.state.round is not None
+    flushing = play.state.round.flushing
     play.give(ev.Gone("a"), ev.HolderLost("near"))
     assert play.ends[task] == "rejected:holder-lost"
+    assert play.last(act.Disarm) == act.Disarm(flushing)
 
 
 def test_a_combiner_that_misses_the_flush_is_lost() -> None:
@@ -213,3 +216,24 @@ def test_a_client_whose_combiner_was_lost_is_not_to_blame() -> None:
     play.give(ev.Gone("a"), ev.HolderLost("near"), ev.Present("a"))
     play.fail("d")
     assert "a" in play.asked()
+
+
+def test_a_round_that_was_closed_by_its_deadline_and_loses_a_combiner_gets_no_new_time() -> None:
+    play = started("abc", round={"quorum": 0.6})
+    play.give(*(ev.Sent(t.id) for t in play.open()), ev.Result("s-1", "r", "near")).answer("b")
+    assert play.state.round is not None
+    play.give(ev.Timer(play.state.round.token))
+    assert (play.state.round.state, play.state.round.expired) == ("gathering", True)
+    play.give(ev.HolderLost("near"))
+    assert play.state.round.attempt == 1
+
+
+def test_a_round_that_waits_for_clients_and_for_a_result_again_has_one_clock() -> None:
+    play = started("abc", clients={"min": 3}).give(ev.Result("s-1", "r", "near"), ev.Gone("b"), ev.Gone("c"))
+    assert play.state.round is not None
+    assert (play.state.round.attempt, play.state.round.target) == (1, 0)
+    play.give(ev.HolderLost("near"))
+    assert isinstance(play.last(act.Arm), act.Arm)
+    play.actions.clear()
+    play.give(ev.Present("b"), ev.Present("c"))
+    assert (play.asked(), play.last(act.Arm)) == (["a", "b", "c"], None)
