@@ -1,4 +1,4 @@
-"""The machine's clock jumps by a day: deadlines are monotonic, so no round expires and no client is forgotten."""
+"""The machine's clock jumps by a day: deadlines are monotonic, so no round expires or takes a day, and no client is forgotten."""
 
 import os
 import signal
@@ -67,4 +67,9 @@ def test_a_clock_that_jumps_by_a_day_across_restarts_and_in_mid_run_ends_no_roun
     figure(jumps=len(seen), deadline=f"{DEADLINE} s", left_after_each=" ".join(f"{s:.0f}" for s in seen))
     assert found == undisturbed(ROUNDS, WEIGHTS)
     assert all(GRACE - 30 < seconds <= DEADLINE for seconds in seen)
+    rounds = here.rest("sessions/s/rounds")["rounds"]
+    assert len(rounds) == ROUNDS
+    assert all(0 <= row["seconds"] < 2 * DEADLINE for row in rounds), (
+        "what a server was away counts, a deadline at most"
+    )
     one_verdict_each(here)

@@ -92,13 +92,17 @@ class Book:
         another = was is None or now is None or (now.no, now.first_task) != (was.no, was.first_task)
         if was is not None and another:
             state = "committed" if new.head >= was.no else "failed"
-            last = {"state": state, "attempt": max(was.attempt, attempts - 1), "closed_at": time.time()}
+            last = {
+                "state": state,
+                "attempt": max(was.attempt, attempts - 1),
+                "closed_at": live.opened_at + live.seconds,
+            }
             self._round(live, new, live.round_row | last | _moved(live, traffic))
             live.round_row = {}
         if now is None or (now is was and new.status == old.status):
             return
         if another:
-            live.opened_at, live.traffic, live.refused = time.time(), traffic, 0
+            live.opened_at, live.began, live.traffic, live.refused = time.time(), time.monotonic(), traffic, 0
         times = {"opened_at": live.opened_at, "closed_at": None, **_deadline(live, new)}
         self._round(live, new, round_row(new, now, live.record, times | _moved(live, traffic)))
 
@@ -152,7 +156,7 @@ class Book:
             "refused": live.refused,
             "sent": sent,
             "received": received,
-            "seconds": round(time.time() - live.opened_at, 6),
+            "seconds": round(live.seconds, 6),
             **made.seconds,
         }
 

@@ -1,5 +1,6 @@
 """A session in memory: the machine's state, and what performing its actions needs."""
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -110,6 +111,7 @@ class Live:
     curve: tuple[str, dict[int, float]] | None = None  # the metric of `stop_when`, and its mean by round
     settings_read: set[str] = field(default_factory=set)
     opened_at: float = 0.0  # of the open round, seconds since the epoch
+    began: float = 0.0  # the same moment on the monotonic clock
     traffic: tuple[int, int] = (0, 0)  # (sent, received) when the open round was opened
     refused: int = 0  # results refused in the open round
     formula_errors: int = 0  # in a row
@@ -133,6 +135,11 @@ class Live:
         self.parts, self.record.aggregator_version = loaded.parts, loaded.version
         while self.makings:
             self.makings.popitem()[1].close()
+
+    @property
+    def seconds(self) -> float:
+        """How long the open round has been open: no clock on a wall can change it."""
+        return time.monotonic() - self.began
 
     def close(self) -> None:
         """Give back files and memory; rows and spool stay."""

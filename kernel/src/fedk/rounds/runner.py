@@ -143,8 +143,10 @@ class Runner:
         row = (await db.execute(select(t.rounds).where(*wanted))).one()
         live.opened_at, live.round_row = row.opened_at, dict(row._mapping)
         live.traffic = (-row.sent_bytes, -row.received_bytes)
-        left = row.remaining_s if row.remaining_s is not None else (row.deadline_at or 0.0) - time.time()
-        rules = live.state.rules
+        now, rules = time.time(), live.state.rules
+        most = rules.round.deadline * (r.attempt + 1)
+        live.began = time.monotonic() - min(max(now - row.opened_at, 0.0), most)  # the clock may have jumped meanwhile
+        left = row.remaining_s if row.remaining_s is not None else (row.deadline_at or 0.0) - now
         # down time and clock jumps cannot expire a round
         live.clock.keep(r.token, min(max(left, rules.clients.grace), rules.round.deadline))
 

@@ -96,19 +96,19 @@ async def newest(db: AsyncConnection, session: Row[Any]) -> Document | None:
         "accepted": sum(one["outcome"] in ("accepted", "committed") for one in clients),
         "opened_at": row.opened_at,
         "closed_at": row.closed_at,
-        "remaining": _remaining(row),
+        "remaining": _remaining(row, session.rules["round"]["deadline"]),
         "why": row.why,
         "clients": clients,
     }
 
 
-def _remaining(row: Row[Any]) -> float | None:
-    """Seconds until the deadline; None while no clock runs."""
+def _remaining(row: Row[Any], deadline: float) -> float | None:
+    """Seconds until the deadline, which is never further away than its whole; None while no clock runs."""
     left: float | None = row.remaining_s
     if row.closed_at is not None:
         return None
     if left is None and row.deadline_at is not None:
-        return max(0.0, float(row.deadline_at) - time.time())
+        return min(max(0.0, float(row.deadline_at) - time.time()), deadline)
     return left
 
 
