@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.conftest import Fedk
 
 import fedk
 from fedk.local.notebook import Run
@@ -72,3 +73,12 @@ def test_fednova_is_not_drawn_to_who_steps_most_as_fedavg_is() -> None:
         rules = {"aggregator": {"use": aggregator, aggregator: {"weighting": "uniform"}}}
         ends[aggregator] = away(fedk.run(APP, clients=4, rounds=40, rules=rules, show=False), 4)
     assert ends["fednova"] < 0.5 * ends["fedavg"]
+
+
+@pytest.mark.parametrize("aggregator", ["scaffold", "qfedavg"])
+def test_models_are_made_again_with_all_that_clients_sent(aggregator: str, tmp_path: Path, fedk: Fedk) -> None:
+    """Control variates, and losses that scale updates; the state that the server keeps between rounds."""
+    more = ("--set", "steps=3", "--set", "updates.keep=all", "--set", f"aggregator.use={aggregator}")
+    fedk("run", f"{CLIENT}:app", "--clients", "3", "--rounds", "4", "--data-dir", tmp_path / "data", *more)
+    found = fedk("model", "trail", "--verify", "--json", "--data-dir", tmp_path / "data").json
+    assert [check["verified"] for check in found["checks"]] == ["hash", *["replayed"] * 4]

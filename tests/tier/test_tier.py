@@ -1,5 +1,6 @@
 """A root and its combiners, with clients that are processes."""
 
+import json
 import os
 import socket
 from collections.abc import Callable
@@ -38,6 +39,20 @@ def test_every_update_went_through_a_combiner_and_the_trail_names_it(tree: Calla
     via = site.rows("SELECT via, count(*) FROM contributions WHERE num_examples > 0 GROUP BY via")
     assert {holder.partition(".")[0]: count for holder, count in via} == {"east": 4, "west": 4}
     assert site.rows("SELECT count(*) FROM partials") == [(4,)]  # two combiners, two rounds
+
+
+def test_what_combiners_handed_on_is_made_again_and_what_they_summed_is_named(tree: Callable[..., Tree]) -> None:
+    site = tree("east", "west")
+    site.join(*NAMES)
+    found = {}
+    for name, aggregator in (("handed", "fedmedian"), ("summed", "fedavg")):
+        site.session(name, rules(2, aggregator, more='updates.keep = "all"'))
+        site.server.until("session.finished")
+        found[name] = json.loads(site.fedk("model", "trail", name, "--verify", "--json"))["checks"][1:]
+    assert [check["verified"] for check in found["handed"]] == ["replayed"] * 2
+    assert [check["verified"] for check in found["summed"]] == ["hash"] * 2
+    said = "4 of 4 updates were summed elsewhere, 2 by combiner east, 2 by combiner west"
+    assert {check["not_replayed"] for check in found["summed"]} == {said}
 
 
 @pytest.mark.parametrize(
