@@ -329,3 +329,20 @@ async def test_who_leaves_ends_a_replay_within_a_block_and_gives_its_memory_back
         await left
     assert await again == Replayed()
     assert memory.held == 0
+
+
+async def test_a_plugin_that_was_upgraded_on_the_way_is_recorded_as_it_is(tmp_path: Path) -> None:
+    async with site(tmp_path / "data") as before:
+        rules = {"clients": {"min": 2}, "validation": {"every": 0}, "updates": {"keep": "all"}}
+        await before.rest.post("/api/v1/sessions", json={"name": "digits-1", "model": await before.put(), **rules})
+        await change(before, update(t.sessions).values(aggregator_version="0.0.9"))
+    async with site(tmp_path / "data") as here:
+        with here.desk.feed.listen() as listener:
+            for number in range(2):
+                await here.players.join(f"p{number}", moves(number, 0.1))
+            async for event in listener:
+                if event.type == "session.finished":
+                    break
+        model = await row(here, 1)
+        assert model.aggregator_version == model.recipe["plugins"][0][1] != "0.0.9"
+        assert (await checked(here, 1))["verified"] == "replayed"

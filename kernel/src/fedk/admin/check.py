@@ -30,8 +30,14 @@ class Check:
             return "digest"
         return "replayed" if self.replayed == Replayed() else "hash"
 
+    @property
+    def _untried(self) -> str:
+        if self.bytes or self.collected:
+            return "its bytes are not there to compare with"
+        return "not asked for: ?replay=true"
+
     def document(self) -> dict[str, Any]:
-        tried = self.replayed or Replayed(unable="not asked for: ?replay=true")
+        tried = self.replayed or Replayed(unable=self._untried)
         return {
             "bytes": self.bytes,
             "digest": self.digest,

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import ValidationError
 from sqlalchemy import Row, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -16,6 +17,9 @@ from fedk.blobs.reader import Span
 from fedk.rounds.retention import UPDATE
 from fedk.rounds.rules import Rules
 from fedk.state import tables as t
+
+_WRITTEN = {"rules", "population", "asked", "folds", "fedk", "plugins", "folded"}
+"""Keys of a recipe that a replay reads."""
 
 
 class NotReplayed(FedkError):
@@ -44,7 +48,10 @@ class Evidence:
 
     @property
     def rules(self) -> Rules:
-        return Rules.model_validate(self.recipe["rules"])
+        try:
+            return Rules.model_validate(self.recipe["rules"])
+        except ValidationError as error:
+            raise Contradiction(f"the rules in its recipe are none: {error.errors()[0]['msg']}") from error
 
     @property
     def parent(self) -> Row[Any]:
@@ -96,7 +103,7 @@ class Evidence:
             raise NotReplayed(f"{sum(summed.values())} of {len(self.updates)} updates were summed elsewhere, {by}")
         if not self.kept:
             raise NotReplayed(f'its updates are not kept: updates.keep = "{self.keep}"')
-        if "folded" not in self.recipe:
+        if not self.recipe.keys() >= _WRITTEN:
             raise NotReplayed("the fedk that made it did not write down the order of its updates")
         for row in self.updates.values():
             _agrees(row)

@@ -1,6 +1,7 @@
 """A recipe: what a replay needs to know of how a model was made, beside its base, its updates and the state."""
 
 from collections.abc import Iterable
+from importlib.metadata import version
 from typing import Any
 
 from fedk.api.aggregator import Round
@@ -9,6 +10,8 @@ from fedk.rounds.rules import Rules
 
 _RULES = ("mode", "async", "aggregator", "codec", "deterministic")
 """Rules that the model depends on: a session that is resumed may have others from then on."""
+
+FEDK = version("fedk")
 
 
 def recipe(rules: Rules, view: Round, plugins: Iterable[Part], folded: Iterable[tuple[int, str]]) -> dict[str, Any]:
@@ -22,6 +25,7 @@ def recipe(rules: Rules, view: Round, plugins: Iterable[Part], folded: Iterable[
         "population": view.population,
         "asked": view.asked,
         "folds": view.folds,
+        "fedk": FEDK,
         "plugins": [[part.name, part.version, part.distribution] for part in plugins],
         "folded": [list(one) for one in folded],
     }

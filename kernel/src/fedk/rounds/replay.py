@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
 from fedk.aggregation.accumulator import Write
 from fedk.aggregation.comparison import Comparison
@@ -19,13 +19,17 @@ from fedk.aggregation.folding import TOGETHER
 from fedk.aggregation.model import Model
 from fedk.aggregation.state import AggregatorState, first_state
 from fedk.api.errors import BlobError, ConfigError, FormulaError, PluginError
+from fedk.blobs.hold import Hold
 from fedk.blobs.store import Blobs
 from fedk.rounds import evidence
 from fedk.rounds.budget import Budget
 from fedk.rounds.evidence import Contradiction, Evidence, NotReplayed
 from fedk.rounds.loaded import Aggregators, Loaded, Part
+from fedk.rounds.recipe import FEDK
 from fedk.rounds.trail import config_hash
 from fedk.state.store import Store
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +51,7 @@ class Replays:
         """Make the model with this id again. To be cancelled at any time: it ends within a few blocks."""
         async with self._turn:
             try:
-                return Replayed(differs=await self._compared(model))
+                return Replayed(await self._compared(model))
             except NotReplayed as error:
                 return Replayed(unable=str(error))
             except (BlobError, Contradiction, FormulaError) as error:
@@ -58,11 +62,12 @@ class Replays:
         found.check()
         loaded = self._loaded(found)
         with self._blobs.hold() as hold:
-            for key in found.blobs:
-                await asyncio.to_thread(hold.take, *key)
+            await _to_its_end(lambda: _hold(hold, found))
             (await self._read(model)).check()  # what was collected before it was held is missing now
             with ExitStack() as opened:
-                return await _Replay(self._blobs, found, loaded, opened).run(self._memory)
+                differs = await _Replay(self._blobs, found, loaded, opened).run(self._memory)
+        made = found.recipe["fedk"]
+        return f"{differs} (made by fedk {made}, this is {FEDK})" if differs and made != FEDK else differs
 
     async def _read(self, model: str) -> Evidence:
         async with self._store.reading() as db:
@@ -85,6 +90,11 @@ class Replays:
         if config_hash(loaded.name, loaded.version, loaded.config) != found.model.config_hash:
             raise Contradiction(f"the settings of {loaded.name} in its recipe are not those that its digest covers")
         return loaded
+
+
+def _hold(hold: Hold, found: Evidence) -> None:
+    for key in found.blobs:
+        hold.take(*key)
 
 
 def _installed(parts: Iterable[Part]) -> str:
@@ -121,7 +131,7 @@ class _Replay:
     async def _open(self, sha256: bytes, what: str) -> Model:
         with _about(what):
             span = await self._blobs.span(self._found.model.project, sha256)
-            return self._opened.enter_context(await asyncio.to_thread(Model.open, span))
+            return await _to_its_end(lambda: self._opened.enter_context(Model.open(span)))
 
     async def _state(self) -> AggregatorState:
         """The aggregator's, as it was before the round."""
@@ -182,16 +192,21 @@ class _Replay:
 
         return checked
 
-    async def _in_thread(self, work: Callable[[], Any]) -> Any:
-        """Who leaves waits for the end of the block that is at work: its files are closed afterwards."""
-        doing = asyncio.ensure_future(asyncio.to_thread(work))
-        try:
-            return await asyncio.shield(doing)
-        except asyncio.CancelledError:
-            self._left.set()
-            await asyncio.wait({doing})
-            doing.exception()  # whatever it is, nobody asked for it
-            raise
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        """Who leaves waits for the end of the block that is at work."""
+        return await _to_its_end(work, self._left.set)
+
+
+async def _to_its_end(work: Callable[[], T], leave: Callable[[], None] = lambda: None) -> T:
+    """In a thread. Who is cancelled says `leave` and waits all the same: what the work uses is closed afterwards."""
+    doing = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        return await asyncio.shield(doing)
+    except asyncio.CancelledError:
+        leave()
+        await asyncio.wait({doing})
+        doing.exception()  # whatever it is, nobody asks for it any more
+        raise
 
 
 class _Holder:
