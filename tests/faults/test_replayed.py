@@ -20,10 +20,10 @@ from tests.faults.test_kills import kill_a_client, kill_the_server
 MakeSite = Callable[[], Site]
 Figure = Callable[..., None]
 
-ROUGH = f"{Path(__file__).parent / 'rough.py'}:app"
+SCALED = f"{Path(__file__).parents[1] / 'tier' / 'scaled.py'}:app"
 NAMES = ("a", "b", "c", "d", "e")
 EVERYWHERE = (
-    f'model = "{ROUGH}"\nvalidation.every = 0\nupdates.keep = "all"\n'
+    f'model = "{SCALED}"\nvalidation.every = 0\nupdates.keep = "all"\n'
     '[clients]\nmin = 3\nfraction = 0.6\ngrace = "5s"\n'
     '[round]\nquorum = 0.5\nover_select = 1.5\nreplace = true\ndeadline = "4s"\nretries = 1000\n'
 )
@@ -35,7 +35,7 @@ ASYNC = f'mode = "async"\nasync.buffer = 3\n{EVERYWHERE}[aggregator]\nuse = "fed
 def disturbed(site: Site, rules: str, *, rounds: int, weights: int, kills: int) -> None:
     luck, victims, env = random.Random(rounds), itertools.cycle(NAMES), {"CHAOS_WEIGHTS": str(weights)}
     site.session("s", f"rounds = {rounds}\n{rules}", **env)
-    site.join(*NAMES, app=ROUGH, **env)
+    site.join(*NAMES, app=SCALED, **env)
     for number in range(kills):
         kill_a_client(site, luck, next(victims), number)
         kill_the_server(site, luck, number)
@@ -46,6 +46,7 @@ def verified(site: Site, *where: str) -> tuple[int, Any]:
     """Exit code and document of `fedk model trail --verify`."""
     command = ["fedk", "model", "trail", "s", "--verify", "--json", *where]
     done = subprocess.run(command, cwd=site.folder, env=environment({}), capture_output=True, text=True, check=False)
+    assert done.stdout, done.stderr
     return done.returncode, json.loads(done.stdout)
 
 
@@ -97,7 +98,7 @@ def test_chaos_async_models_of_whoever_came(site: MakeSite, figure: Figure) -> N
 def test_one_flipped_byte_and_one_changed_weight_are_found(site: MakeSite) -> None:
     here = site()
     here.session("s", f"rounds = 3\n{ASYNC}", CHAOS_WEIGHTS="100")
-    here.join(*NAMES, app=ROUGH, CHAOS_WEIGHTS="100")
+    here.join(*NAMES, app=SCALED, CHAOS_WEIGHTS="100")
     here.server.until("session.finished")
     here.server.stop()
     with closing(sqlite3.connect(here.folder / "fedk-data" / "fedk.sqlite")) as db, db:

@@ -1,4 +1,9 @@
-"""A client of float64 weights from 1e-12 to 1e4: a float64 sum of its updates shows in what order they were added."""
+"""A client of float64 weights from 1e-12 to 1e4: a float64 sum of its updates shows in what order they were added.
+
+CHAOS_WEIGHTS: how many.
+"""
+
+import os
 
 import numpy as np
 from numpy.typing import NDArray
@@ -6,7 +11,7 @@ from numpy.typing import NDArray
 from fedk_client import ClientApp, Task, Update
 
 Weights = dict[str, NDArray[np.float64]]
-SIZE = 500
+SIZE = int(os.environ.get("CHAOS_WEIGHTS", "500"))
 
 
 def model() -> Weights:
