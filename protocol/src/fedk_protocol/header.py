@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from functools import lru_cache
 from math import prod
 from typing import Any
 
@@ -23,6 +24,7 @@ from fedk_protocol.layout import (
 )
 from fedk_protocol.reasons import Reason
 
+_SHORT = 64 * 2**10  # bytes of a header whose layout is remembered: hostile ones take little memory too
 _DIMENSIONS = 64  # numpy's most
 _LARGEST = 2**63  # numpy counts bytes in int64, also where one dimension is 0
 
@@ -32,15 +34,21 @@ def read_layout(data: bytes | memoryview, size: int, *, limit: int = HEADER_MAX)
 
     Raises NeedMore while the head is too short, BadBlob for anything that the format does not allow.
     """
-    end = _header_end(data, size, limit)
-    header = bytes(data[:end])
-    entries = _parse(header[PREFIX:])
+    header = bytes(data[: _header_end(data, size, limit)])
+    return (_known if len(header) <= _SHORT else _layout)(header, size)
+
+
+def _layout(header: bytes, size: int) -> Layout:
+    end, entries = len(header), _parse(header[PREFIX:])
     metadata = _metadata(entries.pop(METADATA, {}))
     tensors = [_tensor(name, entry, end) for name, entry in entries.items()]
     tensors.sort(key=lambda tensor: (tensor.offset, tensor.nbytes))
     _check_seamless(tensors, end, size)
     order = _order(metadata.pop(ORDER, None), tensors)
     return Layout(tuple(tensors), order, metadata, size, header)
+
+
+_known = lru_cache(8)(_layout)  # a session's models all begin alike
 
 
 def _bad(text: str) -> BadBlob:

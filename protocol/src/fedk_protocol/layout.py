@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from math import prod
 from typing import Any, Protocol
 
@@ -44,6 +45,7 @@ PREFIX = 8
 """Bytes before the header, which say how long it is; also what the header's length is a multiple of."""
 
 _NAMES = {dtype: name for name, dtype in DTYPES.items()}
+_FEW = 1_000  # tensors of a model whose layout is remembered
 _SHOWN = 100  # characters of a name in a line of text
 
 
@@ -176,12 +178,20 @@ def layout_of(tensors: Mapping[str, Shaped], metadata: Mapping[str, str] | None 
 
     Raises BadBlob for a name or dtype that the format lacks.
     """
-    specs = {name: _spec(name, tensor) for name, tensor in tensors.items()}
+    specs = tuple((name, _spec(name, tensor)) for name, tensor in tensors.items())
+    notes = tuple(sorted((metadata or {}).items()))
+    return (_known if len(specs) <= _FEW else _layout)(specs, notes)
+
+
+def _layout(named: tuple[tuple[str, Spec], ...], noted: tuple[tuple[str, str], ...]) -> Layout:
+    specs, notes = dict(named), dict(noted)
     places = list(_places(specs))  # offsets from the end of the header, which is not known yet
-    notes = dict(sorted((metadata or {}).items()))
     header = _header(places, {**notes, ORDER: _json(list(specs))})
     placed = tuple(replace(tensor, offset=len(header) + tensor.offset) for tensor in places)
     return Layout(placed, tuple(specs), notes, len(header) + sum(tensor.nbytes for tensor in placed), header)
+
+
+_known = lru_cache(8)(_layout)  # a session's models all look alike
 
 
 def _spec(name: str, tensor: Shaped) -> Spec:

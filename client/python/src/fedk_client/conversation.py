@@ -250,8 +250,9 @@ class Conversation:
         self._redelivery.answered(result_id, reason)
 
     async def _settle(self, task: str, result_id: str, *, committed: bool = False) -> Kept | None:
-        # a disk may take its time: in a thread, and awaited, so that a later task sees the state that this promotes
-        return await asyncio.to_thread(partial(self._desk.outbox.settle, task, result_id, committed=committed))
+        settle = partial(self._desk.outbox.settle, task, result_id, committed=committed)
+        # in a thread, and awaited, so that a later task sees the state that this promotes
+        return await asyncio.to_thread(settle) if self._desk.outbox.slow else settle()
 
 
 def _words(reason: str, detail: str) -> str:

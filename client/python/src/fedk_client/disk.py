@@ -18,6 +18,8 @@ log = logging.getLogger("fedk_client")
 class Disk:
     """Everything is written beside its place, synced, and then renamed."""
 
+    slow = True
+
     def __init__(self, root: Path, *, project: str, name: str) -> None:
         own = root / _word(project) / _word(name)  # two clients may be given one directory
         self._outbox, self._states = own / "outbox", own / "states"

@@ -23,7 +23,7 @@ class Outbox:
     """One for each process. The thread of user code keeps, the thread of the connection settles."""
 
     def __init__(self, shelf: Shelf) -> None:
-        self._shelf = shelf
+        self._shelf, self.slow = shelf, shelf.slow
         self._lock = threading.Lock()
         self._kept = {kept.task: kept for kept in shelf.load()}
 

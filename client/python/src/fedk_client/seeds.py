@@ -13,16 +13,23 @@ _turn = threading.Lock()  # the generators are the process's: clients in one not
 
 
 @contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """`random`, numpy's and (where user code has imported it) torch's global generators give the seed's numbers."""
+def seeded(seed: int) -> Iterator[Callable[[], None]]:
+    """`random`, numpy's and (where user code has imported it) torch's global generators give the seed's numbers.
+
+    What it gives begins them anew.
+    """
     with _turn, ExitStack() as restoring:
         for restore in _states():
             restoring.callback(restore)
-        random.seed(seed)
-        np.random.seed(seed % 2**32)  # all that the legacy generator takes
-        if torch := sys.modules.get("torch"):
-            torch.manual_seed(seed % 2**63)  # every device's
-        yield
+        _begin(seed)
+        yield lambda: _begin(seed)
+
+
+def _begin(seed: int) -> None:
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # all that the legacy generator takes
+    if torch := sys.modules.get("torch"):
+        torch.manual_seed(seed % 2**63)  # every device's
 
 
 def _states() -> Iterator[Callable[[], Any]]:

@@ -9,6 +9,9 @@ from fedk_client.kept import Body, Kept
 class Shelf(Protocol):
     """Bytes by result id, and one state for each session. Called from one thread at a time."""
 
+    slow: bool
+    """Whether its calls wait for a disk."""
+
     def write(self, result_id: str, chunks: Iterable[bytes | memoryview]) -> Body:
         """Take a result's body; it counts only once it is kept."""
 
@@ -33,6 +36,8 @@ class Shelf(Protocol):
 
 class Memory:
     """Keeps as long as the process lives."""
+
+    slow = False
 
     def __init__(self) -> None:
         self._pending: dict[str, bytes] = {}

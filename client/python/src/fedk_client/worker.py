@@ -75,9 +75,9 @@ class Worker(Generic[M, D]):
 
     def _call(self, kind: str, given: "_Given") -> object:
         seed, task = given.assignment.seed, self._task(kind, given)
-        with seeded(seed):
+        with seeded(seed) as anew:
             net = self._app.with_weights(given.weights)
-        with seeded(seed):  # anew: a model that is cached draws nothing but the first time
+            anew()  # a model that is cached draws nothing but the first time
             return self._app.function(kind)(net, task)
 
     def _task(self, kind: str, given: "_Given") -> Task[D]:
