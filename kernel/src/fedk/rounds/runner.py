@@ -248,17 +248,22 @@ class Runner:
                 book.client(item)
             else:
                 book.combiner(item)
-        if any(isinstance(e.note, Taken) for entries in grouped.values() for e in entries):
-            await self.spool.sync()
         steps = [self._step(book, self.lives[s], entries) for s, entries in grouped.items() if s in self.lives]
         events = [replace(e, seq=self._seq + n) for n, e in enumerate(book.events, 1)]
         for event in events:
             book.writes.insert(t.events, event_row(event))
         if not book.writes.empty():
-            await self.store.write(book.writes.execute)
+            await self._write(book, taken=any(isinstance(e.note, Taken) for es in grouped.values() for e in es))
             self.trouble.over()
         self._seq += len(events)
         await self._after(batch, steps, events)
+
+    async def _write(self, book: Book, *, taken: bool) -> None:
+        if not taken:
+            await self.store.write(book.writes.execute)
+            return
+        with self.inbox.timed():
+            await self.store.write(book.writes.execute, after=self.spool.sync())  # bytes before rows
 
     def _step(self, book: Book, live: Live, entries: Sequence[Entry]) -> tuple[Live, Session, list[act.Action]]:
         draw = None if self.gates.has("clients_selected") else partial(drawn, live, roster=self.roster)

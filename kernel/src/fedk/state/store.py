@@ -1,8 +1,8 @@
 """The rows: one writer at a time, under a lease; readers beside it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Callable, Coroutine
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -94,21 +94,39 @@ class Store:
                     await connection.run_sync(self._check_lease)
                     yield connection
 
-    async def write(self, work: Callable[[Connection], T]) -> T:
+    async def write(self, work: Callable[[Connection], T], *, after: Coroutine[Any, Any, None] | None = None) -> T:
         """`work` in a transaction, as in `transaction`; by one thread in one go, where the database can.
 
-        Handing each statement to a thread and back is what a transaction of forty costs, its fsync aside.
+        Committed when `after` is done, which goes on meanwhile; rolled back where that fails. Handing each statement to
+        a thread and back is what a transaction of forty costs, its fsync aside.
         """
+        if after is None:
+            return await self._written(work, None)
+        before = asyncio.create_task(after)
+        try:
+            return await self._written(work, before)
+        finally:
+            await asyncio.gather(before, return_exceptions=True)
+
+    async def _written(self, work: Callable[[Connection], T], before: asyncio.Task[None] | None) -> T:
         if self._blocking is None:
             async with self.transaction() as connection:
-                return await connection.run_sync(work)
+                found = await connection.run_sync(work)
+                if before is not None:
+                    await before
+                return found
+        ready = _outcome(before)
         async with self._writing:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, self._write, self._blocking, work)
+            return await asyncio.get_running_loop().run_in_executor(
+                self._thread, self._write, self._blocking, work, ready
+            )
 
-    def _write(self, engine: Engine, work: Callable[[Connection], T]) -> T:
+    def _write(self, engine: Engine, work: Callable[[Connection], T], ready: "Future[None]") -> T:
         with translated(self.name), engine.begin() as connection:
             self._check_lease(connection)
-            return work(connection)
+            found = work(connection)
+            ready.result()
+            return found
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
@@ -136,6 +154,21 @@ class Store:
                 f'"{row.owner}" has taken over {self.name} (epoch {row.epoch}, this is {self.epoch}): this server '
                 "stops writing. Let one server at a time use a database"
             )
+
+
+def _outcome(task: asyncio.Task[None] | None) -> "Future[None]":
+    """A task's outcome, for a thread to wait for."""
+    found: Future[None] = Future()
+
+    def tell(done: asyncio.Task[None]) -> None:
+        error = asyncio.CancelledError() if done.cancelled() else done.exception()
+        found.set_exception(error) if error else found.set_result(None)
+
+    if task is None:
+        found.set_result(None)
+    else:
+        task.add_done_callback(tell)
+    return found
 
 
 async def _take_lease(connection: AsyncConnection, owner: str) -> int:
