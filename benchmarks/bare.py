@@ -1,7 +1,8 @@
 """The wire alone: what a round's messages cost over grpc.aio and nothing else, from processes of their own.
 
-`echo(…)`: one message to each client and back. `transfer(…)`: a model to each client and back in chunks, hashed at both
-ends as it must be: by who sends it and by who gets it.
+`echo(…)`: the messages of a round. To each client its task with the model, back the result with a model; once it is
+here its receipt, and once all are here the verdicts. `transfer(…)`: a model to each client and back in chunks, hashed
+at both ends as it must be: by who sends it and by who gets it.
 """
 
 import asyncio
@@ -16,13 +17,15 @@ from contextlib import ExitStack
 import grpc
 import grpc.aio
 
+from fedk_protocol.v1 import federation_pb2 as pb
+
 CHUNK = 512 * 1024  # bytes, as the server asks of clients
 
 Stream = grpc.aio.ServicerContext[bytes, bytes]
 
 
 class Bare:
-    """One server. A client is a stream that is written to and read from once a round."""
+    """One server, with a stream for each client."""
 
     def __init__(self, clients: int, model: bytes, *, hashed: bool) -> None:
         self._clients, self._model, self._hashed = clients, model, hashed
@@ -41,17 +44,28 @@ class Bare:
         spent = []
         for _ in range(count):
             began = time.perf_counter()
-            wanted = hashlib.sha256(self._model).digest() if self._hashed else b""
-            await asyncio.gather(*(self._round(stream, wanted) for stream in self._streams))
+            if self._hashed:
+                wanted = hashlib.sha256(self._model).digest()
+                await asyncio.gather(*(self._transfer(stream, wanted) for stream in self._streams))
+            else:
+                await asyncio.gather(*(self._result(stream, n) for n, stream in enumerate(self._streams)))
+                await asyncio.gather(*(self._verdict(stream, n) for n, stream in enumerate(self._streams)))
             spent.append(time.perf_counter() - began)
         self._over.set()
         return spent
 
-    async def _round(self, stream: Stream, wanted: bytes) -> None:
-        if not self._hashed:
-            await stream.write(self._model)
-            await stream.read()
-            return
+    async def _result(self, stream: Stream, n: int) -> None:
+        task = pb.Task(id=f"task-{n}", session="bare", kind="train", inputs={"model": pb.Blob(inline=self._model)})
+        await stream.write(pb.ServerMessage(task=task).SerializeToString())
+        result = pb.ClientMessage.FromString(await stream.read()).result
+        receipt = pb.Receipt(task=result.task, result_id=result.result_id)
+        await stream.write(pb.ServerMessage(receipt=receipt).SerializeToString())
+
+    async def _verdict(self, stream: Stream, n: int) -> None:
+        verdict = pb.Verdict(task=f"task-{n}", result_id="result", outcome=pb.OUTCOME_COMMITTED)
+        await stream.write(pb.ServerMessage(verdict=verdict).SerializeToString())
+
+    async def _transfer(self, stream: Stream, wanted: bytes) -> None:
         for at in range(0, len(self._model), CHUNK):
             await stream.write(self._model[at : at + CHUNK])
         came = hashlib.sha256()
@@ -95,12 +109,15 @@ def transfer(clients: int, rounds: int, size: int) -> list[float]:
 
 
 async def echoing(address: str) -> None:
-    """A client that gives back each message."""
+    """A client that gives back each model."""
     options = [("grpc.use_local_subchannel_pool", 1)]  # a connection of its own
     async with grpc.aio.insecure_channel(address, options) as channel:
         call: grpc.aio.StreamStreamCall[bytes, bytes] = channel.stream_stream("/bare.Bare/Echo")()
         while isinstance(message := await call.read(), bytes):  # not EOF
-            await call.write(message)
+            said = pb.ServerMessage.FromString(message)
+            if said.HasField("task"):
+                result = pb.Result(task=said.task.id, result_id="result", blobs=said.task.inputs)
+                await call.write(pb.ClientMessage(result=result).SerializeToString())
 
 
 async def transferring(address: str, size: int) -> None:

@@ -10,7 +10,6 @@ from benchmarks.scale import Scale
 from benchmarks.server import served
 
 SMALL, LARGE = 10_000, 25_000_000  # float32: 40 kB, 100 MB
-ENVELOPE = 100  # bytes of a task or a result beside its model
 
 
 def ten(scale: Scale) -> Iterator[Row]:
@@ -19,7 +18,7 @@ def ten(scale: Scale) -> Iterator[Row]:
     with served() as server, echoes(server, 10, weights=SMALL):
         for _ in range(scale(3, 1)):
             ours += server.session(clients=10, rounds=rounds)
-            wire += bare.echo(10, rounds, 4 * SMALL + ENVELOPE)
+            wire += bare.echo(10, rounds, 4 * SMALL)
     spent, alone = 1000 * median(ours), 1000 * median(wire)
     yield Row("round, 10 clients × 40 kB", spent, "ms", target=20)
     yield Row("the same, beside the wire", spent, "ms", "grpc.aio echo", alone, target=3, relative=True)
@@ -33,7 +32,7 @@ def thousand(scale: Scale) -> Iterator[Row]:
         before = server.cpu
         spent = server.session(clients=clients, rounds=rounds)
         used = 1000 * (server.cpu - before) / (clients * rounds)
-    alone = median(bare.echo(clients, rounds, 4 * SMALL + ENVELOPE, processes=1))
+    alone = median(bare.echo(clients, rounds, 4 * SMALL, processes=1))
     yield Row(f"round, {clients:,} clients × 40 kB", median(spent), "s", "grpc.aio echo", alone, target=2)
     yield Row("server's CPU for each of them", used, "ms", target=1)
 

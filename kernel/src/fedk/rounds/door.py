@@ -19,7 +19,7 @@ from fedk.rounds import events as ev
 from fedk.rounds.answers import answer, of_task
 from fedk.rounds.clients import Arrival, Joined, Joining, Kept, Reply, SendFrom, Verdict
 from fedk.rounds.feed import Published
-from fedk.rounds.inbox import LINGER, Entry, Seen
+from fedk.rounds.inbox import COMPANY, COMPANY_ASYNC, LINGER, Entry, Seen
 from fedk.rounds.live import Live, Taken
 from fedk.rounds.runner import Runner
 from fedk.rounds.states import ENDED, ROOT, Task, session_of
@@ -144,7 +144,9 @@ class Door:
             self._drop(arrival)
             return await self.refuse(arrival.client, arrival.task, arrival.result_id, refused)
         live.arrived += 1
-        patience = self._runner.inbox.company if live.arrived < live.awaited else 0.0
+        patience = 0.0
+        if live.arrived < live.awaited:
+            patience = COMPANY_ASYNC if live.state.rules.mode == "async" else COMPANY
         result = ev.Result(task.id, arrival.result_id, holder)
         reply = await self._post_and_wait(live.state.id, result, taken, patience)
         self._drop(arrival)

@@ -112,7 +112,8 @@ class Folds:
         making = self._making(live, action.token.round)
         view = round_view(live, action.token.round, self.roster)
         made = await making.finish({c.update.key: c for c in wanted.values()}, sums, live.project, hold, view)
-        kept = await asyncio.to_thread(_kept, live, taken.values(), hold)
+        keeps = live.state.rules.updates.keep != "verdict"
+        kept = await asyncio.to_thread(_kept, live, taken.values(), hold) if keeps else ()
         numbers = {c.update.key: tasks[i].number for i, c in wanted.items()}
         folded = [(numbers[key], key) for key in made.order if kept and key in numbers]
         return replace(made, updates=kept, recipe=recipe(live.state.rules, view, live.parts, folded))
@@ -150,9 +151,7 @@ class Folds:
 
 
 def _kept(live: Live, taken: Iterable[Taken], hold: Hold) -> tuple[Stored, ...]:
-    """By `updates.keep`: the updates as blobs. Those that a combiner has summed up are not here to be kept. Blocking."""
-    if live.state.rules.updates.keep == "verdict":
-        return ()
+    """The updates as blobs. Those that a combiner has summed up are not here to be kept. Blocking."""
     found = {}
     for arrival in (one.arrival for one in taken):
         if arrival.span is not None and arrival.sha256 not in found:

@@ -1,10 +1,7 @@
 """What has happened and is not yet in the rows. Drained whole: one batch is one transaction."""
 
 import asyncio
-import time
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 from fedk.aggregation.state import AggregatorState
@@ -65,8 +62,11 @@ Item = Entry | Seen | Linked
 LINGER = 0.05
 """Seconds that a task's sending waits for news to be written with: nobody waits for it, and lost it is offered again."""
 
-COMPANY = 0.002, 0.02
-"""Least and most seconds that a result waits for others that are awaited."""
+COMPANY = 0.02
+"""Seconds that a result waits for others that are awaited, to share a transaction: its round waits for them anyway."""
+
+COMPANY_ASYNC = 0.002
+"""The same where no round waits, but the client, which is asked again once its result is taken."""
 
 
 class Inbox:
@@ -77,16 +77,6 @@ class Inbox:
         self._filled = asyncio.Event()
         self._closed = False
         self._lingering: asyncio.TimerHandle | None = None
-        self.company = COMPANY[0]
-        """Seconds that a result waits for others that are awaited: a transaction takes as long, and they can share one."""
-
-    @contextmanager
-    def timed(self) -> Iterator[None]:
-        """A transaction with results, by whose time the next ones wait for company."""
-        began = time.perf_counter()
-        yield
-        least, most = COMPANY
-        self.company = min(max(time.perf_counter() - began, least), most)
 
     def put(self, item: Item) -> None:
         self._items.append(item)

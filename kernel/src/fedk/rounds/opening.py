@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from sqlalchemy import select
@@ -25,6 +26,9 @@ from fedk.rounds.live import SHOWN, Base, Live, Means, Summed, Taken
 from fedk.rounds.loaded import Aggregators
 from fedk.rounds.states import Session, Token
 from fedk.state import tables as t
+
+FEW = 100
+"""Tensors of a model that are lined up on the event loop (0.1 ms): handing them to a thread and back costs more."""
 
 INLINE_MAX = 64 * 2**10
 """Bytes of the largest blob that travels inside a task."""
@@ -62,7 +66,7 @@ class Opener:
         assert live.aggregator is not None  # noqa: S101  # a session without one is paused
         model = Model.open(await self.blobs.span(live.project, stored.sha256))
         limits = live.state.rules.limits
-        expected = await asyncio.to_thread(
+        expecting = partial(
             expect,
             live.aggregator,
             model,
@@ -72,6 +76,8 @@ class Opener:
             plain=live.state.rules.aggregator.plain,
             base_max_abs=max_abs,
         )
+        at_once = max_abs is not None and len(model.layout.tensors) <= FEW
+        expected = expecting() if at_once else await asyncio.to_thread(expecting)
         inputs = {"model": Input(stored.sha256, stored.size, inline=_inline(model, stored.size))}
         for name, source in live.aggregator.sends.items():
             inputs[name] = await asyncio.to_thread(self._sent, live, expected, source, state, hold)

@@ -253,17 +253,12 @@ class Runner:
         for event in events:
             book.writes.insert(t.events, event_row(event))
         if not book.writes.empty():
-            await self._write(book, taken=any(isinstance(e.note, Taken) for es in grouped.values() for e in es))
+            taken = any(isinstance(e.note, Taken) for entries in grouped.values() for e in entries)
+            synced = self.spool.sync() if taken else None  # bytes before rows
+            await self.store.write(book.writes.execute, after=synced)
             self.trouble.over()
         self._seq += len(events)
         await self._after(batch, steps, events)
-
-    async def _write(self, book: Book, *, taken: bool) -> None:
-        if not taken:
-            await self.store.write(book.writes.execute)
-            return
-        with self.inbox.timed():
-            await self.store.write(book.writes.execute, after=self.spool.sync())  # bytes before rows
 
     def _step(self, book: Book, live: Live, entries: Sequence[Entry]) -> tuple[Live, Session, list[act.Action]]:
         draw = None if self.gates.has("clients_selected") else partial(drawn, live, roster=self.roster)
