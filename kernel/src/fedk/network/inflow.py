@@ -15,8 +15,11 @@ from fedk.network.threads import Threads
 from fedk.network.turns import Turn
 from fedk_protocol.v1 import federation_pb2 as pb
 
-BATCH = 2 * 2**20
-"""Bytes that may wait for the thread: large enough that handing over costs nothing, small enough for many uploads."""
+BATCH = 2**20
+"""Bytes of an upload that may wait for the thread: large enough that handing over costs nothing."""
+
+ALL = 16 * 2**20
+"""Bytes of all uploads that may be here and not yet written: memory is the same for four clients and for a hundred."""
 
 Read = Callable[[], Awaitable[bytes | None]]
 """The next message of a call; None at its end."""

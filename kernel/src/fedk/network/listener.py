@@ -24,13 +24,15 @@ class Keepalive:
     patience: float = 5.0
 
 
-def server(*, message_bytes: int, keepalive: Keepalive) -> grpc.aio.Server:
-    """Not yet listening."""
+def server(*, message_bytes: int, window_bytes: int, keepalive: Keepalive) -> grpc.aio.Server:
+    """Not yet listening. Of each stream at most `window_bytes` are here before they are read."""
     return grpc.aio.server(
         options=[
             ("grpc.so_reuseport", 0),  # a second server would share the port in silence
             ("grpc.max_receive_message_length", message_bytes),
             ("grpc.max_send_message_length", -1),
+            ("grpc.http2.bdp_probe", 0),  # which would let a fast sender fill the memory while a slow disk writes
+            ("grpc.http2.lookahead_bytes", window_bytes),
             ("grpc.keepalive_time_ms", int(keepalive.every * 1000)),
             ("grpc.keepalive_timeout_ms", int(keepalive.patience * 1000)),
             (

@@ -16,7 +16,7 @@ from fedk.network import results
 from fedk.network.allowance import Allowance
 from fedk.network.calls import Ended, violated
 from fedk.network.doors import AnyDoor
-from fedk.network.inflow import Inflow, Read
+from fedk.network.inflow import ALL, Inflow, Read
 from fedk.network.messages import Answer, Refusal
 from fedk.network.threads import Threads
 from fedk.network.traffic import Traffic
@@ -59,7 +59,7 @@ class Reception:
         self, *, door: AnyDoor, spool: Spool, traffic: Traffic, threads: Threads, intake_bytes: int, result_max: int
     ) -> None:
         self._door, self._spool, self._traffic, self._threads = door, spool, traffic, threads
-        self._allowance, self._turns = Allowance(intake_bytes), Turns()
+        self._allowance, self._uploads, self._turns = Allowance(intake_bytes), Allowance(min(ALL, intake_bytes)), Turns()
         self._unpacker, self._result_max = Unpacker(spool, threads), result_max
         self._halves: dict[str, tuple[str, str, Upload]] = {}  # client, result id and file, by task
 
@@ -159,7 +159,7 @@ class Reception:
         try:
             if offset != upload.got:
                 return SendFrom(incoming.result.task, incoming.result.result_id, upload.got)
-            inflow = Inflow(intake, upload, allowance=self._allowance, threads=self._threads)
+            inflow = Inflow(intake, upload, allowance=self._uploads, threads=self._threads)
             return await self._flow(incoming, inflow, upload, read, turn)
         finally:
             await self._threads.run(upload.close)

@@ -76,6 +76,7 @@ class Network:
             chunk=min(CHUNK, half),
             result_max=limits.spool_bytes,
         )
+        self._window_bytes = limits.window_bytes
         self._members = Members(door, enrol=self._enrol, welcome=self._welcome, place=self._place)
         self._threads = threads = Threads()
         self._reception = Reception(
@@ -119,7 +120,9 @@ class Network:
 
     async def start(self, address: str) -> str:
         """Listen; answers HOST:PORT as it became. ConfigError names what is in the way."""
-        self._server = server(message_bytes=self._limits.message_max, keepalive=self._keepalive)
+        self._server = server(
+            message_bytes=self._limits.message_max, window_bytes=self._window_bytes, keepalive=self._keepalive
+        )
         calls = handler(
             connect=self._members.connect, download=self._download, upload=self._upload, locate=self._locate
         )

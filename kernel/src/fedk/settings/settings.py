@@ -114,6 +114,12 @@ class Limits(Section):
     spool_bytes: Bytes = Field(50 * GIB, description="results waiting for a verdict, a project")
     accumulators: Bytes = Field(2 * GIB, description="memory of the folds under way")
     message_bytes: Bytes = Field(4 * MIB, ge=64 * 2**10, description="a larger message is refused before it is read")
+    window_bytes: Bytes = Field(
+        MIB,
+        ge=64 * 2**10,
+        le=64 * MIB,
+        description="of each upload that may be on their way: more for long lines (bandwidth × round trip)",
+    )
 
 
 class Plugins(Section):
