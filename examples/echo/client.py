@@ -15,7 +15,7 @@ Weights = dict[str, NDArray[np.float32]]
 
 def model() -> Weights:
     size = int(os.environ.get("ECHO_WEIGHTS", "10000"))  # 40 kB
-    return {"weights": np.linspace(-1, 1, size, dtype=np.float32)}
+    return {"weights": np.full(size, 0.5, np.float32)}
 
 
 app = ClientApp(model=model)

@@ -85,7 +85,7 @@ class Outbox:
 
     def _written(self, assignment: Assignment, answer: Answer, sent: Packed | None) -> Kept:
         result = _result(assignment, answer)
-        seal = _Seal(result, sent)
+        seal = _Seal(result, sent, alone=len(answer.blobs) == 1)
         body = self._shelf.write(result.result_id, seal.chunks(answer.blobs))
         return Kept(result, assignment.session, assignment.round, seal.whole.digest(), seal.size, body)
 
@@ -100,17 +100,18 @@ class Outbox:
 class _Seal:
     """Names, sizes and hashes of the blobs, noted in the result while their bytes pass by."""
 
-    def __init__(self, result: pb.Result, sent: Packed | None) -> None:
-        self._result, self._sent = result, sent
+    def __init__(self, result: pb.Result, sent: Packed | None, *, alone: bool) -> None:
+        self._result, self._sent, self._alone = result, sent, alone
         self.whole, self.size = sha256(), 0
 
     def chunks(self, blobs: Mapping[str, Arrays]) -> Iterator[bytes | memoryview]:
         for name in sorted(blobs):
-            own, size = sha256(), 0
+            own, size = self.whole if self._alone else sha256(), 0  # of one blob: its own
             blob, pieces = self._pieces(name, blobs[name])
             for chunk in pieces:
                 own.update(chunk)
-                self.whole.update(chunk)
+                if not self._alone:
+                    self.whole.update(chunk)
                 size += len(chunk)
                 yield chunk
             self._result.blobs[name].CopyFrom(blob)

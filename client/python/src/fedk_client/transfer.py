@@ -5,6 +5,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 import grpc
+import numpy as np
 
 from fedk_client.kept import Kept
 from fedk_protocol.metadata import TICKET
@@ -75,11 +76,12 @@ class _Arriving:
     """A blob as far as it is here."""
 
     def __init__(self, size: int) -> None:
-        self._data, self._got, self._hash = bytearray(size), 0, sha256()
+        self._data = memoryview(np.empty(size, np.uint8))  # a bytearray would be filled with zeros first
+        self._got, self._hash = 0, sha256()
 
     @property
     def view(self) -> memoryview:
-        return memoryview(self._data).toreadonly()
+        return self._data.toreadonly()
 
     async def complete(self, wire: Wire, hash_: bytes) -> bool:
         """Whether all of it is here and has its hash; otherwise it is empty again."""
@@ -93,11 +95,12 @@ class _Arriving:
     async def _receive(self, wire: Wire, hash_: bytes) -> None:
         try:
             async for chunk in wire.download(hash_, self._got):
-                if self._got + len(chunk.data) > len(self._data):
+                data = chunk.data  # a copy each time
+                if self._got + len(data) > len(self._data):
                     return  # longer than announced: not this blob
-                self._data[self._got : self._got + len(chunk.data)] = chunk.data
-                self._hash.update(chunk.data)
-                self._got += len(chunk.data)
+                self._data[self._got : self._got + len(data)] = data
+                self._hash.update(data)
+                self._got += len(data)
         except grpc.aio.AioRpcError as error:
             if error.code() in _FINAL:
                 raise InputLost(f"{hash_.hex()[:8]}… is not to be had: {error.details()}") from error
