@@ -1,6 +1,8 @@
 """Bytes of a local file, read where they are wanted."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import FileIO
 from typing import Self
@@ -37,8 +39,7 @@ class Reader:
     def read_into(self, at: int, buffer: memoryview) -> None:
         """Fill `buffer` (contiguous bytes) from position `at`."""
         view = buffer.cast("B") if buffer.format != "B" or buffer.ndim != 1 else buffer
-        if at < 0 or at + view.nbytes > self.size:
-            raise ValueError(f"{view.nbytes:,} bytes at {at:,} are beyond the span's {self.size:,}")
+        self._check(at, view.nbytes)
         position = self.span.offset + at
         while view.nbytes:
             got = self._pread(view, position)
@@ -48,9 +49,14 @@ class Reader:
 
     def read(self, at: int, n: int) -> bytes:
         """`n` bytes from position `at`."""
-        data = bytearray(n)
-        self.read_into(at, memoryview(data))
-        return bytes(data)
+        self._check(at, n)
+        with self._failing():
+            data = os.pread(self._file.fileno(), n, self.span.offset + at)
+        if len(data) == n:
+            return data
+        rest = bytearray(n - len(data))  # a read may stop early
+        self.read_into(at + len(data), memoryview(rest))
+        return data + rest
 
     def close(self) -> None:
         self._file.close()
@@ -61,9 +67,18 @@ class Reader:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _check(self, at: int, n: int) -> None:
+        if at < 0 or at + n > self.size:
+            raise ValueError(f"{n:,} bytes at {at:,} are beyond the span's {self.size:,}")
+
     def _pread(self, view: memoryview, position: int) -> int:
-        try:
+        with self._failing():
             return os.preadv(self._file.fileno(), [view], position)
+
+    @contextmanager
+    def _failing(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
             raise BlobError(f"model bytes cannot be read: {self.span.path}: {error.strerror}") from error
 

@@ -1,6 +1,8 @@
 """Downloads: a blob's bytes by hash, from an offset, read where they are and never held whole."""
 
+import asyncio
 import logging
+from collections import OrderedDict
 
 import grpc
 
@@ -16,11 +18,40 @@ from fedk_protocol.v1 import federation_pb2 as pb
 log = logging.getLogger("fedk.network")
 
 
+READ_AHEAD = 16
+"""Chunks that are kept, of all downloads: clients of a round download one model at about the same time."""
+
+
+class Chunks:
+    """Messages, each read and put together once for all who download it now."""
+
+    def __init__(self, threads: Threads, size: int) -> None:
+        self._threads, self._size = threads, size
+        self._kept: OrderedDict[tuple[str, int], asyncio.Future[bytes]] = OrderedDict()
+
+    async def get(self, reader: Reader, at: int) -> bytes:
+        """The chunk at this position. BlobError where it cannot be read."""
+        key = reader.span.path, reader.span.offset + at
+        if (found := self._kept.get(key)) is not None:
+            try:
+                return await asyncio.shield(found)
+            except (BlobError, ValueError):  # ValueError: whose reader it was, has closed it
+                self._kept.pop(key, None)
+        found = self._kept[key] = asyncio.ensure_future(self._threads.run(self._read, reader, at))
+        if len(self._kept) > READ_AHEAD:
+            self._kept.popitem(last=False)
+        return await asyncio.shield(found)
+
+    def _read(self, reader: Reader, at: int) -> bytes:
+        return chunk(reader.read(at, min(self._size, reader.size - at)))
+
+
 class Downloads:
     """For clients, and combiners (None), whose tickets have been read."""
 
     def __init__(self, *, door: AnyDoor, traffic: Traffic, threads: Threads, chunk_size: int) -> None:
         self._door, self._traffic, self._threads, self._chunk_size = door, traffic, threads, chunk_size
+        self._chunks = Chunks(threads, chunk_size)
 
     async def send(self, client: str | None, request: pb.BlobRequest, context: Context, *, session: str) -> None:
         """Write the blob into the call; its bytes count for `session`."""
@@ -43,9 +74,6 @@ class Downloads:
 
     async def _copy(self, reader: Reader, start: int, context: Context, session: str) -> None:
         for at in range(start, reader.size, self._chunk_size):
-            message = await self._threads.run(self._read, reader, at)
+            message = await self._chunks.get(reader, at)
             await context.write(message)
             self._traffic.sent(session, len(message))
-
-    def _read(self, reader: Reader, at: int) -> bytes:
-        return chunk(reader.read(at, min(self._chunk_size, reader.size - at)))

@@ -11,6 +11,7 @@ from fedk.blobs.reader import Reader, Span
 from fedk.blobs.upload import Upload
 from fedk.network.allowance import Allowance
 from fedk.network.calls import Ended, parsed, violated
+from fedk.network.messages import data_of
 from fedk.network.threads import Threads
 from fedk.network.turns import Turn
 from fedk_protocol.v1 import federation_pb2 as pb
@@ -32,7 +33,7 @@ class Inflow:
         self.received = 0
         self._intake, self._upload = intake, upload
         self._allowance, self._threads = allowance, threads
-        self._batch: list[bytes] = []
+        self._batch: list[memoryview] = []
         self._size, self._over = 0, False
         self._news, self._room = asyncio.Event(), asyncio.Event()
 
@@ -56,19 +57,22 @@ class Inflow:
     async def _read(self, read: Read) -> Mapping[str, bytes]:
         while (raw := await read()) is not None:
             self.received += len(raw)
+            if data := data_of(raw):
+                await self._put(data)
+                continue
             message = parsed(pb.UploadMessage, raw)
             if message.HasField("end"):
                 return dict(message.end.sha256)
             if not message.HasField("data"):
                 raise violated("an upload is begin, then data, then end")
-            await self._put(message.data)
+            await self._put(memoryview(message.data))
         raise Ended(grpc.StatusCode.ABORTED, "the upload broke off before its end; what came is kept")
 
     def _at_end(self, _: "asyncio.Task[Mapping[str, bytes]]") -> None:
         self._over = True
         self._news.set()
 
-    async def _put(self, data: bytes) -> None:
+    async def _put(self, data: memoryview) -> None:
         while self._size >= BATCH:
             self._room.clear()
             await self._room.wait()
@@ -84,7 +88,7 @@ class Inflow:
             finally:
                 self._allowance.give(sum(map(len, batch)))
 
-    async def _next(self) -> list[bytes]:
+    async def _next(self) -> list[memoryview]:
         while not self._batch and not self._over:
             self._news.clear()
             await self._news.wait()
@@ -102,7 +106,7 @@ class Inflow:
                 for at in range(0, got, BATCH):
                     self._intake.feed(reader.read(at, min(BATCH, got - at)))
 
-    def _write(self, batch: list[bytes]) -> None:
+    def _write(self, batch: list[memoryview]) -> None:
         for data in batch:
             self._intake.feed(data)
             self._upload.write(data)

@@ -12,6 +12,7 @@ from fedk_protocol.v1 import federation_pb2 as pb
 
 _TASK = pb.ServerMessage.DESCRIPTOR.fields_by_name["task"].number
 _DATA = pb.Chunk.DESCRIPTOR.fields_by_name["data"].number
+_UPLOADED = pb.UploadMessage.DESCRIPTOR.fields_by_name["data"].number
 _ROUNDS = 32
 """Rounds and kinds whose common part is kept, at most 64 KiB and the settings each."""
 
@@ -126,6 +127,18 @@ def enclosed(field: int, parts: Iterable[bytes]) -> bytes:
     """A length-delimited protobuf field whose content is `parts` one after the other: a message's fields concatenate."""
     parts = list(parts)
     return b"".join([_varint(field << 3 | 2), _varint(sum(map(len, parts))), *parts])
+
+
+def data_of(raw: bytes) -> memoryview | None:
+    """The data of an UploadMessage that has nothing else, without a copy; None for any other, which wants to be parsed."""
+    if not raw or raw[0] != _UPLOADED << 3 | 2:
+        return None
+    size, at, shift = 0, 1, 0
+    for digit in raw[1:6]:
+        size, at, shift = size | (digit & 127) << shift, at + 1, shift + 7
+        if digit < 128:  # noqa: PLR2004  # the last one
+            return memoryview(raw)[at:] if size == len(raw) - at else None
+    return None
 
 
 def _varint(number: int) -> bytes:

@@ -59,7 +59,11 @@ class Reception:
         self, *, door: AnyDoor, spool: Spool, traffic: Traffic, threads: Threads, intake_bytes: int, result_max: int
     ) -> None:
         self._door, self._spool, self._traffic, self._threads = door, spool, traffic, threads
-        self._allowance, self._uploads, self._turns = Allowance(intake_bytes), Allowance(min(ALL, intake_bytes)), Turns()
+        self._allowance, self._uploads, self._turns = (
+            Allowance(intake_bytes),
+            Allowance(min(ALL, intake_bytes)),
+            Turns(),
+        )
         self._unpacker, self._result_max = Unpacker(spool, threads), result_max
         self._halves: dict[str, tuple[str, str, Upload]] = {}  # client, result id and file, by task
 
