@@ -79,10 +79,13 @@ class FaultyStore(Store):
         if self.world.chance(0.01):
             raise ConnectionLost("the answer to the commit was lost")
 
-    async def write(self, work: Callable[[Connection], T]) -> T:
+    async def _written(self, work: Callable[[Connection], T], before: "asyncio.Task[None] | None") -> T:
         """Statement by statement: every place between two is one to crash at."""
         async with self.transaction() as connection:
-            return await connection.run_sync(work)
+            found = await connection.run_sync(work)
+            if before is not None:
+                await before
+            return found
 
 
 class FaultySpool(Spool):

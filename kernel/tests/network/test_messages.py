@@ -96,7 +96,9 @@ def test_a_refusal_says_that_nothing_is_settled() -> None:
 @given(st.binary(max_size=300), st.binary(max_size=40))
 def test_data_is_found_where_a_message_is_nothing_else(data: bytes, more: bytes) -> None:
     raw = pb.UploadMessage(data=data).SerializeToString()
-    assert messages.data_of(raw) == data
+    found = messages.data_of(raw)
+    assert found is not None
+    assert bytes(found) == data
     assert messages.data_of(raw + more) is None or not more
     assert messages.data_of(raw[:-1]) is None
 

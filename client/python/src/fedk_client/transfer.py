@@ -76,7 +76,7 @@ class _Arriving:
     """A blob as far as it is here."""
 
     def __init__(self, size: int) -> None:
-        self._data = memoryview(np.empty(size, np.uint8))  # a bytearray would be filled with zeros first
+        self._data = np.empty(size, np.uint8).data  # a bytearray would be filled with zeros first
         self._got, self._hash = 0, sha256()
 
     @property
