@@ -23,26 +23,25 @@ from fedk.rounds import missed
 from fedk.rounds.answers import of_task
 from fedk.rounds.book import Book, event_row
 from fedk.rounds.budget import Budget
-from fedk.rounds.clients import Clients, Reply, SendFrom
+from fedk.rounds.clients import Clients, Reply
 from fedk.rounds.collection import Collection
 from fedk.rounds.combiners import Combiners
 from fedk.rounds.feed import Feed, Published
 from fedk.rounds.folds import Folds
-from fedk.rounds.gathering import tell
-from fedk.rounds.gating import drawn, selected, with_settings
+from fedk.rounds.gating import drawn
 from fedk.rounds.inbox import Committed, Entry, Inbox, Item, Seen
 from fedk.rounds.journal import record
 from fedk.rounds.ledger import Record, read_session, read_sessions, session_row
 from fedk.rounds.live import Live, Summed, Taken
 from fedk.rounds.loaded import Aggregators
 from fedk.rounds.machine import advance
-from fedk.rounds.offers import offer
 from fedk.rounds.opening import Opener
+from fedk.rounds.performer import Performer
 from fedk.rounds.presence import Presence, present
 from fedk.rounds.repairs import Repairs
 from fedk.rounds.retention import leaves
-from fedk.rounds.roster import Member, Roster
-from fedk.rounds.states import ENDED, FINAL, ROOT, Round, Session, Task, session_of
+from fedk.rounds.roster import Roster
+from fedk.rounds.states import ENDED, FINAL, Round, Session, Task, session_of
 from fedk.rounds.trouble import Trouble
 from fedk.settings.settings import GIB
 from fedk.state import tables as t
@@ -74,7 +73,7 @@ class Runner:
         self.presence, self.repairs = Presence(self.post), Repairs(self._again)
         self.collection = Collection(store, blobs)
         self.lives: dict[str, Live] = {}
-        self._clients: Clients | None = None
+        self._performer: Performer | None = None
         self._seq = 0
         self._loop: asyncio.Task[None] | None = None
         self._working: set[asyncio.Task[None]] = set()  # models in the making, and what waits for gates
@@ -87,7 +86,10 @@ class Runner:
 
     async def start(self, clients: Clients) -> None:
         """Read the rows, derive what is pending, and go on."""
-        self._clients = clients
+        self._performer = Performer(
+            clients=clients, roster=self.roster, spool=self.spool, gates=self.gates, folds=self.folds, post=self.post,
+            spawn=self._spawn,
+        )  # fmt: skip
         self.broken = asyncio.get_running_loop().create_future()
         await self._first_project()
         async with self.store.reading() as db:
@@ -292,7 +294,7 @@ class Runner:
         for live, new, actions in steps:
             ahead = not any(isinstance(action, act.Fold) for action in actions)  # who makes the model takes the last
             for action in actions:
-                self._perform(live, action, waited, ahead=ahead)
+                self._performing.perform(live, action, waited, ahead=ahead)
             if new.id in over:
                 self._over(live, new)
             elif new.status not in ENDED:
@@ -398,81 +400,21 @@ class Runner:
         async with self._turn:
             await self._reread([session])
 
-    # ---- actions ----
+    # ---- what follows ----
 
     @property
     def network(self) -> Clients:
         """Who reaches clients, once it has started."""
-        assert self._clients is not None  # noqa: S101  # start() sets it
-        return self._clients
+        return self._performing.clients
 
-    def _redeliver(self, live: Live, task: Task) -> None:
-        """Ask for a result again, of a client that still keeps it."""
-        if self.roster[task.client].holder:  # its combiner may not know the task: another one had it
-            self.offer(live, task)
-        self.network.reply(task.client, SendFrom(task.id, task.result_id, 0))
-
-    def _perform(self, live: Live, action: act.Action, waited: set[str], *, ahead: bool) -> None:
-        task = live.state.tasks.get(getattr(action, "task", ""))
-        match action:
-            case act.Select():
-                self._spawn(self._gated_select(live, action))
-            case act.Fold():
-                self._spawn(self.folds.make(live, action))
-            case act.Arm():
-                live.clock.arm(action.token, action.seconds)
-            case act.Disarm():
-                live.clock.disarm(action.token)
-            case act.Offer() if task is not None:
-                self.offer(live, task)
-            case act.Cancel() if task is not None:
-                self.network.cancel(task.client, task.id, action.reason)
-            case act.Redeliver() if task is not None:
-                self._redeliver(live, task)
-            case act.Flush() | act.PartialReceipt() | act.Refold():
-                tell(self.network, live, action)
-            case act.Receipt() | act.Settle() if task is not None:
-                self._tell(live, task, said=task.id in waited, ahead=ahead)
-
-    def _tell(self, live: Live, task: Task, *, said: bool, ahead: bool) -> None:
-        reply = of_task(task, live.name, task.result_id)
-        holder = task.partial.rpartition("#")[0] or task.holder
-        held = task.state == "settled" and holder not in ("", ROOT)
-        if reply is not None and task.result_id and (held or not said):
-            self.network.reply(task.client, reply, (holder,) if held else ())
-        taken = live.taken.get(task.id)
-        here = taken is not None and taken.arrival.span is not None
-        if task.state == "accepted" and taken is not None and here and task.kind == "train":
-            if ahead:
-                self.folds.ahead(live, task, taken)
-        elif task.state == "settled" and taken is not None:
-            del live.taken[task.id]
-            self.forget(taken.arrival.span)
-        if task.state == "settled":
-            self.spool.expire(task.id)
-
-    async def _gated_select(self, live: Live, action: act.Select) -> None:
-        self.post(live.state.id, await selected(self.gates, live, action, self.roster))
+    @property
+    def _performing(self) -> Performer:
+        assert self._performer is not None  # noqa: S101  # start() sets it
+        return self._performer
 
     def offer(self, live: Live, task: Task) -> None:
         """Send the task, if its client is connected; otherwise it is sent when the client is back."""
-        member = self.roster.get(task.client)
-        if member is None or member.state != "connected":
-            return
-        if self.gates.has("client_settings"):
-            self._spawn(self._gated_offer(live, task, member))
-        else:
-            self.network.offer(offer(live, task, member))
-
-    async def _gated_offer(self, live: Live, task: Task, member: Member) -> None:
-        try:
-            found = await with_settings(self.gates, live, offer(live, task, member), member)
-        except PluginError as error:
-            self.post(live.state.id, ev.Blocked(str(error)))
-            return
-        now = live.state.tasks.get(task.id)
-        if now is not None and now.open:  # it may have been called off while the gates were asked
-            self.network.offer(found)
+        self._performing.offer(live, task)
 
     def forget(self, span: Span | None) -> None:
         """Nobody needs these bytes of the spool."""

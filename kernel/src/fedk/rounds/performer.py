@@ -1,0 +1,103 @@
+"""The performer: each action of the machine, once the transaction that it comes of is committed."""
+
+from collections.abc import Callable, Collection, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+from fedk.api.errors import PluginError
+from fedk.blobs.spool import Spool
+from fedk.catalogue.gates import Gates
+from fedk.rounds import actions as act
+from fedk.rounds import events as ev
+from fedk.rounds.answers import of_task
+from fedk.rounds.clients import Clients, SendFrom
+from fedk.rounds.folds import Folds
+from fedk.rounds.gathering import tell
+from fedk.rounds.gating import selected, with_settings
+from fedk.rounds.live import Live
+from fedk.rounds.offers import offer
+from fedk.rounds.roster import Member, Roster
+from fedk.rounds.states import ROOT, Task
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Performer:
+    """`post` gives a session an event; `spawn` begins what takes a while."""
+
+    clients: Clients
+    roster: Roster
+    spool: Spool
+    gates: Gates
+    folds: Folds
+    post: Callable[[str, ev.Event], None]
+    spawn: Callable[[Coroutine[Any, Any, None]], None]
+
+    def perform(self, live: Live, action: act.Action, waited: Collection[str], *, ahead: bool) -> None:
+        """Do it. `waited`: tasks whose word has been said; `ahead`: updates may be folded as they come."""
+        task = live.state.tasks.get(getattr(action, "task", ""))
+        match action:
+            case act.Select():
+                self.spawn(self._gated_select(live, action))
+            case act.Fold():
+                self.spawn(self.folds.make(live, action))
+            case act.Arm():
+                live.clock.arm(action.token, action.seconds)
+            case act.Disarm():
+                live.clock.disarm(action.token)
+            case act.Offer() if task is not None:
+                self.offer(live, task)
+            case act.Cancel() if task is not None:
+                self.clients.cancel(task.client, task.id, action.reason)
+            case act.Redeliver() if task is not None:
+                self._redeliver(live, task)
+            case act.Flush() | act.PartialReceipt() | act.Refold():
+                tell(self.clients, live, action)
+            case act.Receipt() | act.Settle() if task is not None:
+                self._tell(live, task, said=task.id in waited, ahead=ahead)
+
+    def offer(self, live: Live, task: Task) -> None:
+        """Send the task, if its client is connected; otherwise it is sent when the client is back."""
+        member = self.roster.get(task.client)
+        if member is None or member.state != "connected":
+            return
+        if self.gates.has("client_settings"):
+            self.spawn(self._gated_offer(live, task, member))
+        else:
+            self.clients.offer(offer(live, task, member))
+
+    async def _gated_offer(self, live: Live, task: Task, member: Member) -> None:
+        try:
+            found = await with_settings(self.gates, live, offer(live, task, member), member)
+        except PluginError as error:
+            self.post(live.state.id, ev.Blocked(str(error)))
+            return
+        now = live.state.tasks.get(task.id)
+        if now is not None and now.open:  # it may have been called off while the gates were asked
+            self.clients.offer(found)
+
+    async def _gated_select(self, live: Live, action: act.Select) -> None:
+        self.post(live.state.id, await selected(self.gates, live, action, self.roster))
+
+    def _redeliver(self, live: Live, task: Task) -> None:
+        """Ask for a result again, of a client that still keeps it."""
+        if self.roster[task.client].holder:  # its combiner may not know the task: another one had it
+            self.offer(live, task)
+        self.clients.reply(task.client, SendFrom(task.id, task.result_id, 0))
+
+    def _tell(self, live: Live, task: Task, *, said: bool, ahead: bool) -> None:
+        reply = of_task(task, live.name, task.result_id)
+        holder = task.partial.rpartition("#")[0] or task.holder
+        held = task.state == "settled" and holder not in ("", ROOT)
+        if reply is not None and task.result_id and (held or not said):
+            self.clients.reply(task.client, reply, (holder,) if held else ())
+        taken = live.taken.get(task.id)
+        here = taken is not None and taken.arrival.span is not None
+        if task.state == "accepted" and taken is not None and here and task.kind == "train":
+            if ahead:
+                self.folds.ahead(live, task, taken)
+        elif task.state == "settled" and taken is not None:
+            del live.taken[task.id]
+            if taken.arrival.span is not None:
+                self.spool.forget(taken.arrival.span)
+        if task.state == "settled":
+            self.spool.expire(task.id)
