@@ -4,6 +4,7 @@ import itertools
 import json
 import shutil
 import sqlite3
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -76,6 +77,11 @@ class Tree(Site):
             shutil.rmtree(self.folder / name / "fedk-data")
         self.combiners[name] = self._kept(Combiner(self.folder / name, name, self._above(name), old.listen))
 
+    def invite(self, *names: str, app: str) -> None:
+        """Clients of one process, without disks."""
+        command = [sys.executable, str(Path(__file__).parent / "company.py"), app, self.server.listen, *names]
+        self._kept(Process(command, self.folder))
+
     def combiners_now(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = json.loads(self.fedk("combiner", "list", "--json"))
         return found
@@ -92,13 +98,16 @@ class Tree(Site):
         ((found,),) = self.rows(f"SELECT holder FROM clients WHERE name = '{client}'")  # noqa: S608  # of this test
         return str(found).partition(".")[0]
 
-    def once_each(self, name: str) -> None:
-        """Every task has one verdict, no update is in two models, and nobody was asked twice in a round."""
-        self.digests(name)
+    def once_each(self, name: str) -> list[str]:
+        """Every task has one verdict, no update is in two models, and nobody was asked twice in a round; the digests."""
+        digests = self.digests(name)
         assert self.rows("SELECT count(*) FROM tasks WHERE verdict IS NULL") == [(0,)]
         assert self.rows("SELECT task FROM contributions GROUP BY task HAVING count(*) > 1") == []
-        asked = "SELECT client FROM tasks WHERE kind = 'train' GROUP BY client, asked_round HAVING count(*) > 1"
+        asked = (
+            "SELECT client FROM tasks WHERE kind = 'train' GROUP BY session, client, asked_round HAVING count(*) > 1"
+        )
         assert self.rows(asked) == []
+        return digests
 
 
 @pytest.fixture

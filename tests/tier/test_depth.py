@@ -1,30 +1,141 @@
-"""Trees of two levels: combiners below combiners, and clients at each of the servers."""
+"""Trees: a root that serves clients itself, combiners that do, and combiners below them. One tree has many sessions."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
 from tests.tier.conftest import Tree
-from tests.tier.test_tier import rules
+from tests.tier.test_deterministic import SCALED
 
-NAMES = tuple("abcdefgh")
-
-
-def grown(tree: Callable[..., Tree]) -> Tree:
-    """A root that serves clients itself, with two combiners that have two each: seven servers."""
-    site = tree("east", "west", role="standalone")
-    site.grow("east-a", "east-b", parent="east")
-    site.grow("west-a", "west-b", parent="west")
-    return site
+NAMES = tuple("abcdefghijkl")
+MEANS, CHOICES = ("fedavg", "fedadam", "fedyogi"), ("krum", "fedmedian")
+BELOW = {"east": ("east-a", "east-b"), "west": ("west-a", "west-b")}
+EXACT = "deterministic = true"
 
 
-def ended(site: Tree, *, rounds: int = 3, aggregator: str = "fedavg", more: str = "") -> list[str]:
-    site.join(*NAMES)
-    site.session("s", rules(rounds, aggregator, len(NAMES), more))
+def rules(rounds: int, aggregator: str = "fedavg", more: str = "") -> str:
+    return (
+        f'model = "{SCALED}"\nrounds = {rounds}\n{more}\n[clients]\nmin = {len(NAMES)}\ngrace = "10m"\n'
+        f'[round]\nquorum = 1.0\nreplace = false\ndeadline = "1h"\n[aggregator]\nuse = "{aggregator}"\n'
+    )
+
+
+@pytest.fixture(scope="module")
+def trees(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Tree]]:
+    """A root alone, one with three combiners, and one with two that have two each; each with twelve clients."""
+    with ExitStack() as ending:
+        found = {name: Tree(tmp_path_factory.mktemp(name), ending, "standalone") for name in ("flat", "wide", "deep")}
+        found["wide"].grow("east", "north", "west")
+        found["deep"].grow(*BELOW)
+        for parent, names in BELOW.items():
+            found["deep"].grow(*names, parent=parent)
+        for site in found.values():
+            site.invite(*NAMES, app=SCALED)
+        yield found
+
+
+def model(site: Tree, name: str) -> np.ndarray:
+    site.fedk("model", "get", f"{name}/2", "-o", name)
+    found: np.ndarray = load_file(site.folder / name)["w"]
+    return found
+
+
+def ended(site: Tree, name: str, text: str) -> list[str]:
+    site.session(name, text)
     site.server.until("session.finished")
-    return site.digests("s")
+    return site.once_each(name)
 
 
-def test_two_levels(tree: Callable[..., Tree]) -> None:
-    flat = ended(tree(role="standalone"))
-    deep = grown(tree)
-    assert ended(deep) == flat
-    deep.once_each("s")
+@pytest.fixture(scope="module")
+def undisturbed(trees: dict[str, Tree]) -> list[str]:
+    """Digests of eight exact rounds of a root alone."""
+    return ended(trees["flat"], "exact", rules(8, more=EXACT))
+
+
+def test_means_are_the_same_to_float64_rounding_whatever_the_tree(trees: dict[str, Tree]) -> None:
+    for aggregator in MEANS:
+        for site in trees.values():
+            ended(site, aggregator, rules(2, aggregator))
+        flat, *others = [model(site, aggregator) for site in trees.values()]
+        for other in others:
+            np.testing.assert_allclose(other, flat, rtol=1e-12, atol=1e-10)
+
+
+def test_what_cannot_be_summed_is_handed_up_as_it_came(trees: dict[str, Tree]) -> None:
+    for aggregator in CHOICES:
+        flat, *others = [ended(site, aggregator, rules(2, aggregator)) for site in trees.values()]
+        assert others == [flat, flat]
+    assert trees["deep"].rows(
+        "SELECT count(*) FROM partials WHERE session IN (SELECT id FROM sessions WHERE name = 'krum')"
+    ) == [(0,)]
+
+
+def test_exact_sums_are_the_same_to_the_bit_and_the_trail_names_the_way(
+    trees: dict[str, Tree], undisturbed: list[str]
+) -> None:
+    for site in (trees["wide"], trees["deep"]):
+        assert ended(site, "exact", rules(3, more=EXACT)) == undisturbed[:4]
+    ways = trees["deep"].rows("SELECT DISTINCT via FROM contributions WHERE num_examples > 0")
+    named = {tuple(step.partition(".")[0] for step in via.split("/")) for (via,) in ways}
+    known = {
+        ("root",),
+        *((parent,) for parent in BELOW),
+        *((parent, name) for parent in BELOW for name in BELOW[parent]),
+    }
+    assert named <= known
+    assert {len(way) for way in named} == {1, 2}
+    assert ("root",) in named
+
+
+def test_the_root_shows_who_is_below_whom(trees: dict[str, Tree]) -> None:
+    found = {one["name"]: one for one in trees["deep"].combiners_now()}
+    assert {name: one["parent"] for name, one in found.items()} == {
+        **dict.fromkeys(BELOW, ""),
+        **{name: parent for parent, names in BELOW.items() for name in names},
+    }
+    assert {one["state"] for one in found.values()} == {"live"}
+    for parent, names in BELOW.items():
+        assert found[parent]["clients"] >= sum(found[name]["clients"] for name in names)
+    assert "  east-a" in trees["deep"].fedk("combiner", "list")
+
+
+def test_a_leaf_and_a_combiner_in_the_middle_are_killed_in_a_round_and_nothing_shows(
+    trees: dict[str, Tree], undisturbed: list[str]
+) -> None:
+    site = trees["deep"]
+    site.session("killed", rules(8, more=EXACT))
+    for name in ("east-a", "east", "west-b", "west"):
+        site.server.until("update.accepted")
+        site.restart_combiner(name)
+        site.server.until("round.committed")
+    site.server.until("session.finished")
+    assert site.once_each("killed") == undisturbed
+
+
+def test_a_drain_of_a_combiner_below_another_loses_no_round(trees: dict[str, Tree], undisturbed: list[str]) -> None:
+    site = trees["deep"]
+    site.session("drained", rules(8, more=EXACT))
+    site.server.until("update.accepted")
+    site.fedk("combiner", "drain", "west-a")
+    site.server.until("session.finished")
+    assert site.once_each("drained") == undisturbed
+    west = next(one for one in site.combiners_now() if one["name"] == "west-a")
+    assert (west["state"], west["clients"], west["held"]) == ("draining", 0, 0)
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("name", ["east-a", "east"])
+def test_what_a_wiped_disk_below_held_is_delivered_again_and_not_trained_again(
+    tree: Callable[..., Tree], name: str
+) -> None:
+    site = tree("east", "west")
+    site.grow("east-a", "east-b", parent="east")
+    site.join(*NAMES, app=SCALED)
+    site.session("s", rules(6, more=EXACT))
+    for _ in range(3):
+        site.server.until("update.accepted")
+    site.restart_combiner(name, wiped=True)
+    site.server.until("session.finished")
+    site.once_each("s")
