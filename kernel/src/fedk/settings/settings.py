@@ -64,8 +64,8 @@ class Server(Section):
     role: Literal["standalone", "controller", "combiner"] = Field(
         "standalone", description="standalone | controller (clients are served by combiners) | combiner"
     )
-    parent: tuple[Address, ...] = Field((), description="combiner: addresses of its parent")
-    capacity: int = Field(0, ge=0, description="combiner: clients that it takes; 0: no limit")
+    parent: tuple[Address, ...] = Field((), description="combiner: addresses of its parent, the root or a combiner")
+    capacity: int = Field(0, ge=0, description="combiner: clients that it takes, with those below it; 0: no limit")
     attributes: dict[str, str] = Field({}, description="combiner: what a balancer may choose by")
     listen: Address = Field("127.0.0.1:6090", description="clients, over gRPC; port 0: any free one")
     admin: Address = Field("127.0.0.1:6080", description="REST; port 0: any free one")
