@@ -376,6 +376,7 @@ class Combiner(_OfAnyRole):
                 held_bytes=holdings.bytes,
                 fold_seconds=partials.seconds,
                 below=map(words.branch, branches),
+                complete=children.complete,
             )
 
         parent.start(relay, work)

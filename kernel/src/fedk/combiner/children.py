@@ -51,6 +51,7 @@ class Children:
         self._holdings, self._inputs, self._spool, self._parent, self._store = holdings, inputs, spool, parent, store
         self._combiners, self._graces = Combiners(), Graces(grace, self._over)
         self._here: set[str] = set()  # ids of those with a stream
+        self._telling: set[str] = set()  # of those that have not reported all that is held there and below
         self._clients: dict[str, Joining] = {}  # by id, who came by a combiner below
         self._ids: dict[tuple[str, str], str] = {}  # of those, by project and name
         self._errands = Errands()
@@ -61,7 +62,7 @@ class Children:
         self._network = network
         async with self._store.reading() as db:
             await self._combiners.read(db)
-        self._flushes.start(network, lambda: len(self._graces) > 0)
+        self._flushes.start(network, lambda: not self.complete)
 
     async def close(self) -> None:
         """Cancel what waits."""
@@ -74,6 +75,11 @@ class Children:
         return self._network
 
     # ---- combiners ----
+
+    @property
+    def complete(self) -> bool:
+        """Whether all that is held below has been reported: nobody is away that may come back with more."""
+        return not self._graces and not self._telling
 
     @property
     def rooted(self) -> bool:
@@ -94,6 +100,7 @@ class Children:
             log.warning("combiner.new_disk combiner=%s: what it held is delivered again", combiner.name)
             self._lost(before)
         self._here.add(combiner.id)
+        self._telling.add(combiner.id)
         await self._write(combiner)
 
     def ready(self, combiner: Combiner) -> None:
@@ -108,6 +115,7 @@ class Children:
         """Its stream has ended. Its clients are lost until they come back, here or elsewhere."""
         log.info("combiner.lost combiner=%s", combiner.name)
         self._here.discard(combiner.id)
+        self._telling.discard(combiner.id)
         combiner.below = ()
         if combiner.state != "draining":
             combiner.state = "lost"
@@ -148,9 +156,14 @@ class Children:
     def _lost(self, holder: str) -> None:
         self._graces.forget(holder)
         self._gone(holder, self._below.lose(holder))
+        self._parent.changed()
 
-    def below(self, combiner: Combiner, branches: Sequence[Branch]) -> None:
-        """What it says of the combiners below it."""
+    def below(self, combiner: Combiner, branches: Sequence[Branch], *, complete: bool) -> None:
+        """What it says of the combiners below it, and whether it has reported all that is held there."""
+        if complete and combiner.id in self._telling:
+            self._telling.discard(combiner.id)
+            self._flushes.look()
+            self._parent.changed()
         if combiner.below != tuple(branches):
             combiner.below = tuple(branches)
             self._parent.changed()

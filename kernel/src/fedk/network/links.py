@@ -159,7 +159,7 @@ class Link:
                 self._door.log(said.client, said.log.task, said.log.level, said.log.text)
         self.combiner.load, self.combiner.held_bytes = min(1.0, max(0.0, work.load)), work.held_bytes
         self.combiner.fold_seconds = work.fold_seconds
-        self._rounds.below(self.combiner, [_branch(one) for one in work.below])
+        self._rounds.below(self.combiner, [_branch(one) for one in work.below], complete=work.complete)
 
 
 class Links:

@@ -152,7 +152,7 @@ class Uplink:
     def _next(self) -> tier.Upward | None:
         if self._words:
             return self._words.popleft()
-        if not self._sent and not self._chatter and not self._changed:
+        if not self.attached.is_set() or not (self._sent or self._chatter or self._changed):
             return None
         work = self._work()
         work.sent.extend(self._sent)

@@ -102,8 +102,8 @@ class Tier:
         """The same for one that is below `combiner`, which sees to it."""
         self.runner.network.drain_below(combiner.id, name)
 
-    def below(self, combiner: Combiner, branches: Sequence[Branch]) -> None:
-        """What it says of the combiners below it."""
+    def below(self, combiner: Combiner, branches: Sequence[Branch], *, complete: bool) -> None:
+        """What it says of the combiners below it. `complete` is of what it reports, which is here in the rows."""
         combiner.below = tuple(branches)
 
     def is_here(self, combiner: Combiner) -> bool:

@@ -303,11 +303,14 @@ class Work(_message.Message):
     HELD_BYTES_FIELD_NUMBER: _builtins.int
     FOLD_SECONDS_FIELD_NUMBER: _builtins.int
     BELOW_FIELD_NUMBER: _builtins.int
+    COMPLETE_FIELD_NUMBER: _builtins.int
     load: _builtins.float
     """0 ... 1"""
     held_bytes: _builtins.int
     fold_seconds: _builtins.float
     """since it has started"""
+    complete: _builtins.bool
+    """all that is held here and below has been reported on this stream"""
     @_builtins.property
     def sent(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """tasks that are on their clients' streams"""
@@ -329,10 +332,11 @@ class Work(_message.Message):
         held_bytes: _builtins.int = ...,
         fold_seconds: _builtins.float = ...,
         below: _abc.Iterable[Global___Branch] | None = ...,
+        complete: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["below", b"below", "fold_seconds", b"fold_seconds", "held_bytes", b"held_bytes", "load", b"load", "said", b"said", "sent", b"sent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["below", b"below", "complete", b"complete", "fold_seconds", b"fold_seconds", "held_bytes", b"held_bytes", "load", b"load", "said", b"said", "sent", b"sent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,192 @@
+"""A combiner with others below it: what is where, and in which sum."""
+
+from kernel.tests.combiner.conftest import SESSION, Begin, Middle, total
+
+from fedk_protocol.v1 import federation_pb2 as pb
+from fedk_protocol.v1 import tier_pb2 as tier
+
+A, B, C, D = (f"{SESSION}-{n}" for n in range(1, 5))
+
+
+async def test_a_sum_from_below_and_its_own_updates_become_one(middle: Middle) -> None:
+    east = await middle.child("east")
+    await middle.hold(A)
+    middle.report(east, B, C)
+    assert middle.above.reported == [A, B, C]
+    middle.flush(A, B, C)
+    assert await middle.down.asked() == (east.id, [B, C])
+    number = await middle.bring(east, B, C)
+    assert middle.down.taken == [(east.id, number)]
+    assert await middle.above.partial() == total(A, B, C)
+
+
+async def test_sums_from_below_alone_become_one(middle: Middle) -> None:
+    east, west = await middle.child("east"), await middle.child("west")
+    middle.report(east, A)
+    middle.report(west, B, C)
+    middle.flush(A, B, C)
+    asked = dict([await middle.down.asked(), await middle.down.asked()])
+    assert asked == {east.id: [A], west.id: [B, C]}
+    await middle.bring(west, B, C)
+    await middle.bring(east, A)
+    assert await middle.above.partial() == total(A, B, C)
+
+
+async def test_a_sum_that_was_asked_for_twice_is_the_same_one(middle: Middle) -> None:
+    await middle.hold(A, B)
+    numbers = []
+    for _ in "12":
+        middle.flush(A, B)
+        first, _ = await middle.above.delivered.get()
+        numbers.append(first.partial.number)
+    assert numbers[0] == numbers[1]
+
+
+async def test_a_sum_of_what_its_sender_has_lost_is_refolded(middle: Middle) -> None:
+    """East has said that it has lost A, which west has by now; a sum that it made before is still on its way."""
+    east, west = await middle.child("east"), await middle.child("west")
+    middle.report(east, A, B)
+    middle.children.lost(east, [A])
+    assert await middle.above.lost.get() == A
+    middle.report(west, A)
+    middle.flush(A, B)
+    assert dict([await middle.down.asked(), await middle.down.asked()]) == {east.id: [B], west.id: [A]}
+    stale = await middle.bring(east, A, B)
+    assert middle.down.refolded == [(east.id, stale, [A])]
+    assert await middle.down.asked() == (east.id, [B])
+    await middle.bring(west, A)
+    await middle.bring(east, B)
+    assert await middle.above.partial() == total(A, B)
+
+
+async def test_of_two_sums_with_one_update_the_first_counts(middle: Middle) -> None:
+    """East was lost and is back with all that it had; its client has delivered A to west meanwhile."""
+    east, west = await middle.child("east"), await middle.child("west")
+    middle.report(west, A)
+    middle.report(east, A, B)
+    middle.flush(A, B)
+    assert dict([await middle.down.asked(), await middle.down.asked()]) == {east.id: [B], west.id: [A]}
+    await middle.bring(west, A)
+    second = await middle.bring(east, A, B)
+    assert middle.down.refolded == [(east.id, second, [A])]
+    await middle.bring(east, B)
+    assert await middle.above.partial() == total(A, B)
+
+
+async def test_who_has_a_result_too_stands_in_for_who_has_lost_it(middle: Middle) -> None:
+    east, west = await middle.child("east"), await middle.child("west")
+    middle.report(east, A)
+    middle.report(west, A)
+    middle.flush(A)
+    assert await middle.down.asked() == (east.id, [A])
+    middle.children.lost(east, [A])
+    assert await middle.down.asked() == (west.id, [A])
+    assert middle.above.lost.empty()
+
+
+async def test_what_came_in_a_sum_and_as_it_was_counts_once(middle: Middle) -> None:
+    east = await middle.child("east")
+    middle.report(east, A, B)
+    middle.flush(A, B)
+    await middle.down.asked()
+    await middle.give(east, A)
+    await middle.bring(east, A, B)
+    assert await middle.above.partial() == total(A, B)
+
+
+async def test_a_sum_that_nobody_has_asked_for_is_refolded(middle: Middle) -> None:
+    east = await middle.child("east")
+    middle.report(east, A)
+    number = await middle.bring(east, A)
+    assert middle.down.refolded == [(east.id, number, [A])]
+
+
+async def test_a_newer_flush_takes_the_place_of_one_that_waits(middle: Middle) -> None:
+    east = await middle.child("east")
+    await middle.hold(A)
+    middle.report(east, B)
+    middle.flush(A, B)
+    await middle.down.asked()
+    middle.flush(A)
+    assert await middle.above.partial() == total(A)
+
+
+async def test_another_disk_below_has_lost_what_the_first_held_and_only_that(middle: Middle) -> None:
+    east, west = await middle.child("east"), await middle.child("west")
+    middle.report(east, A, B)
+    middle.report(west, C)
+    middle.flush(A, B, C)
+    await middle.bring(east, A)
+    middle.report(await middle.child("east", generation="1" * 8))
+    assert await middle.above.lost.get() == B
+    await middle.bring(west, C)
+    assert await middle.above.partial() == total(A, C)
+    assert {middle.above.lost.get_nowait() for _ in range(middle.above.lost.qsize())} <= {B}
+
+
+async def test_what_a_combiner_below_held_is_lost_once_its_grace_is_over(begin: Begin) -> None:
+    middle = await begin(grace=0.01)
+    east = await middle.child("east")
+    middle.report(east, A)
+    middle.children.detached(east)
+    assert await middle.above.lost.get() == A
+
+
+async def test_after_a_restart_a_flush_waits_for_who_was_below_before(begin: Begin) -> None:
+    before = await begin()
+    await before.child("east")
+    await before.hold(A)
+    await before.end()
+    middle = await begin()
+    middle.flush(A, B, C)
+    east = await middle.child("east")
+    middle.report(east, B, complete=False)
+    assert await middle.down.asked() == (east.id, [B])
+    await middle.bring(east, B)
+    middle.report(east)  # C was at a combiner below east, which has lost its disk
+    assert await middle.above.lost.get() == C
+    assert await middle.above.partial() == total(A, B)
+
+
+async def test_without_anybody_below_what_is_not_here_is_lost_at_once(middle: Middle) -> None:
+    await middle.hold(A)
+    middle.flush(A, B)
+    assert await middle.above.lost.get() == B
+    assert await middle.above.partial() == total(A)
+
+
+async def test_results_that_are_forwarded_are_held_here_before_they_go_up(middle: Middle) -> None:
+    east = await middle.child("east")
+    await middle.hold(A)
+    middle.report(east, B)
+    middle.flush(A, B, forward=True)
+    assert await middle.down.asked() == (east.id, [B])
+    first, _ = await middle.above.delivered.get()
+    assert first.forwarded.task == A
+    await middle.give(east, B)
+    first, _ = await middle.above.delivered.get()
+    assert first.forwarded.task == B
+    assert middle.holdings.get(B) is not None
+
+
+async def test_a_drain_below_asks_for_each_result_as_it_came_and_stays_after_a_restart(begin: Begin) -> None:
+    middle = await begin()
+    east = await middle.child("east")
+    middle.report(east, A)
+    middle.children.drain("east")
+    holder, flush = await middle.down.flushes.get()
+    assert (holder, flush.forward, [one.task for one in flush.wanted]) == (east.id, True, [A])
+    assert middle.down.moved == [east.id]
+    await middle.end()
+    middle = await begin()
+    assert (await middle.child("east")).state == "draining"
+
+
+async def test_a_verdict_goes_to_all_who_hold_the_result(middle: Middle) -> None:
+    east, west = await middle.child("east"), await middle.child("west")
+    middle.report(east, A)
+    middle.report(west, A)
+    said = pb.Verdict(task=A, result_id="r1", outcome=pb.OUTCOME_COMMITTED)
+    middle.relay.answers(tier.Answers(answers=[tier.Answer(client="a", verdict=said)]))
+    ((client, _, holders),) = middle.down.replies
+    assert (client, holders) == ("a", (east.id, west.id))
