@@ -2,8 +2,11 @@
 
 import asyncio
 import re
+import sqlite3
 import threading
+from collections import Counter
 from collections.abc import AsyncIterator
+from contextlib import closing
 from dataclasses import replace
 from itertools import permutations
 from pathlib import Path
@@ -293,6 +296,42 @@ async def test_what_was_folded_ahead_is_folded_again_when_the_rules_change(here:
             if event.type == "session.finished" and event.session == session:
                 break
     assert await verified(here) == ["hash", "replayed"]
+
+
+# ---- beside a session that goes on ----
+
+
+async def test_models_whose_bytes_are_collected_meanwhile_are_not_called_damaged(here: Site) -> None:
+    """40 rounds that keep three models' updates and bytes: all are checked again and again until the end."""
+    for number, add in enumerate(ADDS):
+        await here.players.join(f"p{number}", moves(number, add))
+    rules: dict[str, Any] = {"rounds": 40, "clients": {"min": 7}, "validation": {"every": 0}}
+    rules |= {"updates": {"keep": "last:3"}, "models": {"keep": "last:3"}}
+    body = {"name": "digits-1", "model": await here.put(), **rules}
+    seen: Counter[str] = Counter()
+    assert (await here.rest.post("/api/v1/sessions", json=body)).status_code == 201
+    while (await here.get("sessions/digits-1"))["status"] == "running":
+        for model in (await here.get("models?session=digits-1&limit=6"))["models"]:
+            check = await checked(here, model["round"])
+            assert check["whole"], check
+            assert not check["replay"], check
+            seen[check["verified"]] += 1
+    assert seen["replayed"]
+    assert seen["digest"]
+
+
+async def test_updates_that_are_collected_before_they_are_held_are_not_kept(here: Site) -> None:
+    """The aggregator is loaded after the rows were read for the first time."""
+    await played(here, rounds=1)
+    model = (await row(here, 1)).id
+
+    def aggregators(rules: Rules) -> Loaded:
+        with closing(sqlite3.connect(here.data_dir / "fedk.sqlite")) as db, db:
+            db.execute("DELETE FROM blob_refs WHERE ref_kind = 'update'")
+        return here.runner.opener.aggregators(rules)
+
+    found = await Replays(here.store, here.blobs, aggregators, Budget(2**20)).replay(model)
+    assert found == Replayed(unable='its updates are not kept: updates.keep = "all"')
 
 
 # ---- one at a time, to be left at any time ----

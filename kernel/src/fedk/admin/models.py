@@ -37,8 +37,11 @@ async def listed(request: Request) -> Response:
 
 async def show(request: Request) -> Response:
     """With the tensors, where its bytes are whole."""
-    row = await _found(request)
-    return JSONResponse({**models.document(row), **await _tensors(services(request), row)})
+    here, row = services(request), await _found(request)
+    tensors = await _tensors(here, row)
+    if tensors["damaged"] and (gone := await _gone(here, row)):
+        tensors |= {"damaged": "", "collected": gone}
+    return JSONResponse({**models.document(row), **tensors})
 
 
 async def put(request: Request) -> Response:
@@ -76,17 +79,28 @@ async def check(request: Request) -> Response:
     async with here.store.reading() as db:
         digest = await trail.digest(db, row) if row.session is not None else row.digest
     wrong = "" if digest == row.digest else f"its digest is {row.digest.hex()}, its rows give {_hex(digest)}"
-    checked = Check(bytes=await _damage(here, row), digest=wrong, collected=collected.by(row.collected))
+    damage = await _damage(here, row)
+    gone = await _gone(here, row) if damage or row.collected else ""
+    checked = Check(bytes="" if gone else damage, digest=wrong, collected=gone)
     if again and not (checked.bytes or checked.collected):
         checked = replace(checked, replayed=await while_wanted(request, here.replays.replay(row.id)))
     return JSONResponse({"id": row.id, "ref": models.name(row), **checked.document()})
 
 
 async def _span(here: Services, row: Row[Any]) -> Span:
-    """BlobError; Collected where a rule has dropped them."""
+    """BlobError; Collected where a rule has dropped them, perhaps since the row was read."""
+    try:
+        return await here.blobs.span(row.project, row.sha256)
+    except BlobError:
+        async with here.store.reading() as db:
+            await collected.check(db, row)
+        raise
+
+
+async def _gone(here: Services, row: Row[Any]) -> str:
+    """By which rule its bytes were collected, perhaps since the row was read; "" where they were not."""
     async with here.store.reading() as db:
-        await collected.check(db, row)
-    return await here.blobs.span(row.project, row.sha256)
+        return collected.by((await models.find(db, row.project, row.id)).collected)
 
 
 async def _damage(here: Services, row: Row[Any]) -> str:

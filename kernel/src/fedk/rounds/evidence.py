@@ -120,6 +120,8 @@ class Evidence:
                 raise Contradiction(f"model {no}, which it was made from, is not in the trail")
             if self.models[no].sha256 not in self.live:
                 raise NotReplayed(f"the bytes of model {no}, which it was made from, were collected")
+        if self.model.sha256 not in self.live:
+            raise NotReplayed("its own bytes were collected: there is nothing to compare with")
         if self.parent.state_sha256 is not None and self.parent.state_sha256 not in self.live:
             raise NotReplayed(f"the aggregator's state beside model {self.parent.round} was collected")
 
@@ -161,7 +163,7 @@ async def read(db: AsyncConnection, model: str) -> Evidence:
         models={one.round: one for one in models},
         updates={update.number: update for update in updates},
         kept=frozenset(kept),
-        live=await _live(db, row, models),
+        live=await _live(db, row.project, (row, *models)),
         keep=Rules.model_validate(keep).updates.keep,
     )
 
@@ -181,8 +183,8 @@ async def _models(db: AsyncConnection, model: Row[Any], rounds: set[int]) -> Seq
     return (await db.execute(select(t.models).where(*wanted))).all()
 
 
-async def _live(db: AsyncConnection, model: Row[Any], models: Sequence[Row[Any]]) -> frozenset[bytes]:
+async def _live(db: AsyncConnection, project: str, models: Sequence[Row[Any]]) -> frozenset[bytes]:
     hashes = {sha256 for one in models for sha256 in (one.sha256, one.state_sha256) if sha256 is not None}
     b = t.blobs.c
-    query = select(b.sha256).where(b.project == model.project, b.sha256.in_(sorted(hashes)), b.state == "live")
+    query = select(b.sha256).where(b.project == project, b.sha256.in_(sorted(hashes)), b.state == "live")
     return frozenset((await db.scalars(query)).all())
