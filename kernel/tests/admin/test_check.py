@@ -5,7 +5,11 @@ import asyncio
 import pytest
 from starlette.requests import ClientDisconnect, Request
 
+from fedk.admin import admin_app
 from fedk.admin.check import while_wanted
+from fedk.admin.http import HttpServer
+from fedk.rounds.replay import Replayed, Replays
+from fedk.testing.site import Site
 
 
 def asked(*messages: str) -> Request:
@@ -46,3 +50,35 @@ async def test_what_the_work_raises_is_raised() -> None:
 
     with pytest.raises(ValueError, match="7"):
         await while_wanted(asked(), work())
+
+
+class Endless(Replays):
+    """Says when it is asked, and when it is left."""
+
+    def __init__(self) -> None:
+        self.begun, self.left = asyncio.Event(), asyncio.Event()
+
+    async def replay(self, model: str) -> Replayed:  # of the signature that it stands for
+        self.begun.set()
+        try:
+            never: asyncio.Future[Replayed] = asyncio.get_running_loop().create_future()
+            return await never
+        finally:
+            self.left.set()
+
+
+async def test_a_connection_that_is_closed_ends_the_replay_that_it_waits_for(site: Site) -> None:
+    endless, model = Endless(), await site.put()
+    app = admin_app(
+        store=site.store, blobs=site.blobs, catalogue=site.catalogue, desk=site.desk, settings=site.settings,
+        replays=endless,
+    )  # fmt: skip
+    http = HttpServer(app)
+    host, port = (await http.open("127.0.0.1:0")).rsplit(":", 1)
+    _, writer = await asyncio.open_connection(host, int(port))
+    writer.write(f"GET /api/v1/models/{model}/check?replay=true HTTP/1.1\r\nhost: {host}:{port}\r\n\r\n".encode())
+    async with asyncio.timeout(20):  # a longer wait is a fault that the test shows
+        await endless.begun.wait()
+        writer.close()
+        await endless.left.wait()
+    await http.close()
