@@ -1,7 +1,6 @@
 """Schedules of the machine alone: what a runner and its clients may do to it, in any order, from a seed."""
 
 import random
-from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -19,8 +18,6 @@ from fedk.rounds.states import ENDED, FINAL, FLUSH, MEASURING_STEP, ROOT, Sessio
 NAMES = "abcde"
 STEPS = 3_000
 """Batches within which every schedule ends; most need fewer than 100."""
-
-Advance = Callable[[Session, Iterable[ev.Event]], tuple[Session, list[act.Action]]]
 
 
 def rules(g: random.Random) -> Rules:
@@ -43,16 +40,13 @@ def rules(g: random.Random) -> Rules:
 class Schedule:
     """One: the state, what is on its way, and what was promised."""
 
-    def __init__(self, seed: int, advance_: Advance = advance) -> None:
+    def __init__(self, seed: int) -> None:
         self.g = random.Random(seed)
-        self._advance = advance_
         self.state = Session(id="s", rules=rules(self.g), head=self.g.choice([-1, 0, 0]))
         self.net: list[ev.Event] = [ev.Start(), *(self.joins(c) for c in NAMES)]
         self.armed: Token | None = None  # the clock that runs
         self.receipts: set[str] = set()
         self.settled: dict[str, Any] = {}
-        self.offered: set[str] = set()
-        self.cancelled: set[str] = set()
         self.seen: dict[str, Task] = {}
         self.resumes = 0
         self.recovering = False  # in this batch: clocks go on
@@ -84,7 +78,7 @@ class Schedule:
         before = self.state
         if any(isinstance(e, ev.Timer) and e.token == self.armed for e in events):
             self.armed = None
-        self.state, actions = self._advance(before, events)
+        self.state, actions = advance(before, events)
         of_step(before, self.state)
         of_state(self.state)
         of_batch(before, self.state, events, actions)
@@ -152,7 +146,6 @@ class Schedule:
                 self.offer(action.task)
             case act.Cancel():
                 check(action.task in self.seen, f"an unknown task is called off: {action}")
-                self.cancelled.add(action.task)
             case act.Arm() | act.Disarm():
                 (self.arm if isinstance(action, act.Arm) else self.disarm)(action.token)
             case act.Flush() | act.PartialReceipt() | act.Refold():
@@ -168,7 +161,6 @@ class Schedule:
 
     def offer(self, task: str) -> None:
         g = self.g
-        self.offered.add(task)
         holder = self.combiners.holder()
         self.net.append(ev.Sent(task))
         luck = g.random()
