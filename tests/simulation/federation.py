@@ -27,6 +27,9 @@ from fedk.rounds.rules import Rules
 from fedk.rounds.states import ENDED
 from fedk.state import tables as t
 
+JUMP = 3_600.0
+"""Seconds by which the clock on the wall may be set between two lives of the server."""
+
 PATIENCE = 3_000.0
 """Virtual seconds within which every session ends once nothing goes wrong any more."""
 
@@ -115,6 +118,7 @@ class Federation:
             world.later(world.luck.uniform(2, 100), self._meddle)
         left = plan.crashes
         data_dir = self._folder / "0"
+        data_dir.mkdir()  # a server that ends at once has made none
         with simulated(world), self._listening():
             while self._why != "done":
                 world.calm = not (plan.faults and self._lives == 0) and left == 0 and world.now > 120
@@ -189,7 +193,7 @@ class Federation:
                 player.wire.cut()
         self._bury(server, loop)
         shutil.rmtree(data_dir)
-        self.world.wall += self.world.luck.choice([0.0, 0.0, 3600.0, -3600.0])
+        self.world.wall += self.world.luck.choice([0.0, 0.0, JUMP, -JUMP])
         self.world.pass_until(self.world.now + self.world.luck.choice([0.1, 1.0, 20.0]))
         return target
 
@@ -348,6 +352,9 @@ class Federation:
                 m["round"] for m in rows["metrics"] if m["session"] == session["id"] and m["kind"] == "validate"
             }
             self.outcome.measured[session["name"]] = measured
+        for row in rows["rounds"]:
+            took = row["closed_at"] - row["opened_at"]
+            check(0 <= took <= self.world.now + JUMP * self._lives, f"round {row['no']} took {took} s")
         check([e["seq"] for e in rows["events"]] == list(range(1, len(rows["events"]) + 1)), "events have gaps")
         self.outcome.counts["retrained"] = sum(n > 1 for n in self.archive.trained.values())
 
@@ -393,7 +400,7 @@ class Federation:
 
 
 OUTCOMES = ["", "committed", "recorded", "rejected", "failed", "lost", "cancelled"]
-TABLES = ["sessions", "tasks", "models", "contributions", "events", "metrics"]
+TABLES = ["sessions", "rounds", "tasks", "models", "contributions", "events", "metrics"]
 
 
 __all__ = ["Broken", "Federation", "Manners", "Outcome", "Plan", "Stuck"]

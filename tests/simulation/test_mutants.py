@@ -35,6 +35,7 @@ ROWS = {
     "Round, open: Result, its task open": "arrivals._accept: without d.do(act.Receipt(task.id))",
     "Round, open: Result, its task accepted": "arrivals.result: without d.do(act.Receipt(task.id))",
     "Round, open: Result, its task settled": "arrivals.result: without d.do(act.Settle(task.id))",
+    "Round, open: Result, of a task that measures": "arrivals.result: if task.kind == 'validate': never",
     "Round, open: HolderLost": "holders.lose: without d.do(act.Redeliver(task.id))",
     "Round, open: Draining": "holders.draining: of d.session.accepted(): also unless t.holder == event.holder",
     "Round, open: judged: |A| ≥ target": "closing.gather: without d.late(d.session.making())",
@@ -64,6 +65,9 @@ ROWS = {
     "Round, gathering and folding: gathering, the root holds all of A": "closing.gathered: if elsewhere(d.session): never",
     "Round, gathering and folding: folding, Folded: the model's bytes are durable": (
         "closing.folded: r is None or r.state != 'folding' or event.token != r.token: without event.token != r.token"
+    ),
+    "Round, gathering and folding: folding, Stop": (
+        "lifecycle.stop: without end(d, 'stopped', 'stopped by a person', 'session-stopped')"
     ),
     "Round, gathering and folding: folding, HolderLost": (
         "holders.lose: r is not None and r.state != 'folding': without r.state != 'folding'"
