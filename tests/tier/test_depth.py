@@ -1,5 +1,6 @@
 """Trees: a root that serves clients itself, combiners that do, and combiners below them. One tree has many sessions."""
 
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
@@ -139,3 +140,17 @@ def test_what_a_wiped_disk_below_held_is_delivered_again_and_not_trained_again(
     site.restart_combiner(name, wiped=True)
     site.server.until("session.finished")
     site.once_each("s")
+
+
+def test_clients_that_cannot_reach_a_combiner_below_are_served_above_it(tree: Callable[..., Tree]) -> None:
+    """The root hears of it, and tells the one that had sent them there."""
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))  # and does not listen
+        nowhere = "{}:{}".format(*closed.getsockname())
+        site = tree("west")
+        site.grow("a", parent="west", FEDK_SERVER__ADVERTISE=f'["{nowhere}"]')
+        site.invite("one", "two", app=SCALED)
+        site.session("s", rules(1).replace(f"min = {len(NAMES)}", "min = 2"))
+        site.server.until("session.finished")
+        ways = site.rows("SELECT DISTINCT via FROM contributions WHERE num_examples > 0")
+        assert [(via.partition(".")[0], "/" in via) for (via,) in ways] == [("west", False)]

@@ -141,6 +141,9 @@ class Downward:
     def drain_below(self, holder: str, name: str) -> None:
         """Nobody looks."""
 
+    def unreached(self, project: str, name: str, addresses: Collection[str]) -> None:
+        """As above."""
+
     def move(self, holder: str) -> None:
         self.moved.append(holder)
 

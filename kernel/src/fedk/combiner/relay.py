@@ -325,6 +325,10 @@ class Relay:
         if self._depths is not None:
             self._depths.drain(draining.combiner)
 
+    def unreached(self, unreached: tier.Unreached) -> None:
+        """A client could not connect to combiners below: it is sent elsewhere."""
+        self._network.unreached(unreached.project, unreached.name, list(unreached.addresses))
+
     # ---- inside ----
 
     async def _brief(self, common: tier.Common) -> Brief:

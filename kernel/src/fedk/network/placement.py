@@ -78,17 +78,24 @@ class Placement:
 
     def locate(self, request: pb.LocateRequest, above: str = "") -> pb.LocateReply:
         """Where the client is to connect, or how long it is to wait. What it cannot reach is remembered for a while."""
-        project, addresses = request.project or "default", {a for s in self._combiners() for a in s.addresses}
-        unreachable = addresses.intersection(request.unreachable)
-        latency = {address: seconds for address, seconds in request.latency.items() if address in addresses}
-        if unreachable or latency:
-            before = self._known(project, request.name)
-            told = Told(time.monotonic(), before.unreachable | unreachable, {**before.latency, **latency})
-            self._told[project, request.name] = told
-            self._told.move_to_end((project, request.name))
+        project = request.project or "default"
+        self.told(project, request.name, request.unreachable, request.latency)
+        return self._located(project, self.view(project, request.name, request.attributes), above)
+
+    def told(
+        self, project: str, name: str, unreachable: Iterable[str], measured: Mapping[str, float] | None = None
+    ) -> None:
+        """What a client says of the way to combiners; of other addresses nothing is kept. `measured` is in seconds."""
+        addresses = {address for server in self._combiners() for address in server.addresses}
+        missed = addresses.intersection(unreachable)
+        latency = {address: seconds for address, seconds in (measured or {}).items() if address in addresses}
+        if missed or latency:
+            before = self._known(project, name)
+            told = Told(time.monotonic(), before.unreachable | missed, {**before.latency, **latency})
+            self._told[project, name] = told
+            self._told.move_to_end((project, name))
             if len(self._told) > MOST:
                 self._told.popitem(last=False)
-        return self._located(project, self.view(project, request.name, request.attributes), above)
 
     def arrived(self, project: str, name: str) -> None:
         """A client has come to where it was sent, or is sent elsewhere."""

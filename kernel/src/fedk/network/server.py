@@ -219,6 +219,12 @@ class Network:
         if self._tier is not None:
             self._tier.links.drain_below(holder, name)
 
+    def unreached(self, project: str, name: str, addresses: Collection[str]) -> None:
+        """A client could not connect to these combiners."""
+        self._placement.told(project, name, addresses)
+        if self._tier is not None:
+            self._tier.unreached(project, name, addresses)
+
     def move(self, holder: str) -> None:
         """Send every client of a combiner elsewhere."""
         if self._tier is not None:
@@ -297,7 +303,10 @@ class Network:
         return reply
 
     async def _locate(self, raw: bytes, context: Context) -> bytes:
-        return self._placement.locate(parsed(pb.LocateRequest, raw), brought(context)).SerializeToString()
+        request = parsed(pb.LocateRequest, raw)
+        if self._tier is not None and request.unreachable:
+            self._tier.unreached(request.project or "default", request.name, request.unreachable)
+        return self._placement.locate(request, brought(context)).SerializeToString()
 
     def _caller(self, context: Context) -> str:
         """The client whose ticket a call carries."""

@@ -1,5 +1,6 @@
 """The tier's calls: what combiners ask of this server."""
 
+from collections.abc import Collection
 from dataclasses import replace
 from functools import partial
 
@@ -63,6 +64,13 @@ class Tier:
     def _arrived(self, client: str) -> None:
         if (who := self._rounds.who(client)) is not None:
             self._place.arrived(*who[:2])
+
+    def unreached(self, project: str, name: str, addresses: Collection[str]) -> None:
+        """A client could not connect to these: combiners hear of those below them, which they send clients to."""
+        for link in self.links:
+            below = {address for branch in link.combiner.below for address in branch.advertise}
+            if missed := below.intersection(addresses):
+                link.say(unreached=words.Unreached(project=project, name=name, addresses=sorted(missed)))
 
     def move(self, holder: str) -> None:
         """Send every client of a combiner to another one, where there is one that takes it."""

@@ -180,6 +180,8 @@ class Uplink:
                 self._relay.refold(word.refold)
             case "draining":
                 self._relay.draining(word.draining)
+            case "unreached":
+                self._relay.unreached(word.unreached)
 
     # ---- fedk.combiner.parent.Parent ----
 

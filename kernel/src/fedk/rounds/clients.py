@@ -209,6 +209,9 @@ class Clients(Protocol):
     def drain_below(self, holder: str, name: str) -> None:
         """Tell a combiner that the one of this name below it is to give away what it holds."""
 
+    def unreached(self, project: str, name: str, addresses: Collection[str]) -> None:
+        """A client could not connect to these combiners."""
+
     def move(self, holder: str) -> None:
         """Send every client of a combiner elsewhere."""
 

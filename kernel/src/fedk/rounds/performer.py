@@ -17,7 +17,7 @@ from fedk.rounds.gating import selected, with_settings
 from fedk.rounds.live import Live
 from fedk.rounds.offers import offer
 from fedk.rounds.roster import Member, Roster
-from fedk.rounds.states import ROOT, Task
+from fedk.rounds.states import Task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,11 +86,10 @@ class Performer:
 
     def _tell(self, live: Live, task: Task, *, said: bool, ahead: bool) -> None:
         reply = of_task(task, live.name, task.result_id)
-        holder = task.partial.rpartition("#")[0] or task.holder
-        held = task.state == "settled" and holder not in ("", ROOT)
-        if reply is not None and task.result_id and (held or not said):
-            self.clients.reply(task.client, reply, (holder,) if held else ())
         taken = live.taken.get(task.id)
+        holders = taken.arrival.via[:1] if taken is not None and task.state == "settled" else ()
+        if reply is not None and task.result_id and (holders or not said):
+            self.clients.reply(task.client, reply, holders)
         here = taken is not None and taken.arrival.span is not None
         if task.state == "accepted" and taken is not None and here and task.kind == "train":
             if ahead:

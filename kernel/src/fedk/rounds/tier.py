@@ -65,6 +65,7 @@ class Tier:
         self._graces.forget(combiner.id)
         if before:
             log.warning("combiner.new_disk combiner=%s: what it held is delivered again", combiner.name)
+            self._leave(before)
             self._lost(before)
         self._here.add(combiner.id)
         done = asyncio.get_running_loop().create_future()
@@ -85,10 +86,13 @@ class Tier:
         if combiner.state != "draining":
             combiner.state = "lost"
         self.runner.inbox.put(Linked(combiner, "combiner.lost"))
-        for member in self.runner.roster.all():
-            if member.holder == combiner.id:
-                self._door.leave(member.id, member.instance, "lost", combiner.id)
+        self._leave(combiner.id)
         self._graces.wait(combiner.id)
+
+    def _leave(self, holder: str) -> None:
+        for member in self.runner.roster.all():
+            if member.holder == holder:
+                self._door.leave(member.id, member.instance, "lost", holder)
 
     async def drain(self, combiner: Combiner) -> None:
         """It is to give away what it holds, and gets no client any more. Written down when this returns."""
@@ -133,11 +137,13 @@ class Tier:
         """Their streams are ready."""
         for one in clients:
             member = self.runner.roster.get(one.client)
-            if member is None or (member.instance, member.holder) != (one.instance, combiner.id):
-                continue  # it has gone elsewhere
-            if member.state != "connected":  # the combiner's stream broke, not its client's
-                member.state, member.last_seen = "connected", time.time()
+            if member is None or member.instance != one.instance:
+                continue  # another process of it has come
+            if member.state != "connected":  # a combiner's stream broke, perhaps for another disk: not its client's
+                member.state, member.holder, member.last_seen = "connected", combiner.id, time.time()
                 self.runner.inbox.put(Seen(member, "client.joined"))
+            elif member.holder != combiner.id:
+                continue  # it has gone elsewhere
             self._door.joined(one.client, one.working)
 
     def gone(self, combiner: Combiner, clients: Iterable[Present]) -> None:

@@ -104,6 +104,9 @@ class Players:
     def drain_below(self, holder: str, name: str) -> None:
         """As above."""
 
+    def unreached(self, project: str, name: str, addresses: Collection[str]) -> None:
+        """As above."""
+
     def move(self, holder: str) -> None:
         """As above."""
 

@@ -464,6 +464,7 @@ class Downward(_message.Message):
     PARTIAL_TAKEN_FIELD_NUMBER: _builtins.int
     REFOLD_FIELD_NUMBER: _builtins.int
     DRAINING_FIELD_NUMBER: _builtins.int
+    UNREACHED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def attached(self) -> Global___Attached: ...
     @_builtins.property
@@ -478,6 +479,8 @@ class Downward(_message.Message):
     def refold(self) -> Global___Refold: ...
     @_builtins.property
     def draining(self) -> Global___Draining: ...
+    @_builtins.property
+    def unreached(self) -> Global___Unreached: ...
     def __init__(
         self,
         *,
@@ -488,12 +491,13 @@ class Downward(_message.Message):
         partial_taken: Global___PartialTaken | None = ...,
         refold: Global___Refold | None = ...,
         draining: Global___Draining | None = ...,
+        unreached: Global___Unreached | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["answers", b"answers", "attached", b"attached", "draining", b"draining", "flush", b"flush", "kind", b"kind", "partial_taken", b"partial_taken", "refold", b"refold", "relay", b"relay"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["answers", b"answers", "attached", b"attached", "draining", b"draining", "flush", b"flush", "kind", b"kind", "partial_taken", b"partial_taken", "refold", b"refold", "relay", b"relay", "unreached", b"unreached"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers", b"answers", "attached", b"attached", "draining", b"draining", "flush", b"flush", "kind", b"kind", "partial_taken", b"partial_taken", "refold", b"refold", "relay", b"relay"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers", b"answers", "attached", b"attached", "draining", b"draining", "flush", b"flush", "kind", b"kind", "partial_taken", b"partial_taken", "refold", b"refold", "relay", b"relay", "unreached", b"unreached"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["attached", "relay", "answers", "flush", "partial_taken", "refold", "draining"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["attached", "relay", "answers", "flush", "partial_taken", "refold", "draining", "unreached"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -935,6 +939,34 @@ class Draining(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Draining: _TypeAlias = Draining  # noqa: Y015
+
+@_typing.final
+class Unreached(_message.Message):
+    """A client that is sent to this combiner could not connect to these combiners below it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROJECT_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    ADDRESSES_FIELD_NUMBER: _builtins.int
+    project: _builtins.str
+    name: _builtins.str
+    @_builtins.property
+    def addresses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        project: _builtins.str = ...,
+        name: _builtins.str = ...,
+        addresses: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "name", b"name", "project", b"project"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Unreached: _TypeAlias = Unreached  # noqa: Y015
 
 @_typing.final
 class JoinRequest(_message.Message):
