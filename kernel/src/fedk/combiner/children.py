@@ -183,7 +183,7 @@ class Children:
             parent=self._name,
             state=combiner.state,
             clients=sum(1 for _ in self._relay.stays(combiner.id)),
-            held=len(self._below.of(combiner.id)),
+            held=sum(self._holdings.get(arrival.task) is None for arrival in self._below.of(combiner.id)),
             held_bytes=combiner.held_bytes,
             advertise=combiner.advertise,
             attributes=combiner.attributes,

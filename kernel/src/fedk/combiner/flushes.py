@@ -292,7 +292,7 @@ class Flushes:
         lost = [task for task in tasks if not await asyncio.to_thread(_whole, self._holdings.get(task))]
         for task in lost:
             self._holdings.drop(task)
-        self._parent.report(lost=lost)
+        self._parent.report(lost=[task for task in lost if self._below.get(task) is None])
 
 
 def _sum(added: Added) -> Sum:

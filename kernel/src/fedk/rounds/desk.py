@@ -68,7 +68,7 @@ class Desk:
         if self._tier is not None and combiner is None and self._drain_below(self._tier, name):
             return
         if combiner is None or self._tier is None:
-            names = ", ".join(c.name for c in self._runner.combiners)
+            names = ", ".join(name for c in self._runner.combiners for name in (c.name, *(b.name for b in c.below)))
             raise NotFound(f'there is no combiner "{name}". Combiners: {names or "none"}')
         if not self._tier.is_here(combiner):
             raise Conflict(f"combiner {name} is away: its clients have gone elsewhere, and deliver again what it held")
