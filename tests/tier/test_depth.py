@@ -7,7 +7,7 @@ from contextlib import ExitStack
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
-from tests.tier.conftest import Tree
+from tests.tier.conftest import Combiner, Tree
 from tests.tier.test_deterministic import SCALED
 
 NAMES = tuple("abcdefghijkl")
@@ -139,3 +139,16 @@ def test_clients_that_cannot_reach_a_combiner_below_are_served_above_it(tree: Ca
         site.server.until("session.finished")
         ways = site.rows("SELECT DISTINCT via FROM contributions WHERE num_examples > 0")
         assert [(via.partition(".")[0], "/" in via) for (via,) in ways] == [("west", False)]
+
+
+def test_a_ring_of_combiners_takes_nobody_in(tree: Callable[..., Tree]) -> None:
+    """A combiner is a parent while it has a way to the root itself: one whose parent is itself never has."""
+    site = tree()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = "{}:{}".format(*free.getsockname())
+    with ExitStack() as ending:
+        (site.folder / "ring").mkdir()
+        ring = Combiner(site.folder / "ring", "ring", address, address)
+        ending.callback(ring.kill)
+        assert "has no stream to its own parent" in ring.until("parent.lost", "parent.attached")

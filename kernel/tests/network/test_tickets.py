@@ -30,6 +30,13 @@ def test_a_ticket_of_another_process_is_none() -> None:
         Tickets("root").read(Tickets("root").mint("c1", "i1"))
 
 
+def test_a_ticket_has_the_one_of_the_server_above_in_it() -> None:
+    root, middle = Tickets("root"), Tickets("middle")
+    above = root.mint("default/a", "", "middle")
+    found = middle.read(middle.mint("default/a", "", "leaf", above))
+    assert (found.holder, root.read(found.above).holder) == ("leaf", "middle")
+
+
 def test_servers_with_one_key_read_each_others_tickets() -> None:
     assert Tickets("b", b"key").read(Tickets("a", b"key").mint("c1", "i1")).holder == "a"
 
