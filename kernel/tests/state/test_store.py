@@ -64,6 +64,36 @@ class TestTransactions:
         assert await names(store) == []
         await add(store, "b")
 
+    async def test_rows_are_committed_once_what_they_name_is_durable(self, store: Store) -> None:
+        begun, durable = asyncio.Event(), asyncio.Event()
+
+        async def bytes_first() -> None:
+            begun.set()
+            await durable.wait()
+
+        def work(connection: Connection) -> None:
+            connection.execute(insert(projects).values(id="a", name="a", limits={}))
+
+        writing = asyncio.create_task(store.write(work, after=bytes_first()))
+        await begun.wait()
+        assert await names(store) == []
+        durable.set()
+        await writing
+        assert await names(store) == ["a"]
+
+    async def test_rows_of_what_could_not_be_made_durable_are_not_committed(self, store: Store) -> None:
+        async def lost() -> None:
+            raise StateError("the disk is gone")
+
+        def work(connection: Connection) -> None:
+            connection.execute(insert(projects).values(id="a", name="a", limits={}))
+
+        with pytest.raises(StateError, match="the disk is gone"):
+            await store.write(work, after=lost())
+        assert await names(store) == []
+        await store.write(work)
+        assert await names(store) == ["a"]
+
     async def test_work_that_is_handed_over_whole_is_committed_whole_or_not_at_all(self, store: Store) -> None:
         def work(connection: Connection) -> int:
             connection.execute(insert(projects), [{"id": name, "name": name, "limits": {}} for name in "ab"])

@@ -1,0 +1,123 @@
+"""What a round costs, counted: whatever the number of clients, and whatever else they are asked for."""
+
+import asyncio
+import os
+import threading
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kernel.tests.network.conftest import House, opened, weights
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
+
+from fedk.api.codec import Safetensors
+from fedk.network import download
+from fedk.network.member import Member
+from fedk.network.messages import Tasks
+from fedk.rounds import door
+from fedk.state.store import Store
+from fedk.testing.protocol import ScriptedClient
+
+MEGABYTE = 250_000
+"""Weights of a model of 1 MB."""
+
+CHUNKS = 2
+"""That it is downloaded in: 512 KiB each."""
+
+
+@pytest.fixture
+def counts(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[str]]:
+    """Of this process, from here on."""
+    found: Counter[str] = Counter()
+
+    def counted(owner: Any, name: str, what: str) -> None:
+        call = getattr(owner, name)
+
+        def instead(*args: Any, **kwargs: Any) -> Any:
+            found[what] += 1
+            return call(*args, **kwargs)
+
+        monkeypatch.setattr(owner, name, instead)
+
+    counted(Store, "write", "transactions")
+    counted(os, "fsync", "fsyncs")
+    counted(Tasks, "message", "tasks")
+    counted(Member, "reply", "receipts and verdicts")
+    counted(Member, "_hear", "results")
+    counted(download, "chunk", "chunks put together")
+
+    def executed(*_: object) -> None:
+        found["statements"] += threading.current_thread().name.startswith("fedk-rows")  # the writer's
+
+    # results of one round wait for all others, however slow this machine is just now
+    monkeypatch.setattr(door, "COMPANY", 60.0)
+    monkeypatch.setattr(door, "LINGER", 60.0)
+    event.listen(Engine, "before_cursor_execute", executed)
+    yield found
+    event.remove(Engine, "before_cursor_execute", executed)
+
+
+@asynccontextmanager
+async def crowd(house: House, clients: int) -> AsyncIterator[None]:
+    """So many, who download what they are given, and answer with another model each round."""
+    members = [await house.joined(f"c{n}") for n in range(clients)]
+    work = [asyncio.create_task(training(member)) for member in members]
+    try:
+        yield
+    finally:
+        for task in work:
+            task.cancel()
+        await asyncio.wait(work)
+
+
+async def training(member: ScriptedClient) -> None:
+    while True:
+        task = await member.next("task")
+        given = Safetensors().decode(await member.fetch(task.inputs["model"]))
+        await member.answer(task, {"model": weights(float(task.seed % 1_000), given["w"].size)})
+
+
+async def ended(house: House, clients: int, rounds: int, size: int = 4) -> None:
+    name = f"s{clients}-{rounds}-{size}"
+    await house.session(name, size=size, rounds=rounds, clients={"min": clients})
+    await house.event("session.finished")
+
+
+async def cost(house: House, counts: Counter[str], clients: int, size: int = 4) -> dict[str, float]:
+    """Of one round: what five have more than two, after a session that has made the folders."""
+    async with crowd(house, clients):
+        found = []
+        for rounds in (1, 2, 5):
+            counts.clear()
+            await ended(house, clients, rounds, size)
+            found.append(Counter(counts))
+    return {what: (found[2][what] - found[1][what]) / 3 for what in found[2]}
+
+
+@pytest.mark.parametrize("clients", [1, 12])
+async def test_a_small_round_is_two_transactions_and_a_word_for_each_thing_said(
+    tmp_path: Path, counts: Counter[str], clients: int
+) -> None:
+    async with opened(tmp_path) as house:
+        spent = await cost(house, counts, clients)
+    assert 4 <= spent.pop("fsyncs") <= 5  # segment, model and their folders; a new folder's own
+    assert spent == {
+        "transactions": 2,
+        "statements": 23,
+        "tasks": clients,
+        "results": clients,
+        "receipts and verdicts": 2 * clients,
+    }
+
+
+@pytest.mark.parametrize("clients", [1, 3])
+async def test_a_model_is_read_and_put_together_once_for_all_who_download_it(
+    tmp_path: Path, counts: Counter[str], clients: int
+) -> None:
+    async with opened(tmp_path) as house:
+        spent = await cost(house, counts, clients, MEGABYTE)
+    assert spent["chunks put together"] == CHUNKS
