@@ -13,6 +13,7 @@ from fedk_protocol.v1 import federation_pb2 as pb
 _TASK = pb.ServerMessage.DESCRIPTOR.fields_by_name["task"].number
 _DATA = pb.Chunk.DESCRIPTOR.fields_by_name["data"].number
 _UPLOADED = pb.UploadMessage.DESCRIPTOR.fields_by_name["data"].number
+_OUTCOMES = {name.removeprefix("OUTCOME_").lower(): value for name, value in pb.Outcome.items()}
 _ROUNDS = 32
 """Rounds and kinds whose common part is kept, at most 64 KiB and the settings each."""
 
@@ -67,9 +68,8 @@ def spoken(answer: Answer) -> tuple[str, Any]:
         case Refusal():
             return "refusal", pb.Refusal(**names, reason=answer.reason, detail=answer.detail, retry=True)
         case Verdict():
-            outcome = pb.Outcome.Value(f"OUTCOME_{answer.outcome.upper()}")
             words = {"model": answer.model, "reason": answer.reason, "detail": answer.detail}
-            return "verdict", pb.Verdict(**names, outcome=outcome, **words)
+            return "verdict", pb.Verdict(**names, outcome=_OUTCOMES[answer.outcome], **words)
 
 
 def chunk(data: bytes) -> bytes:

@@ -1,9 +1,8 @@
 """The table's rows of what clients answer: the first answer to a task counts, and each gets its word again."""
 
-from dataclasses import replace
-
 from fedk.rounds import actions as act
 from fedk.rounds import events as ev
+from fedk.rounds.copies import replace
 from fedk.rounds.draft import Draft
 from fedk.rounds.states import Outcome, Task
 

@@ -1,11 +1,11 @@
 """Whom a session asks: selections, and the tasks that come of them."""
 
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
 from math import ceil
 
 from fedk.rounds import actions as act
 from fedk.rounds import events as ev
+from fedk.rounds.copies import replace
 from fedk.rounds.counts import drawn, free, measurers
 from fedk.rounds.draft import Draft
 from fedk.rounds.states import MEASURING_STEP, Round, Task, Token
@@ -60,11 +60,10 @@ def selected(d: Draft, event: ev.Selected) -> None:
     d.set_round(selecting=None, vetoed=vetoed)
     if event.vetoed:
         d.emit("clients.vetoed", round=r.no, clients=sorted(event.vetoed), plugins=list(event.vetoers))
-    for client in event.clients:
-        if client in d.session.present and client not in busy:
-            task = _ask(d, client, "train" if r.no else "init", r.no, r.attempt)
-            if again:
-                d.emit("task.replaced", task=task.id, client=client, round=r.no)
+    free_now = [client for client in event.clients if client in d.session.present and client not in busy]
+    for task in _ask(d, free_now, "train" if r.no else "init", r.no, r.attempt):
+        if again:
+            d.emit("task.replaced", task=task.id, client=task.client, round=r.no)
 
 
 def deselect(d: Draft) -> None:
@@ -74,13 +73,17 @@ def deselect(d: Draft) -> None:
         d.set(closing="due")
 
 
-def _ask(d: Draft, client: str, kind: str, no: int, attempt: int) -> Task:
-    number = d.session.next_task
-    task = Task(f"{d.session.id}-{number}", number, client, kind, no, attempt, base=d.session.head)
-    d.set(next_task=number + 1)
-    d.put(task)
-    d.do(act.Offer(task.id))
-    return task
+def _ask(d: Draft, clients: Sequence[str], kind: str, no: int, attempt: int) -> Sequence[Task]:
+    first, head = d.session.next_task, d.session.head
+    tasks = [
+        Task(f"{d.session.id}-{number}", number, client, kind, no, attempt, base=head)
+        for number, client in enumerate(clients, first)
+    ]
+    d.set(next_task=first + len(tasks))
+    for task in tasks:
+        d.put(task)
+        d.do(act.Offer(task.id))
+    return tasks
 
 
 def sent(d: Draft, event: ev.Sent) -> None:
@@ -127,6 +130,5 @@ def _measurers(d: Draft, event: ev.Selected) -> None:
 
 def _ask_validators(d: Draft, clients: Iterable[str]) -> None:
     busy = {t.client for t in d.session.outstanding()}
-    for client in clients:
-        if client in d.session.validators and client not in busy:
-            _ask(d, client, "validate", d.session.head, 0)
+    free_now = [client for client in clients if client in d.session.validators and client not in busy]
+    _ask(d, free_now, "validate", d.session.head, 0)

@@ -143,14 +143,30 @@ class Door:
         except Refused as refused:
             self._drop(arrival)
             return await self.refuse(arrival.client, arrival.task, arrival.result_id, refused)
-        live.arrived += 1
-        patience = 0.0
-        if live.arrived < live.awaited:
-            patience = COMPANY_ASYNC if live.state.rules.mode == "async" else COMPANY
-        result = ev.Result(task.id, arrival.result_id, holder)
-        reply = await self._post_and_wait(live.state.id, result, taken, patience)
+        reply = await self._posted(live, taken, holder)
         self._drop(arrival)
         return reply or await self._said(arrival.client, arrival.task, arrival.result_id)
+
+    def note(self, arrival: Arrival, holder: str) -> "asyncio.Future[Reply | None] | None":
+        """A result that a combiner holds, where nothing but its commit is to be waited for; None: `take` it."""
+        live, task = self._runner.live_of(arrival.task), self._runner.task_of(arrival.client, arrival.task)
+        if live is None or task is None or not task.open or self._runner.gates.has("update_received"):
+            return None
+        try:
+            taken = Taken(arrival, self._terms(live, task, arrival), live.state.staleness(task))
+        except (FormulaError, Refused):
+            return None
+        live.formula_errors = 0
+        return self._posted(live, taken, holder)
+
+    def _posted(self, live: Live, taken: Taken, holder: str) -> "asyncio.Future[Reply | None]":
+        live.arrived += 1
+        company = COMPANY_ASYNC if live.state.rules.mode == "async" else COMPANY
+        result = ev.Result(taken.arrival.task, taken.arrival.result_id, holder)
+        reply: asyncio.Future[Reply | None] = asyncio.get_running_loop().create_future()
+        patience = company if live.arrived < live.awaited else 0.0
+        self._runner.inbox.put(Entry(live.state.id, result, taken, reply, patience))
+        return reply
 
     def _drop(self, arrival: Arrival) -> None:
         """Forget its bytes, unless they are the accepted ones: the same result may come twice, into one file."""
@@ -170,19 +186,12 @@ class Door:
         """Intake did not take a result."""
         if self._runner.task_of(client, task) is not None:
             event = ev.Refused(task, refused.reason, refused.detail[:DETAIL])
-            await self._post_and_wait(session_of(task), event, None)
+            await self._runner.settle(session_of(task), event)
         return await self._said(client, task, result_id)
 
     async def _said(self, client: str, task: str, result_id: str) -> Reply:
         reply = await self.answer(client, task, result_id)
         return reply or Verdict(task, result_id, "lost", reason="lost", detail="this server knows no such task")
-
-    async def _post_and_wait(
-        self, session: str, event: ev.Event, note: Taken | None, patience: float = 0.0
-    ) -> Reply | None:
-        reply: asyncio.Future[Reply | None] = asyncio.get_running_loop().create_future()
-        self._runner.inbox.put(Entry(session, event, note, reply, patience))
-        return await reply
 
     async def _formula_error(self, live: Live, arrival: Arrival, error: FormulaError) -> Reply:
         log.error(

@@ -4,10 +4,10 @@ What several rows of the machine's table share stands here.
 """
 
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Any
 
 from fedk.rounds import actions as act
+from fedk.rounds.copies import replace
 from fedk.rounds.counts import elsewhere
 from fedk.rounds.states import End, Outcome, Round, Session, Task
 

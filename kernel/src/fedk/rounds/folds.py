@@ -29,7 +29,7 @@ from fedk.rounds.roster import Roster
 from fedk.rounds.states import Task
 from fedk.rounds.stopping import enough
 from fedk.rounds.trail import Share
-from fedk.rounds.views import round_view, update_view
+from fedk.rounds.views import key_of, round_view, update_view
 from fedk.state.store import Store
 
 log = logging.getLogger("fedk.rounds")
@@ -121,8 +121,8 @@ class Folds:
     def _sum(self, live: Live, summed: Summed) -> Sum:
         """A combiner's sum of tensors, with the numbers that this server's rows have of its updates."""
         terms = {
-            self._view(live, live.state.tasks[i], live.taken[i]).key: live.taken[i].terms or Terms(1.0)
-            for i in summed.tasks
+            key_of(live, task, self.roster.name(task.client)): live.taken[task.id].terms or Terms(1.0)
+            for task in (live.state.tasks[i] for i in summed.tasks)
         }
         blobs = {n: Span(summed.span.path, summed.span.offset + b.offset, b.size) for n, b in summed.blobs.items()}
         return Sum(Sums(terms, summed.raw, summed.total), blobs)

@@ -1,10 +1,10 @@
 """The table's rows of combiners: who holds the bytes of accepted updates, and how they come to the root."""
 
 from collections.abc import Set as AbstractSet
-from dataclasses import replace
 
 from fedk.rounds import actions as act
 from fedk.rounds import events as ev
+from fedk.rounds.copies import replace
 from fedk.rounds.counts import elsewhere
 from fedk.rounds.draft import Draft
 from fedk.rounds.states import ROOT, Task

@@ -4,7 +4,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Coroutine, Iterable, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -251,7 +250,9 @@ class Runner:
             else:
                 book.combiner(item)
         steps = [self._step(book, self.lives[s], entries) for s, entries in grouped.items() if s in self.lives]
-        events = [replace(e, seq=self._seq + n) for n, e in enumerate(book.events, 1)]
+        events = [
+            Published(self._seq + n, e.project, e.session, e.type, e.body, e.at) for n, e in enumerate(book.events, 1)
+        ]
         for event in events:
             book.writes.insert(t.events, event_row(event))
         if not book.writes.empty():

@@ -4,6 +4,7 @@ At a combiner that has others below it, `fedk.combiner.children` stands in its p
 """
 
 import asyncio
+import functools
 import logging
 import time
 from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
@@ -14,7 +15,7 @@ from typing import Any
 from fedk.api.errors import Refused
 from fedk.blobs.reader import Span
 from fedk.rounds import events as ev
-from fedk.rounds.clients import Arrival, Joined, Joining, Present, Receipt
+from fedk.rounds.clients import Arrival, Joined, Joining, Present, Receipt, Reply
 from fedk.rounds.combiners import Branch, Combiner
 from fedk.rounds.door import Door
 from fedk.rounds.graces import Graces
@@ -171,7 +172,19 @@ class Tier:
     def report(self, combiner: Combiner, arrivals: Iterable[Arrival]) -> None:
         """The combiner holds results durably. Said again after each break of its stream: equal reports change nothing."""
         for arrival in arrivals:
-            self._spawn(self._report(combiner, arrival))
+            noted = self._door.note(arrival, combiner.id)
+            if noted is None:
+                self._spawn(self._report(combiner, arrival))
+            else:  # most are: a thousand of them cost less without a task each
+                noted.add_done_callback(functools.partial(self._noted, combiner, arrival))
+
+    def _noted(self, combiner: Combiner, arrival: Arrival, noted: "asyncio.Future[Reply | None]") -> None:
+        if noted.cancelled():
+            return
+        if (error := noted.exception()) is not None:
+            log.error("a combiner's word could not be written down: %s", error)
+        elif not isinstance(noted.result(), Receipt):
+            self._spawn(self._report(combiner, arrival))  # which says what became of it
 
     async def _report(self, combiner: Combiner, arrival: Arrival) -> None:
         reply = await self._door.take(arrival, combiner.id)

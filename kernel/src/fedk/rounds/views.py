@@ -31,10 +31,15 @@ def round_view(live: Live, no: int, roster: Roster) -> RoundView:
     )
 
 
+def key_of(live: Live, task: Task, name: str) -> str:
+    """Of an update: the client's name, and how often it answered in this round (async)."""
+    return f"{name}#{task.base}.{_nth(live, task)}" if live.state.rules.mode == "async" else name
+
+
 def update_view(live: Live, task: Task, name: str, arrival: Arrival) -> Update:
-    """One answer. Its key is the client's name, and how often it answered in this round (async)."""
+    """One answer."""
     return Update(
-        key=f"{name}#{task.base}.{_nth(live, task)}" if live.state.rules.mode == "async" else name,
+        key=key_of(live, task, name),
         client=task.client,
         num_examples=arrival.num_examples,
         metrics=arrival.metrics,
