@@ -11,7 +11,7 @@ space := $(empty) $(empty)
 export MYPYPATH := $(subst $(space),:,$(SRC))
 PROTO := protocol/src/fedk_protocol/v1
 
-.PHONY: help env demo test chaos soak check fmt upgrade dist proto bench bench-peers flames docs torch-demo
+.PHONY: help env demo test chaos soak check fmt upgrade dist proto bench bench-tier bench-peers flames docs torch-demo
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -55,6 +55,9 @@ proto: .venv/bin/uv ## stubs from the .proto files
 
 bench: env ## measure against the physical limit; docs/benchmarks.md
 	python -m benchmarks.run
+
+bench-tier: env ## what combiners take off their root
+	python -m benchmarks.run --only tier
 
 bench-peers: env ## the same work on other servers, each in an environment of its own
 	python -m benchmarks.peers

@@ -67,20 +67,28 @@ class Crowd:
         await asyncio.wait(self._members)
 
     async def _member(self, name: str, gate: asyncio.Semaphore, welcomed: "asyncio.Future[None]") -> None:
-        options = [("grpc.use_local_subchannel_pool", 1), ("grpc.max_receive_message_length", -1)]
         try:
             async with gate:
-                channel = grpc.aio.insecure_channel(self._address, options)
-                stub = FederationStub(channel)
-                stream = stub.Connect()
-                await stream.write(pb.ClientMessage(hello=hello(name)))
-                answer: Any = await stream.read()
-                welcome = answer.welcome
+                stub, stream, welcome = await self._welcomed(name)
         except (grpc.aio.AioRpcError, AttributeError) as error:  # AttributeError: the stream's end has no `welcome`
             welcomed.set_exception(RuntimeError(f"{name} was not let in: {error}"))
             return
         welcomed.set_result(None)
         await self._serve(stub, stream, welcome)
+
+    async def _welcomed(self, name: str) -> "tuple[FederationAsyncStub, Stream, pb.Welcome]":
+        """By the server, or by the combiner that it is sent to."""
+        options = [("grpc.use_local_subchannel_pool", 1), ("grpc.max_receive_message_length", -1)]
+        metadata: Metadata = ()
+        address = self._address
+        while True:
+            stub = FederationStub(grpc.aio.insecure_channel(address, options))
+            stream = stub.Connect(metadata=metadata)
+            await stream.write(pb.ClientMessage(hello=hello(name)))
+            answer: Any = await stream.read()
+            if not answer.HasField("redirect"):
+                return stub, stream, answer.welcome
+            address, metadata = answer.redirect.addresses[0], ((TICKET, answer.redirect.ticket),)
 
     async def _serve(self, stub: "FederationAsyncStub", stream: Stream, welcome: pb.Welcome) -> None:
         metadata = ((TICKET, welcome.ticket),)

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from benchmarks import aggregation, curves, fold, idle, law, listing, memory, page, rounds, sessions, starting
+from benchmarks import aggregation, curves, fold, idle, law, listing, memory, page, rounds, sessions, starting, tier
 from benchmarks.machine import here
 from benchmarks.plot import plot
 from benchmarks.process import end_all
@@ -59,6 +59,7 @@ SECTIONS = {
     "large": Section("round, 4 clients × 100 MB", rounds.large, 300),
     "law": Section("server's memory, 4 and 16 × 100 MB", law.hundred, 400),
     "gigabyte": Section("server's memory, 4 × 1,000 MB", law.gigabyte, 400),
+    "tier": Section("round over combiners", tier.measure, 900),
     "fold": Section("fold into float64", fold.measure, 120),
     "sessions": Section("100 open sessions × 100 MB", sessions.measure, 600),
     "idle": Section("idle client, of 5,000 connected", idle.measure, 240),
@@ -113,11 +114,18 @@ def publish(latest: dict[str, Any]) -> None:
     when = f"{time.strftime('%Y-%m-%d %H:%M', time.gmtime(began))} to {time.strftime('%H:%M', time.gmtime(ended))} UTC"
     about = f"`make bench`, {when}. {here().line}; {min(loads):.1f} to {max(loads):.1f} before its sections."
     page.write("targets", f"{about}\n\n{page.table(row for name in TABLE for row in rows[name])}")
-    others = [name for name in SECTIONS if name not in (*TABLE, "curves")]
+    others = [name for name in SECTIONS if name not in (*TABLE, "curves", "tier")]
     page.write("others", page.table(row for name in others for row in rows[name]))
     pictures = plot(rows["curves"], page.DOCS / "images")
     shown = "\n".join(f"![{file.stem}](images/{file.name})" for file in pictures)
     page.write("curves", f"{shown}\n\n{page.table(rows['curves'])}")
+
+
+def publish_tier(latest: dict[str, Any]) -> None:
+    """The page's table of combiners, which `make bench-tier` writes alone."""
+    section = latest["sections"]["tier"]
+    about = f"`make bench-tier`, {time.strftime('%Y-%m-%d %H:%M', time.gmtime(section['at']))} UTC, on {here().line}."
+    page.write("tier", f"{about}\n\n{page.table(map(read, section['rows']))}")
 
 
 def interrupted(*_: object) -> NoReturn:
@@ -141,6 +149,8 @@ def main() -> int:
     sections = latest["sections"].values()
     if given.to == LATEST and len(sections) == len(SECTIONS) and not any(one["quick"] for one in sections):
         publish(latest)
+    if given.to == LATEST and not given.quick and "tier" in (given.only or SECTIONS):
+        publish_tier(latest)
     missed = [row.name for row in found if row.verdict == "miss"]
     if missed:
         print(f"missed: {', '.join(missed)}", file=sys.stderr)

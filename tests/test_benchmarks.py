@@ -1,6 +1,7 @@
 """The benchmark runs and says what it found. Its figures are not judged here: a test that is timed fails on a busy day."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -8,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.conftest import ROOT, Background, environment
+from tests.conftest import ROOT, Background, environment, unavailable
 
 RUN = [sys.executable, "-m", "benchmarks.run", "--quick"]
 
@@ -23,6 +24,17 @@ def test_each_row_is_printed_with_its_ratio_and_its_verdict_and_written_as_json(
     assert all(row["reason"] == "" and row["value"] > 0 and row["ratio"] > 0 for row in rows)
     assert [row["verdict"] for row in rows] == [line.split()[-1] for line in done.stdout.splitlines()]
     assert done.returncode == any(row["verdict"] == "miss" for row in rows)
+
+
+def test_combiners_are_measured_beside_the_root_alone(tmp_path: Path) -> None:
+    """Twenty clients, one combiner: a tenth of the bytes reach the root."""
+    if shutil.which("ss") is None:
+        unavailable("namespaces", "needs the command ss of iproute2, which is not installed")
+    command = [*RUN, "--only", "tier", "--to", str(tmp_path / "found.json")]
+    done = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True, check=False)
+    rows = json.loads((tmp_path / "found.json").read_text())["sections"]["tier"]["rows"]
+    assert len(rows) == 8, done.stderr
+    assert 0.01 < rows[4]["ratio"] < 0.2
 
 
 def test_a_row_that_cannot_be_measured_is_a_miss_with_its_reason(tmp_path: Path) -> None:
