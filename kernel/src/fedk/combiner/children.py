@@ -98,7 +98,6 @@ class Children:
         self._graces.forget(combiner.id)
         if before:
             log.warning("combiner.new_disk combiner=%s: what it held is delivered again", combiner.name)
-            self._leave(before)
             self._lost(before)
         self._here.add(combiner.id)
         self._telling.add(combiner.id)
@@ -120,13 +119,10 @@ class Children:
         combiner.below = ()
         if combiner.state != "draining":
             combiner.state = "lost"
-        self._leave(combiner.id)
+        gone = [Present(client, stay.instance, cause="lost") for client, stay in self._relay.stays(combiner.id)]
+        self._relay.gone(gone, combiner.id)
         self._graces.wait(combiner.id)
         self._parent.changed()
-
-    def _leave(self, holder: str) -> None:
-        gone = [Present(client, stay.instance, cause="lost") for client, stay in self._relay.stays(holder)]
-        self._relay.gone(gone, holder)
 
     def drain(self, name: str) -> None:
         """The combiner of this name is to give away what it holds, and gets no client any more."""

@@ -192,8 +192,9 @@ class Links:
         link = Link(combiner, context, door=self._door, rounds=self._rounds, arrived=self._arrived)
         version = pb.Version(major=VERSION[0], minor=VERSION[1])
         link.say(attached=tier.Attached(version=version, ticket=self._ticket(combiner), holder=combiner.id))
-        if (older := self._links.get(combiner.name)) is not None:
+        if (older := self._links.pop(combiner.name, None)) is not None:
             older.end(grpc.StatusCode.ABORTED, "this combiner has a newer stream")
+            self._rounds.detached(older.combiner)  # who is not named on the newer one is not there any more
         self._links[combiner.name] = link
         try:
             await self._rounds.attach(combiner)

@@ -66,7 +66,6 @@ class Tier:
         self._graces.forget(combiner.id)
         if before:
             log.warning("combiner.new_disk combiner=%s: what it held is delivered again", combiner.name)
-            self._leave(before)
             self._lost(before)
         self._here.add(combiner.id)
         done = asyncio.get_running_loop().create_future()
@@ -87,13 +86,10 @@ class Tier:
         if combiner.state != "draining":
             combiner.state = "lost"
         self.runner.inbox.put(Linked(combiner, "combiner.lost"))
-        self._leave(combiner.id)
-        self._graces.wait(combiner.id)
-
-    def _leave(self, holder: str) -> None:
         for member in self.runner.roster.all():
-            if member.holder == holder:
-                self._door.leave(member.id, member.instance, "lost", holder)
+            if member.holder == combiner.id:
+                self._door.leave(member.id, member.instance, "lost", combiner.id)
+        self._graces.wait(combiner.id)
 
     async def drain(self, combiner: Combiner) -> None:
         """It is to give away what it holds, and gets no client any more. Written down when this returns."""
