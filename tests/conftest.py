@@ -147,8 +147,12 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Served]]:
         yield begin
 
 
+Figure = Callable[..., None]
+"""`figure(seconds=…)`: what was measured, by name."""
+
+
 @pytest.fixture
-def figure(record_property: Callable[[str, object], None], capsys: pytest.CaptureFixture[str]) -> Callable[..., None]:
+def figure(record_property: Callable[[str, object], None], capsys: pytest.CaptureFixture[str]) -> Figure:
     """Print figures beside the dots."""
 
     def say(**numbers: object) -> None:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 
 import pytest
+from tests.conftest import Figure
 from tests.faults.conftest import Process, Site
 from tests.faults.equality import NAMES, begin, end
 from tests.faults.rows import one_verdict_each
@@ -17,7 +18,6 @@ INSTANT = 0.3
 
 MakeSite = Callable[[], Site]
 Calm = Callable[[int, int], list[str]]
-Figure = Callable[..., None]
 
 
 def await_one_of(process: Process, luck: random.Random, word: str) -> None:

@@ -4,13 +4,13 @@ import time
 from collections.abc import Callable
 
 import pytest
+from tests.conftest import Figure
 from tests.faults.conftest import Site
 from tests.faults.equality import NAMES, begin, end
 from tests.faults.proxy import Proxy
 from tests.faults.rows import one_verdict_each
 
 MakeSite = Callable[[], Site]
-Figure = Callable[..., None]
 LOST = 35
 """Seconds within which a silent connection is given up: a client pings after 20 s, and waits 10 s for the answer."""
 Calm = Callable[[int, int], list[str]]

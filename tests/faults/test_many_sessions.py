@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
+from tests.conftest import Figure
 from tests.faults.conftest import Process, Site
 
 MakeSite = Callable[[], Site]
-Figure = Callable[..., None]
 
 STUCK = f"{Path(__file__).parent / 'stuck.py'}:app"
 ACCUMULATOR = 8  # bytes for each element of the model

@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.conftest import environment
+from tests.conftest import Figure, environment
 from tests.faults.conftest import Site
 from tests.faults.rows import settled
 from tests.faults.test_kills import kill_a_client, kill_the_server
 
 MakeSite = Callable[[], Site]
-Figure = Callable[..., None]
 
 SCALED = f"{Path(__file__).parents[1] / 'tier' / 'scaled.py'}:app"
 NAMES = ("a", "b", "c", "d", "e")

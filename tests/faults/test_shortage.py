@@ -9,12 +9,11 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
-from tests.conftest import unavailable
+from tests.conftest import Figure, unavailable
 from tests.faults.conftest import Site
 from tests.faults.rows import one_verdict_each
 
 MakeSite = Callable[[], Site]
-Figure = Callable[..., None]
 
 CLIENTS = 3
 ROUNDS = 40

@@ -4,12 +4,12 @@ import time
 from collections.abc import Callable
 
 import pytest
+from tests.conftest import Figure
 from tests.faults.conftest import Site
 from tests.faults.equality import begin, end
 from tests.faults.rows import one_verdict_each
 
 MakeSite = Callable[[], Site]
-Figure = Callable[..., None]
 Calm = Callable[[int, int], list[str]]
 ROUNDS, WEIGHTS = 40, 1_000
 LOST = 30

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.conftest import Figure
 from tests.faults.conftest import SILENCE, Process, Site
 
 MakeSite = Callable[[], Site]
-Figure = Callable[..., None]
 
 STUCK = f"{Path(__file__).parent / 'stuck.py'}:app"
 
