@@ -266,7 +266,7 @@ class Server(_OfAnyRole):
         await self.runner.start(self.network)
         self._closing.append(self.runner.close)
         self.tier.begin()
-        self._closing.append(_after(self.tier.close))
+        self._closing.append(self.tier.close)
         self.admin = await self.http.open(s.server.admin)
         self._closing.append(self.http.close)
         self.listen = await self.network.start(s.server.listen)

@@ -18,6 +18,10 @@ class Span:
     offset: int
     size: int
 
+    def part(self, offset: int, size: int) -> "Span":
+        """Of its bytes those from `offset` on."""
+        return Span(self.path, self.offset + offset, size)
+
 
 class Reader:
     """A span open for reading; positions count from its start. Any number of threads may read at once.

@@ -12,7 +12,7 @@ from fedk.blobs.reader import Span
 from fedk.blobs.spool import Spool
 from fedk.combiner import words
 from fedk.combiner.below import Below
-from fedk.combiner.errands import Errands
+from fedk.combiner.errands import errands
 from fedk.combiner.flushes import Flushes
 from fedk.combiner.holdings import Held, Holdings
 from fedk.combiner.inputs import Inputs
@@ -54,7 +54,7 @@ class Children:
         self._telling: set[str] = set()  # of those that have not reported all that is held there and below
         self._clients: dict[str, Joining] = {}  # by id, who came by a combiner below
         self._ids: dict[tuple[str, str], str] = {}  # of those, by project and name
-        self._errands = Errands()
+        self._errands = errands()
         self._network: Clients | None = None
 
     async def start(self, network: Clients) -> None:

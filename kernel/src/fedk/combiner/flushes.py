@@ -8,15 +8,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from fedk.aggregation.accumulator import Sums
-from fedk.aggregation.contribution import Sum
 from fedk.aggregation.model import Model
 from fedk.api.errors import BlobError
 from fedk.blobs.reader import Reader, Span
 from fedk.blobs.spool import Spool
 from fedk.combiner import words
 from fedk.combiner.below import Added, Below
-from fedk.combiner.errands import Errands
+from fedk.combiner.errands import errands
 from fedk.combiner.holdings import Held, Holdings
 from fedk.combiner.inputs import Inputs
 from fedk.combiner.parent import Parent
@@ -64,7 +62,7 @@ class Flushes:
         self._listening: set[asyncio.Event] = set()
         self._clients: Clients | None = None
         self._absent: Callable[[], bool] = lambda: False
-        self._errands = Errands()
+        self._errands = errands()
 
     def start(self, clients: Clients, absent: Callable[[], bool]) -> None:
         """From now on combiners below are asked; `absent` says whether one is away that may come back."""
@@ -266,7 +264,9 @@ class Flushes:
             wanted = sorted({share.base for share in look.own} or {flush.shares[0].base})
             bases = {base: await self._base(base, opened) for base in wanted}
             parts = [words.contribution(share, self._held(share), bases[share.base]) for share in look.own]
-            sums = [_sum(added) for added in look.sums]
+            sums = [
+                added.summed.of({t: words.terms(share) for t, share in added.shares.items()}) for added in look.sums
+            ]
             order = Order(flush.delta, tuple(flush.sets), tuple(flush.plain), flush.exact)
             about = (flush.session, flush.project, flush.round)
             return await self._partials.make(*about, terms, parts, sums, base=bases[wanted[0]], order=order)
@@ -293,13 +293,6 @@ class Flushes:
         for task in lost:
             self._holdings.drop(task)
         self._parent.report(lost=[task for task in lost if self._below.get(task) is None])
-
-
-def _sum(added: Added) -> Sum:
-    summed = added.summed
-    terms = {task: words.terms(share) for task, share in added.shares.items()}
-    blobs = {n: Span(summed.span.path, summed.span.offset + b.offset, b.size) for n, b in summed.blobs.items()}
-    return Sum(Sums(terms, summed.raw, summed.total), blobs)
 
 
 def _whole(held: Held | None) -> bool:

@@ -21,6 +21,7 @@ from fedk.aggregation.total import Total
 from fedk.api.aggregator import Array, MeanAggregator, Round, State
 from fedk.api.config import Config
 from fedk.blobs import disk
+from fedk.rounds.ledger import places_row, read_places
 from fedk.state import tables as t
 from fedk.state.store import Store
 
@@ -52,14 +53,13 @@ class Partials:
         """Those that were written down; files of others are half a sum."""
         async with self._store.reading() as db:
             for row in (await db.execute(select(t.partials))).all():
-                blobs = {name: Place(at, size, bytes.fromhex(sha)) for name, (at, size, sha) in row.blobs.items()}
                 one = Partial(
                     int(row.name),
                     row.session,
                     row.round,
                     {task: (weight, scale) for task, (weight, scale) in row.tasks.items()},
                     self._root / row.place,
-                    blobs,
+                    read_places(row.blobs),
                     row.raw,
                     row.total,
                 )
@@ -124,7 +124,7 @@ class Partials:
             "tasks": {task: list(terms) for task, terms in one.terms.items()},
             "raw": one.raw,
             "total": one.total,
-            "blobs": {name: [b.offset, b.size, b.sha256.hex()] for name, b in one.blobs.items()},
+            "blobs": places_row(one.blobs),
             "bytes": one.path.stat().st_size,
             "place": one.path.name,
             "received_at": time.time(),

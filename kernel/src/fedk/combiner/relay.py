@@ -15,7 +15,7 @@ from fedk.blobs.reader import Span
 from fedk.blobs.spool import Spool
 from fedk.combiner import words
 from fedk.combiner.below import Below
-from fedk.combiner.errands import Errands
+from fedk.combiner.errands import errands
 from fedk.combiner.flushes import Flushes
 from fedk.combiner.holdings import Held, Holdings
 from fedk.combiner.inputs import Inputs
@@ -122,7 +122,7 @@ class Relay:
         self._commons: OrderedDict[int, tier.Common] = OrderedDict()
         self._briefs: dict[int, asyncio.Task[Brief]] = {}
         self._stays: dict[str, Stay] = {}  # by client
-        self._errands = Errands()
+        self._errands = errands()
 
     def start(self, clients: Clients, depths: Depths) -> None:
         """From now on words go both ways."""

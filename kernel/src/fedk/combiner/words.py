@@ -129,9 +129,9 @@ def terms(share: tier.Share) -> Terms:
 def spans(held: Held) -> Mapping[str, Span]:
     """Where each blob of a result stands."""
     assert held.span is not None  # noqa: S101  # the caller has looked
-    spans, offset = dict[str, Span](), held.span.offset
+    spans, offset = dict[str, Span](), 0
     for name, blob in sorted(held.report.result.blobs.items()):
-        spans[name] = Span(held.span.path, offset, blob.size)
+        spans[name] = held.span.part(offset, blob.size)
         offset += blob.size
     return spans
 

@@ -13,7 +13,7 @@ from fedk.rounds import actions as act
 from fedk.rounds.clients import Measured
 from fedk.rounds.feed import Published
 from fedk.rounds.inbox import Committed, Linked, Seen
-from fedk.rounds.ledger import Row, Writes, round_row, session_row, tasks_changed, write_tasks
+from fedk.rounds.ledger import Row, Writes, places_row, round_row, session_row, tasks_changed, write_tasks
 from fedk.rounds.live import SHOWN, Base, Live, Means, Summed, Taken
 from fedk.rounds.making import Made
 from fedk.rounds.offers import settings
@@ -248,7 +248,7 @@ class Book:
                 "tasks": sorted(summed.tasks),
                 "raw": summed.raw,
                 "total": summed.total,
-                "blobs": {name: [b.offset, b.size, b.sha256.hex()] for name, b in summed.blobs.items()},
+                "blobs": places_row(summed.blobs),
                 "bytes": summed.span.size,
                 "place": self.place(summed.span),
                 "received_at": time.time(),
@@ -323,7 +323,7 @@ class Book:
             "holder": task.holder,
             "sha256": a.sha256,
             "bytes": a.span.size if a.span else 0,
-            "blobs": {name: [b.offset, b.size, b.sha256.hex()] for name, b in a.blobs.items()},
+            "blobs": places_row(a.blobs),
             "num_examples": a.num_examples,
             "metrics": dict(a.metrics),
             "staleness": taken.staleness,

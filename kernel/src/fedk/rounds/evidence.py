@@ -94,7 +94,7 @@ class Evidence:
     def spans(self, number: int, whole: Span) -> dict[str, Span]:
         """The update's blobs within the bytes that are kept of it."""
         blobs = self.updates[number].blobs
-        return {name: Span(whole.path, whole.offset + at, size) for name, (at, size, _) in blobs.items()}
+        return {name: whole.part(at, size) for name, (at, size, _) in blobs.items()}
 
     def check(self) -> None:
         """NotReplayed, Contradiction."""

@@ -5,7 +5,6 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from fedk.aggregation.accumulator import Sums
 from fedk.aggregation.composition import AnyFolding, begin
 from fedk.aggregation.contribution import Contribution, Sum
 from fedk.aggregation.terms import Terms
@@ -13,7 +12,6 @@ from fedk.api.aggregator import Update
 from fedk.api.errors import BlobError, FedkError, FormulaError
 from fedk.blobs.hold import Hold
 from fedk.blobs.part import Stored
-from fedk.blobs.reader import Span
 from fedk.blobs.store import Blobs
 from fedk.rounds import actions as act
 from fedk.rounds import events as ev
@@ -96,7 +94,7 @@ class Folds:
         arrival, span = taken.arrival, taken.arrival.span
         assert span is not None  # noqa: S101  # a train result has blobs
         assert taken.terms is not None  # noqa: S101  # and terms
-        blobs = {n: Span(span.path, span.offset + b.offset, b.size) for n, b in arrival.blobs.items()}
+        blobs = {name: span.part(place.offset, place.size) for name, place in arrival.blobs.items()}
         return Contribution(self._view(live, task, taken), taken.terms, blobs, live.bases[task.base].model)
 
     def _view(self, live: Live, task: Task, taken: Taken) -> Update:
@@ -124,8 +122,7 @@ class Folds:
             key_of(live, task, self.roster.name(task.client)): live.taken[task.id].terms or Terms(1.0)
             for task in (live.state.tasks[i] for i in summed.tasks)
         }
-        blobs = {n: Span(summed.span.path, summed.span.offset + b.offset, b.size) for n, b in summed.blobs.items()}
-        return Sum(Sums(terms, summed.raw, summed.total), blobs)
+        return summed.of(terms)
 
     async def _first(self, live: Live, taken: Taken, hold: Hold) -> Made:
         span = taken.arrival.span

@@ -21,6 +21,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from fedk.aggregation.intake import Place
 from fedk.api.errors import StateError
 from fedk.rounds.rules import Rules
 from fedk.rounds.states import ENDED, End, Round, Session, Task
@@ -93,6 +94,16 @@ def _change(table: Table, names: frozenset[str], *, versioned: bool = False) -> 
 def _bound(table: Table, row: Row) -> Row:
     keys = {c.name for c in table.primary_key.columns}
     return {f"key_{name}" if name in keys else f"to_{name}": value for name, value in row.items()}
+
+
+def places_row(places: Mapping[str, Place]) -> Row:
+    """As a column `blobs` keeps them."""
+    return {name: [place.offset, place.size, place.sha256.hex()] for name, place in places.items()}
+
+
+def read_places(column: Mapping[str, Any]) -> dict[str, Place]:
+    """What `places_row` wrote."""
+    return {name: Place(at, size, bytes.fromhex(sha256)) for name, (at, size, sha256) in column.items()}
 
 
 @dataclass(slots=True)

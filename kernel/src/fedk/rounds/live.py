@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from fedk.aggregation.accumulator import Sums
+from fedk.aggregation.contribution import Sum
 from fedk.aggregation.expected import Expected
 from fedk.aggregation.intake import Place
 from fedk.aggregation.model import Model
@@ -66,6 +68,11 @@ class Summed:
     blobs: Mapping[str, Place]  # by name, within the span
     raw: bool  # its one update stands as it came
     total: str  # kind of the sums
+
+    def of(self, terms: Mapping[str, Terms]) -> Sum:
+        """For a fold, with what is known here of its updates, by key."""
+        blobs = {name: self.span.part(place.offset, place.size) for name, place in self.blobs.items()}
+        return Sum(Sums(terms, self.raw, self.total), blobs)
 
 
 @dataclass(slots=True)

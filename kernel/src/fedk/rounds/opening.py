@@ -10,7 +10,6 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fedk.aggregation.expected import Expected, expect
-from fedk.aggregation.intake import Place
 from fedk.aggregation.model import Model
 from fedk.aggregation.sending import send
 from fedk.aggregation.state import AggregatorState
@@ -21,7 +20,7 @@ from fedk.blobs.spool import Spool
 from fedk.blobs.store import Blobs
 from fedk.rounds.clients import Arrival, Input, Measured
 from fedk.rounds.clock import Clock
-from fedk.rounds.ledger import Record
+from fedk.rounds.ledger import Record, read_places
 from fedk.rounds.live import SHOWN, Base, Live, Means, Summed, Taken
 from fedk.rounds.loaded import Aggregators
 from fedk.rounds.states import Session, Token
@@ -156,7 +155,7 @@ def _taken(row: Any, spool: Spool) -> Taken:
         metrics=row.metrics,
         sha256=row.sha256,
         span=spool.locate(row.place, row.place_offset, row.bytes) if row.place else None,
-        blobs={name: Place(at, size, bytes.fromhex(sha)) for name, (at, size, sha) in row.blobs.items()},
+        blobs=read_places(row.blobs),
         norm=row.norm,
         max_abs=row.max_abs,
         via=tuple(filter(None, row.via.split("/"))),
@@ -165,10 +164,8 @@ def _taken(row: Any, spool: Spool) -> Taken:
 
 
 def _summed(row: Any, spool: Spool) -> Summed:
-    blobs = {name: Place(at, size, bytes.fromhex(sha)) for name, (at, size, sha) in row.blobs.items()}
-    return Summed(
-        row.name, row.round, frozenset(row.tasks), spool.locate(row.place, 0, row.bytes), blobs, row.raw, row.total
-    )
+    span, blobs = spool.locate(row.place, 0, row.bytes), read_places(row.blobs)
+    return Summed(row.name, row.round, frozenset(row.tasks), span, blobs, row.raw, row.total)
 
 
 async def _means(db: AsyncConnection, live: Live) -> None:

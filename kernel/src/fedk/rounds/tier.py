@@ -7,7 +7,7 @@ import asyncio
 import functools
 import logging
 import time
-from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,6 +18,7 @@ from fedk.rounds import events as ev
 from fedk.rounds.clients import Arrival, Joined, Joining, Present, Receipt, Reply
 from fedk.rounds.combiners import Branch, Combiner
 from fedk.rounds.door import Door
+from fedk.rounds.errands import Errands
 from fedk.rounds.graces import Graces
 from fedk.rounds.inbox import Entry, Linked, Seen
 from fedk.rounds.live import Live, Summed
@@ -46,7 +47,7 @@ class Tier:
         self.runner, self._door = runner, door
         self._graces = Graces(grace, self._lost)
         self._here: set[str] = set()  # holders with a stream
-        self._working: set[asyncio.Task[None]] = set()
+        self._errands = Errands(self._failed)
 
     # ---- combiners ----
 
@@ -170,7 +171,7 @@ class Tier:
         for arrival in arrivals:
             noted = self._door.note(arrival, combiner.id)
             if noted is None:
-                self._spawn(self._report(combiner, arrival))
+                self._errands.spawn(self._report(combiner, arrival))
             else:  # most are: a thousand of them cost less without a task each
                 noted.add_done_callback(functools.partial(self._noted, combiner, arrival))
 
@@ -178,9 +179,9 @@ class Tier:
         if noted.cancelled():
             return
         if (error := noted.exception()) is not None:
-            log.error("a combiner's word could not be written down: %s", error)
+            self._failed(error)
         elif not isinstance(noted.result(), Receipt):
-            self._spawn(self._report(combiner, arrival))  # which says what became of it
+            self._errands.spawn(self._report(combiner, arrival))  # which says what became of it
 
     async def _report(self, combiner: Combiner, arrival: Arrival) -> None:
         reply = await self._door.take(arrival, combiner.id)
@@ -194,7 +195,7 @@ class Tier:
 
     def declined(self, client: str, task: str, refused: Refused) -> None:
         """The combiner did not take a result."""
-        self._spawn(self._declined(client, task, refused))
+        self._errands.spawn(self._declined(client, task, refused))
 
     async def _declined(self, client: str, task: str, refused: Refused) -> None:
         await self._door.refuse(client, task, "", refused)
@@ -263,18 +264,11 @@ class Tier:
         self.runner.inbox.put(Entry(session_of(arrival.task), event, replace(known, arrival=whole), done))
         await done
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._working.add(task)
-        task.add_done_callback(self._done)
+    @staticmethod
+    def _failed(error: BaseException) -> None:
+        log.error("a combiner's word could not be written down: %s", error)
 
-    def _done(self, task: "asyncio.Task[None]") -> None:
-        self._working.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("a combiner's word could not be written down: %s", error)
-
-    def close(self) -> None:
-        """Cancel every timer."""
+    async def close(self) -> None:
+        """Cancel what waits."""
         self._graces.close()
-        for task in self._working:
-            task.cancel()
+        await self._errands.close()
