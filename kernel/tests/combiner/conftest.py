@@ -58,6 +58,8 @@ class Above:
         self.reported: list[str] = []
         self.lost: asyncio.Queue[str] = asyncio.Queue()
         self.delivered: asyncio.Queue[tuple[tier.Delivery, bytes]] = asyncio.Queue()
+        self.damaged = asyncio.Queue[bytes]()
+        """What comes instead of the model's bytes, once each."""
 
     def changed(self) -> None:
         """Nobody looks."""
@@ -88,7 +90,7 @@ class Above:
 
     async def fetch(self, sha256: bytes, write: Callable[[bytes], None]) -> None:
         assert sha256 == BASE_HASH
-        write(BASE)
+        write(BASE if self.damaged.empty() else self.damaged.get_nowait())
 
     async def deliver(self, first: tier.Delivery, files: Iterable[tuple[Path, int, int]]) -> None:
         if not self.is_here:
@@ -114,6 +116,7 @@ class Downward:
         self.refolded: list[tuple[str, int, list[str]]] = []
         self.moved: list[str] = []
         self.replies: list[tuple[str, Reply, tuple[str, ...]]] = []
+        self.offered: asyncio.Queue[str] = asyncio.Queue()
 
     async def asked(self) -> tuple[str, list[str]]:
         """The next combiner that is asked, and for which tasks."""
@@ -121,10 +124,10 @@ class Downward:
         return holder, [one.task for one in flush.wanted]
 
     def offer(self, offer: Offer) -> None:
-        """Nobody looks."""
+        self.offered.put_nowait(offer.task)
 
     def cancel(self, client: str, task: str, reason: str) -> None:
-        """As above."""
+        """Nobody looks."""
 
     def reply(self, client: str, reply: Reply, holders: Collection[str] = ()) -> None:
         self.replies.append((client, reply, tuple(holders)))

@@ -132,7 +132,7 @@ class Relay:
         """Let go of files."""
         await self._errands.close()
         for making in self._briefs.values():
-            if making.done() and not making.cancelled() and making.exception() is None:
+            if making.done() and _goes_well(making):
                 making.result().close(self._inputs)
 
     @property
@@ -331,6 +331,13 @@ class Relay:
 
     # ---- inside ----
 
+    async def _briefed(self, number: int) -> Brief:
+        """Made once for all tasks of it; after a failure anew for those that come then."""
+        making = self._briefs.get(number)
+        if making is None or not _goes_well(making):
+            making = self._briefs[number] = asyncio.create_task(self._brief(self._commons[number]))
+        return await asyncio.shield(making)
+
     async def _brief(self, common: tier.Common) -> Brief:
         task, wanted = common.task, common.expectation
         used, model = list[bytes](), None
@@ -358,7 +365,7 @@ class Relay:
             making.add_done_callback(self._retired)
 
     def _retired(self, making: "asyncio.Task[Brief]") -> None:
-        if not making.cancelled() and making.exception() is None:
+        if _goes_well(making):
             making.result().retired = True
             self._close_idle(making.result())
 
@@ -374,9 +381,7 @@ class Relay:
         if one.client not in self._stays:
             return
         if one.task not in self._tasks:
-            if one.common not in self._briefs:
-                self._briefs[one.common] = asyncio.create_task(self._brief(self._commons[one.common]))
-            brief = await asyncio.shield(self._briefs[one.common])
+            brief = await self._briefed(one.common)
             self._tasks[one.task] = Known(one.client, brief, one.seed)
             brief.tasks += 1
         brief = self._tasks[one.task].brief
@@ -398,3 +403,8 @@ class Relay:
         self._spool.expire(verdict.task)
         said = replace(words.verdict(verdict), result_id=result_id)
         self._network.reply(client, said, self._below.settle(verdict.task))
+
+
+def _goes_well(making: "asyncio.Task[Brief]") -> bool:
+    """Whether there is a brief, or will be."""
+    return not making.done() or not (making.cancelled() or making.exception())

@@ -1,0 +1,36 @@
+"""A combiner and the tasks of its own clients."""
+
+import asyncio
+import logging
+
+import pytest
+from kernel.tests.combiner.conftest import BASE, BASE_HASH, SESSION, Middle
+
+from fedk.rounds.clients import Joining
+from fedk_protocol.v1 import federation_pb2 as pb
+from fedk_protocol.v1 import tier_pb2 as tier
+
+A, B = f"{SESSION}-1", f"{SESSION}-2"
+
+
+def asked(task: str, *common: tier.Common) -> tier.Relay:
+    """Client `a` is asked."""
+    one = tier.Assigned(task=task, client="a", common=1, seed=1, remaining=60.0)
+    return tier.Relay(common=common, tasks=[one])
+
+
+async def test_a_model_that_came_damaged_is_fetched_anew_for_the_next_task(
+    middle: Middle, caplog: pytest.LogCaptureFixture
+) -> None:
+    await middle.relay.join(Joining("default", "a", "i1", {}, (), (), ""))
+    middle.above.damaged.put_nowait(b"not these")
+    model = pb.Blob(sha256=BASE_HASH, size=len(BASE))
+    expected = tier.Expectation(blobs=True, largest=1e9, max_examples=9)
+    task = pb.Task(kind="train", session="digits", round=1, inputs={"model": model})
+    common = tier.Common(id=1, task=task, project="default", session=SESSION, accepting=1, expectation=expected)
+    with caplog.at_level(logging.ERROR):
+        middle.relay.relay(asked(A, common))
+        await asyncio.wait(set(middle.relay._errands._working))
+    assert "came from the parent with another hash" in caplog.text
+    middle.relay.relay(asked(B))
+    assert await middle.down.offered.get() == B
