@@ -2,12 +2,12 @@
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Engine, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 from tests.simulation.clock import World
 from tests.simulation.invariants import watch
@@ -30,6 +30,7 @@ from fedk.rounds.desk import Desk
 from fedk.rounds.door import Door
 from fedk.rounds.replay import Replayed, Replays
 from fedk.rounds.runner import Runner
+from fedk.rounds.tier import Tier
 from fedk.settings import Settings
 from fedk.state import tables as t
 from fedk.state.errors import ConnectionLost, DiskFull
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from tests.simulation.federation import Plan
     from tests.simulation.wire import Wire
 
-T = TypeVar("T")
 
 FROM = 4.0
 """Second at which what fails for long begins to: by then sessions run."""
@@ -65,6 +65,10 @@ class FaultyStore(Store):
     world: World
     unwritten = 0.0  # seconds
 
+    def __init__(self, *engines: Any, blocking: Engine | None = None, **more: Any) -> None:
+        """Statement by statement: every place between two is one to crash at. A transaction in one go has none."""
+        super().__init__(*engines, **more)
+
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
         if FROM < self.world.now < FROM + self.unwritten and not self.world.dying:
@@ -78,14 +82,6 @@ class FaultyStore(Store):
                 raise DiskFull("the database could not grow")
         if self.world.chance(0.01):
             raise ConnectionLost("the answer to the commit was lost")
-
-    async def _written(self, work: Callable[[Connection], T], before: "asyncio.Task[None] | None") -> T:
-        """Statement by statement: every place between two is one to crash at."""
-        async with self.transaction() as connection:
-            found = await connection.run_sync(work)
-            if before is not None:
-                await before
-            return found
 
 
 class FaultySpool(Spool):
@@ -183,9 +179,11 @@ class Server:
             gates=self.gates,
         )
         watch(self.runner)
-        self.door, self.desk = Door(self.runner), Desk(self.runner)
+        self.door = Door(self.runner)
+        tier = Tier(self.runner, self.door)
+        self.desk = Desk(self.runner, tier)
         balancer = self.catalogue.create("balancer", "least-loaded")
-        self.network = Network(self.door, self.spool, settings=settings, balancer=balancer)
+        self.network = Network(self.door, self.spool, settings=settings, balancer=balancer, tier=tier)
         await self.runner.start(self.network)
         self.listening = True
 

@@ -23,6 +23,7 @@ from fedk.rounds.door import Door
 from fedk.rounds.feed import Listener, Published
 from fedk.rounds.rules import Rules
 from fedk.rounds.runner import Runner
+from fedk.rounds.tier import Tier
 from fedk.settings import Settings
 from fedk.state.store import Store
 from fedk.testing.protocol import ScriptedClient
@@ -103,11 +104,13 @@ async def opened(data_dir: Path, *, address: str = "127.0.0.1:0", **given: Any) 
     spool = Spool(data_dir / "spool", settings.limits.spool_bytes)
     runner = Runner(store=store, blobs=blobs, spool=spool, aggregators=Aggregators(catalogue))
     balancer = catalogue.create("balancer", "least-loaded")
-    network = Network(Door(runner), spool, settings=settings, balancer=balancer, keepalive=keepalive)
+    door = Door(runner)
+    tier = Tier(runner, door)
+    network = Network(door, spool, settings=settings, balancer=balancer, tier=tier, keepalive=keepalive)
     try:
         await runner.start(network)
         with runner.feed.listen() as heard:
-            house = House(settings, blobs, spool, runner, Desk(runner), network, heard)
+            house = House(settings, blobs, spool, runner, Desk(runner, tier), network, heard)
             house.address = await network.start(address)
             async with house.doors:
                 yield house

@@ -164,7 +164,7 @@ class Flushes:
             finally:
                 self._listening.discard(news)
                 if self._latest.get(flush.session) is flush:
-                    del self._latest[flush.session]
+                    del self._latest[flush.session], self._turns[flush.session]
                     for key in [key for key in self._asked if key[0] == flush.session]:
                         del self._asked[key]
 

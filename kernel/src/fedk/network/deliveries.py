@@ -12,6 +12,7 @@ from fedk.blobs.spool import Spool
 from fedk.blobs.upload import Upload
 from fedk.network.calls import Ended, parsed, violated
 from fedk.network.doors import AnyTier
+from fedk.network.messages import DELIVERED, data_of
 from fedk.network.threads import Threads
 from fedk.network.traffic import Traffic
 from fedk.rounds.combiners import Combiner
@@ -108,10 +109,10 @@ class Deliveries:
         if raw is None:
             raise Ended(grpc.StatusCode.ABORTED, "the delivery broke off before its end")
         self._traffic.received(session, len(raw))
-        message = parsed(tier.Delivery, raw)
-        if not message.data:
+        data = data_of(raw, DELIVERED) or memoryview(parsed(tier.Delivery, raw).data)
+        if not data:
             raise violated("a delivery is what it brings, then its data")
-        return memoryview(message.data)
+        return data
 
 
 @dataclass(frozen=True, slots=True)

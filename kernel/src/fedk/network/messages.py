@@ -9,10 +9,10 @@ from fedk.api.errors import Refused
 from fedk.rounds.clients import Input, Offer, Receipt, Reply, SendFrom, Verdict, Work
 from fedk_protocol.reasons import Reason
 from fedk_protocol.v1 import federation_pb2 as pb
+from fedk_protocol.v1 import tier_pb2 as tier
 
 _TASK = pb.ServerMessage.DESCRIPTOR.fields_by_name["task"].number
 _DATA = pb.Chunk.DESCRIPTOR.fields_by_name["data"].number
-_UPLOADED = pb.UploadMessage.DESCRIPTOR.fields_by_name["data"].number
 _OUTCOMES = {name.removeprefix("OUTCOME_").lower(): value for name, value in pb.Outcome.items()}
 _ROUNDS = 32
 """Rounds and kinds whose common part is kept, at most 64 KiB and the settings each."""
@@ -129,9 +129,14 @@ def enclosed(field: int, parts: Iterable[bytes]) -> bytes:
     return b"".join([_varint(field << 3 | 2), _varint(sum(map(len, parts))), *parts])
 
 
-def data_of(raw: bytes) -> memoryview | None:
-    """The data of an UploadMessage that has nothing else, without a copy; None for any other, which wants to be parsed."""
-    if not raw or raw[0] != _UPLOADED << 3 | 2:
+UPLOADED = pb.UploadMessage.DESCRIPTOR.fields_by_name["data"].number
+DELIVERED = tier.Delivery.DESCRIPTOR.fields_by_name["data"].number
+"""Fields that bring the bytes of a transfer."""
+
+
+def data_of(raw: bytes, field: int = UPLOADED) -> memoryview | None:
+    """The bytes of a message that has nothing but this field, without a copy; None for any other: it wants to be parsed."""
+    if not raw or raw[0] != field << 3 | 2:
         return None
     size, at, shift = 0, 1, 0
     for digit in raw[1:6]:

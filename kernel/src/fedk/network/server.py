@@ -11,7 +11,7 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc  # type: ignore[import-untyped]  # published without types
 
-from fedk.api.balancer import Balancer
+from fedk.api.balancer import Balancer, ServerView
 from fedk.blobs.spool import Spool
 from fedk.catalogue.extensions import services
 from fedk.catalogue.hooks import Enabled
@@ -61,8 +61,8 @@ class Network:
         *,
         settings: Settings,
         balancer: Balancer[Any],
+        tier: AnyTier,
         plugins: Sequence[Enabled] = (),
-        tier: AnyTier | None = None,
         keepalive: Keepalive = Keepalive(),  # noqa: B008  # frozen
     ) -> None:
         limits, own = settings.limits, settings.server
@@ -88,19 +88,6 @@ class Network:
             result_max=limits.spool_bytes,
         )
         self._downloads = Downloads(door=door, traffic=self._traffic, threads=threads, chunk_size=self._limits.chunk)
-        self._tier = (
-            Tier(
-                door,
-                tier,
-                spool,
-                tickets=self._tickets,
-                downloads=self._downloads,
-                threads=threads,
-                traffic=self._traffic,
-            )
-            if tier is not None
-            else None
-        )
         self._placement = Placement(
             own.name,
             own.advertise,
@@ -109,8 +96,18 @@ class Network:
             attributes=own.attributes,
             clients=lambda: len(self._members),
             state=self._state,
-            combiners=lambda: self._tier.links.servers() if self._tier is not None else [],
+            combiners=self._combiners,
             ticket=lambda client, holder, above: self._tickets.mint(client, "", holder, above),
+        )
+        self._tier = Tier(
+            door,
+            tier,
+            spool,
+            placement=self._placement,
+            tickets=self._tickets,
+            downloads=self._downloads,
+            threads=threads,
+            traffic=self._traffic,
         )
         self._health = health.aio.HealthServicer()
         self._transfers: Counter[str] = Counter()
@@ -126,13 +123,11 @@ class Network:
         calls = handler(
             connect=self._members.connect, download=self._download, upload=self._upload, locate=self._locate
         )
-        self._server.add_generic_rpc_handlers((calls, *([self._tier.handler()] if self._tier is not None else [])))
+        self._server.add_generic_rpc_handlers((calls, self._tier.handler()))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         services(self._plugins, [SERVICE, health.SERVICE_NAME]).add_to(self._server)
         bound = await listen(self._server, address)
         self._placement.listens(bound)
-        if self._tier is not None:
-            self._tier.placement = self._placement
         await self._health.set(SERVICE, Status.SERVING)
         await self._server.start()
         return bound
@@ -149,8 +144,7 @@ class Network:
     async def stop(self) -> None:
         """End every stream, and stop listening."""
         self._members.dismiss()
-        if self._tier is not None:
-            self._tier.links.dismiss()
+        self._tier.links.dismiss()
         with suppress(TimeoutError):
             async with asyncio.timeout(FAREWELL):  # some may be dead, and an upload on a slow line
                 await self._members.until(lambda: not self._members and not self._transfers)
@@ -160,6 +154,9 @@ class Network:
 
     def _quiet(self) -> bool:
         return not self._transfers and not any(member.busy for member in self._members)
+
+    def _combiners(self) -> Sequence[ServerView]:
+        return self._tier.links.servers()
 
     def _state(self) -> str:
         return "draining" if self._members.draining else "live"
@@ -193,46 +190,39 @@ class Network:
         """Say it on the client's stream, and to combiners that hold the result."""
         if (member := self._members.get(client)) is not None:
             member.reply(reply)
-        if self._tier is not None:
-            self._tier.links.reply(client, reply, holders)
+        self._tier.links.reply(client, reply, holders)
 
     def _link(self, client: str) -> Link | None:
-        return self._tier.links.of(client) if self._tier is not None else None
+        return self._tier.links.of(client)
 
     def flush(self, holder: str, flush: Flush) -> None:
         """Ask a combiner for what it holds. One that is away is asked when it is back."""
-        if self._tier is not None:
-            self._tier.links.flush(holder, flush)
+        self._tier.links.flush(holder, flush)
 
     def partial_taken(self, holder: str, session: str, number: int) -> None:
         """Tell a combiner that its sum is here."""
-        if self._tier is not None:
-            self._tier.links.partial_taken(holder, session, number)
+        self._tier.links.partial_taken(holder, session, number)
 
     def refold(self, holder: str, session: str, number: int, without: Sequence[str]) -> None:
         """Tell a combiner that its sum is not taken because of these tasks."""
-        if self._tier is not None:
-            self._tier.links.refold(holder, session, number, without)
+        self._tier.links.refold(holder, session, number, without)
 
     def drain_below(self, holder: str, name: str) -> None:
         """Tell a combiner that the one of this name below it is to give away what it holds."""
-        if self._tier is not None:
-            self._tier.links.drain_below(holder, name)
+        self._tier.links.drain_below(holder, name)
 
     def unreached(self, project: str, name: str, addresses: Collection[str]) -> None:
         """A client could not connect to these combiners."""
         self._placement.told(project, name, addresses)
-        if self._tier is not None:
-            self._tier.unreached(project, name, addresses)
+        self._tier.unreached(project, name, addresses)
 
     def move(self, holder: str) -> None:
         """Send every client of a combiner elsewhere."""
-        if self._tier is not None:
-            self._tier.move(holder)
+        self._tier.move(holder)
 
     def rebalance(self) -> int:
         """Send clients from combiners with many to those with few; answers how many."""
-        return self._tier.rebalance() if self._tier is not None else 0
+        return self._tier.rebalance()
 
     def redirect(self, client: str, addresses: Sequence[str], ticket: str) -> None:
         """Another server serves this client from now on."""
@@ -248,7 +238,7 @@ class Network:
     # ---- the calls ----
 
     def _place(self, joining: Joining) -> pb.LocateReply:
-        if self._tier is None or self._members.draining or (self._leaf and not any(self._tier.links)):
+        if self._members.draining or (self._leaf and not any(self._tier.links)):
             return pb.LocateReply(here=True)
         return self._placement.place(joining.project, joining.name, joining.attributes, joining.ticket)
 
@@ -304,7 +294,7 @@ class Network:
 
     async def _locate(self, raw: bytes, context: Context) -> bytes:
         request = parsed(pb.LocateRequest, raw)
-        if self._tier is not None and request.unreachable:
+        if request.unreachable:
             self._tier.unreached(request.project or "default", request.name, request.unreachable)
         return self._placement.locate(request, brought(context)).SerializeToString()
 

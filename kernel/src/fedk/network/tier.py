@@ -27,7 +27,7 @@ from fedk_protocol.v1 import tier_pb2 as words
 
 
 class Tier:
-    """The service `fedk.v1.Tier`, at a root or in the middle, and who is sent where. `placement` is set before it listens."""
+    """The service `fedk.v1.Tier`, at a root or in the middle, and who is sent where."""
 
     def __init__(
         self,
@@ -35,13 +35,14 @@ class Tier:
         rounds: AnyTier,
         spool: Spool,
         *,
+        placement: Placement,
         tickets: Tickets,
         downloads: Downloads,
         threads: Threads,
         traffic: Traffic,
     ) -> None:
         self._door, self._rounds, self._tickets, self._downloads = door, rounds, tickets, downloads
-        self.placement: Placement | None = None
+        self._placement = placement
         self.links = Links(
             door,
             rounds,
@@ -56,14 +57,9 @@ class Tier:
             attach=self.links.attach, join=self._join, ask=self._ask, fetch=self._fetch, deliver=self._deliver
         )
 
-    @property
-    def _place(self) -> Placement:
-        assert self.placement is not None  # noqa: S101  # the network sets it before it listens
-        return self.placement
-
     def _arrived(self, client: str) -> None:
         if (who := self._rounds.who(client)) is not None:
-            self._place.arrived(*who[:2])
+            self._placement.arrived(*who[:2])
 
     def unreached(self, project: str, name: str, addresses: Collection[str]) -> None:
         """A client could not connect to these: combiners hear of those below them, which they send clients to."""
@@ -84,16 +80,16 @@ class Tier:
         """A place for a client; one that is not known here by name is placed when it says hello."""
         who = self._rounds.who(client)
         if who is None:
-            return pb.Redirect(addresses=self._place.addresses)
-        found = self._place.place(*who)
+            return pb.Redirect(addresses=self._placement.addresses)
+        found = self._placement.place(*who)
         return pb.Redirect(addresses=found.addresses, ticket=found.ticket)
 
     def rebalance(self) -> int:
         """Send clients from combiners with many to those with few; answers how many."""
         links = {c: link for link in self.links for c in sorted(link.clients)}
         known = {c: who for c in links if (who := self._rounds.who(c)) is not None}
-        views = {c: (links[c].combiner.name, self._place.view(*who)) for c, who in known.items()}
-        moves = list(self._place.moves(views))
+        views = {c: (links[c].combiner.name, self._placement.view(*who)) for c, who in known.items()}
+        moves = list(self._placement.moves(views))
         for client, server in moves:
             project, name, _ = known[client]
             ticket = "" if server.root else self._tickets.mint(f"{project}/{name}", "", server.name)
@@ -105,7 +101,7 @@ class Tier:
         arriving = joining(request.hello)
         above = self._placed(combiner, request.ticket, arriving)
         if above is None:
-            return words.JoinReply(redirect=pb.Redirect(addresses=self._place.addresses)).SerializeToString()
+            return words.JoinReply(redirect=pb.Redirect(addresses=self._placement.addresses)).SerializeToString()
         try:
             joined = await self._rounds.join(combiner, replace(arriving, ticket=above))
         except Redirected as elsewhere:  # by a server above this one

@@ -23,12 +23,12 @@ def gather(d: Draft) -> bool:
 
 def gathered(d: Draft, r: Round) -> bool:
     """Fold, once all of it is here."""
-    accepted = sorted(d.session.accepted(), key=lambda t: t.number)
     if elsewhere(d.session):
         return False
+    accepted = tuple(t.id for t in sorted(d.session.accepted(), key=lambda t: t.number))
     d.clock(act.Disarm)
-    d.set_round(state="folding", frozen=tuple(t.id for t in accepted))
-    fold(d, r.token, tuple(t.id for t in accepted))
+    d.set_round(state="folding", frozen=accepted)
+    fold(d, r.token, accepted)
     return False
 
 

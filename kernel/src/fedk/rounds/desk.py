@@ -36,7 +36,7 @@ from fedk.state import tables as t
 class Desk:
     """Creates and steers sessions. Every call returns when its rows are committed."""
 
-    def __init__(self, runner: Runner, tier: Tier | None = None) -> None:
+    def __init__(self, runner: Runner, tier: Tier) -> None:
         self._runner, self._tier = runner, tier
 
     @property
@@ -59,22 +59,22 @@ class Desk:
                 "below": [branch.document() for branch in c.below],
             }
             for c in self._runner.combiners
-            if self._tier is not None and self._tier.is_here(c)
+            if self._tier.is_here(c)
         }
 
     async def drain_combiner(self, name: str) -> None:
         """Its clients go elsewhere, and what it holds comes here, or to the combiner that it is below."""
         combiner = self._runner.combiners.named(name)
-        if self._tier is not None and combiner is None and self._drain_below(self._tier, name):
+        if combiner is None and self._drain_below(name):
             return
-        if combiner is None or self._tier is None:
+        if combiner is None:
             names = ", ".join(name for c in self._runner.combiners for name in (c.name, *(b.name for b in c.below)))
             raise NotFound(f'there is no combiner "{name}". Combiners: {names or "none"}')
         if not self._tier.is_here(combiner):
             raise Conflict(f"combiner {name} is away: its clients have gone elsewhere, and deliver again what it held")
         await self._tier.drain(combiner)
 
-    def _drain_below(self, tier: Tier, name: str) -> bool:
+    def _drain_below(self, name: str) -> bool:
         found = self._runner.combiners.above(name)
         if len(found) > 1:
             under = ", ".join(sorted(branch.parent for _, branch in found))
@@ -82,7 +82,7 @@ class Desk:
         for above, branch in found:
             if branch.state == "lost":
                 raise Conflict(f"combiner {name} is away from {branch.parent}: its clients deliver again what it held")
-            tier.drain_below(above, name)
+            self._tier.drain_below(above, name)
         return bool(found)
 
     def rebalance(self) -> int:

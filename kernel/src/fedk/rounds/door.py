@@ -135,8 +135,7 @@ class Door:
             self._drop(arrival)
             return await self._said(arrival.client, arrival.task, arrival.result_id)
         try:
-            taken = Taken(arrival, self._terms(live, task, arrival), live.state.staleness(task))
-            live.formula_errors = 0
+            taken = self._taken(live, task, arrival)
             await self._judge(live, task, arrival)
         except FormulaError as error:
             return await self._formula_error(live, arrival, error)
@@ -153,11 +152,9 @@ class Door:
         if live is None or task is None or not task.open or self._runner.gates.has("update_received"):
             return None
         try:
-            taken = Taken(arrival, self._terms(live, task, arrival), live.state.staleness(task))
+            return self._posted(live, self._taken(live, task, arrival), holder)
         except (FormulaError, Refused):
             return None
-        live.formula_errors = 0
-        return self._posted(live, taken, holder)
 
     def _posted(self, live: Live, taken: Taken, holder: str) -> "asyncio.Future[Reply | None]":
         live.arrived += 1
@@ -232,6 +229,11 @@ class Door:
                 if any(i.sha256 == sha256 for i in base.inputs.values()):
                     return await self._runner.blobs.span(live.project, sha256)
         raise NotFound(f"no open task brings the blob {sha256.hex()}")
+
+    def _taken(self, live: Live, task: Task, arrival: Arrival) -> Taken:
+        taken = Taken(arrival, self._terms(live, task, arrival), live.state.staleness(task))
+        live.formula_errors = 0
+        return taken
 
     def _terms(self, live: Live, task: Task, arrival: Arrival) -> Terms | None:
         if task.kind != "train" or live.aggregator is None:

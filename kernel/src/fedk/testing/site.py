@@ -30,6 +30,7 @@ from fedk.rounds.desk import Desk
 from fedk.rounds.door import Door
 from fedk.rounds.replay import Replays
 from fedk.rounds.runner import Runner
+from fedk.rounds.tier import Tier
 from fedk.settings import Settings
 from fedk.state.store import Store
 
@@ -211,7 +212,8 @@ async def site(
     blobs = Blobs(catalogue.create("storage", "local"), data_dir)
     spool = Spool(data_dir / "spool", settings.limits.spool_bytes)
     runner = Runner(store=store, blobs=blobs, spool=spool, aggregators=Aggregators(catalogue), gates=gates)
-    players, desk = Players(Door(runner), spool), Desk(runner)
+    door = Door(runner)
+    players, desk = Players(door, spool), Desk(runner, Tier(runner, door))
     replays = Replays(store, blobs, Aggregators(catalogue), runner.folds.memory)
     app = admin_app(
         store=store, blobs=blobs, catalogue=catalogue, desk=desk, settings=settings, replays=replays, plugins=plugins
