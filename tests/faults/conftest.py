@@ -223,8 +223,12 @@ class Site:
         return [model["digest"] for model in found["models"]]
 
 
+MakeSite = Callable[[], Site]
+Calm = Callable[[int, int], list[str]]
+
+
 @pytest.fixture
-def site(tmp_path: Path) -> Iterator[Callable[[], Site]]:
+def site(tmp_path: Path) -> Iterator[MakeSite]:
     """Any number of them; all processes end with the test."""
     with ExitStack() as ending:
         numbers = itertools.count()
@@ -232,7 +236,7 @@ def site(tmp_path: Path) -> Iterator[Callable[[], Site]]:
 
 
 @pytest.fixture(scope="session")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int, int], list[str]]:
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Calm:
     """Digests of so many rounds with so many weights in the equality profile; each is run once."""
     from tests.faults import equality  # noqa: PLC0415  # which needs this file
 

@@ -3,11 +3,10 @@
 import itertools
 import random
 import time
-from collections.abc import Callable
 
 import pytest
 from tests.conftest import Figure
-from tests.faults.conftest import Process, Site
+from tests.faults.conftest import Calm, MakeSite, Process, Site
 from tests.faults.equality import NAMES, begin, end
 from tests.faults.rows import one_verdict_each
 
@@ -15,9 +14,6 @@ EVENTS = ("round.open", "update.accepted", "round.committed", "client.joined")
 """By turns a server is killed after each of these; a client after the first three, and when it has made a result."""
 INSTANT = 0.3
 """Seconds after a server's first line within which a random instant lies: while all come back."""
-
-MakeSite = Callable[[], Site]
-Calm = Callable[[int, int], list[str]]
 
 
 def await_one_of(process: Process, luck: random.Random, word: str) -> None:

@@ -1,19 +1,16 @@
 """Bad lines: slow ones, and such that are dead while both ends believe in them."""
 
 import time
-from collections.abc import Callable
 
 import pytest
 from tests.conftest import Figure
-from tests.faults.conftest import Site
+from tests.faults.conftest import Calm, MakeSite
 from tests.faults.equality import NAMES, begin, end
 from tests.faults.proxy import Proxy
 from tests.faults.rows import one_verdict_each
 
-MakeSite = Callable[[], Site]
 LOST = 35
 """Seconds within which a silent connection is given up: a client pings after 20 s, and waits 10 s for the answer."""
-Calm = Callable[[int, int], list[str]]
 
 
 def test_a_slow_line_delays_its_client_and_changes_no_model(site: MakeSite, undisturbed: Calm, figure: Figure) -> None:

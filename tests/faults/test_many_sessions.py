@@ -3,7 +3,6 @@
 import json
 import re
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +10,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 from tests.conftest import Figure
-from tests.faults.conftest import Process, Site
-
-MakeSite = Callable[[], Site]
+from tests.faults.conftest import MakeSite, Process, Site
 
 STUCK = f"{Path(__file__).parent / 'stuck.py'}:app"
 ACCUMULATOR = 8  # bytes for each element of the model

@@ -6,18 +6,15 @@ import random
 import sqlite3
 import subprocess
 import time
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.conftest import Figure, environment
-from tests.faults.conftest import Site
+from tests.faults.conftest import MakeSite, Site
 from tests.faults.rows import settled
 from tests.faults.test_kills import kill_a_client, kill_the_server
-
-MakeSite = Callable[[], Site]
 
 SCALED = f"{Path(__file__).parents[1] / 'tier' / 'scaled.py'}:app"
 NAMES = ("a", "b", "c", "d", "e")

@@ -1,18 +1,16 @@
 """Messages that come twice, late, or from a process that has been replaced: each result has its effect once."""
 
 import copy
-from collections.abc import Callable
 
 import grpc
 import pytest
-from tests.faults.conftest import SEEDED, Site
+from tests.faults.conftest import SEEDED, MakeSite, Site
 from tests.faults.rows import one_verdict_each
 
 from fedk.testing.protocol import ScriptedClient
 from fedk.testing.protocol.client import kept
 from fedk_protocol.v1 import federation_pb2 as pb
 
-MakeSite = Callable[[], Site]
 TRAINS = ["train"]
 """Capabilities: the session is over with its last model, which nobody measures."""
 RULES = f'model = "{SEEDED}"\nrounds = 2\n[clients]\nmin = 2\ngrace = "10m"\n[round]\nreplace = false\n'

@@ -4,16 +4,14 @@ import re
 import sqlite3
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 from tests.conftest import Figure, unavailable
-from tests.faults.conftest import Site
+from tests.faults.conftest import MakeSite, Site
 from tests.faults.rows import one_verdict_each
-
-MakeSite = Callable[[], Site]
 
 CLIENTS = 3
 ROUNDS = 40

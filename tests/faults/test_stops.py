@@ -1,16 +1,13 @@
 """Processes that stop without ending, longer than anybody believes in them: a laptop that sleeps, a machine that swaps."""
 
 import time
-from collections.abc import Callable
 
 import pytest
 from tests.conftest import Figure
-from tests.faults.conftest import Site
+from tests.faults.conftest import Calm, MakeSite, Site
 from tests.faults.equality import begin, end
 from tests.faults.rows import one_verdict_each
 
-MakeSite = Callable[[], Site]
-Calm = Callable[[int, int], list[str]]
 ROUNDS, WEIGHTS = 40, 1_000
 LOST = 30
 """Seconds within which a silent server is given up: the client's keepalive."""

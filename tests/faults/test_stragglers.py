@@ -3,15 +3,12 @@
 import re
 import signal
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.conftest import Figure
-from tests.faults.conftest import SILENCE, Process, Site
-
-MakeSite = Callable[[], Site]
+from tests.faults.conftest import SILENCE, MakeSite, Process, Site
 
 STUCK = f"{Path(__file__).parent / 'stuck.py'}:app"
 

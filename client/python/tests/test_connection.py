@@ -1,8 +1,6 @@
 import asyncio
-import socket
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -51,6 +49,13 @@ def task(server: ScriptedServer, id: str = "t1", *, data: bytes | None = None, *
 def weights(result: pb.Result) -> list[float]:
     values: list[float] = Safetensors().decode(result.blobs["model"].inline)["w"].tolist()
     return values
+
+
+async def settled(client: Connection, running: Running[Any, Any]) -> None:
+    """Nothing is kept any more: what the client answers to a later word, it says after all earlier ones are heard."""
+    await client.send(task=pb.Task(id="later", kind="predict"))
+    await client.next("failure")
+    assert len(running._outbox) == 0
 
 
 async def test_a_client_says_who_it_is(server: ScriptedServer, start: Start) -> None:
@@ -214,162 +219,6 @@ async def test_an_upload_may_be_answered_by_a_verdict(server: ScriptedServer, st
     assert len(running._outbox) == 0
 
 
-async def settled(client: Connection, running: Running[Any, Any]) -> None:
-    """Nothing is kept any more: what the client answers to a later word, it says after all earlier ones are heard."""
-    await client.send(task=pb.Task(id="later", kind="predict"))
-    await client.next("failure")
-    assert len(running._outbox) == 0
-
-
-async def test_a_server_that_dies_gets_the_kept_result_again_when_it_is_back(
-    server: ScriptedServer, start: Start, lines: Lines
-) -> None:
-    running = start(app_of(), server.address)
-    client = await server.joined()
-    await client.send(task=task(server))
-    result = await client.next("result")
-    await server.stop()
-    await server.start()
-    client = await server.connection()
-    (kept,) = client.hello.outbox
-    assert (kept.task, kept.result_id) == ("t1", result.result_id)
-    await client.welcome()
-    await client.send(send_from=pb.SendFrom(task="t1", result_id=result.result_id))
-    assert await client.next("result") == result
-    await client.receipt(result)
-    await client.verdict(result, COMMITTED, model="s/7")
-    await settled(client, running)
-    joined, trained, lost, again = lines.all
-    assert joined.startswith("joined as a (instance ")
-    assert joined.endswith("), nothing to do yet")
-    assert trained.startswith("s round 7 train, 4 examples, loss 0.500, 0.0")
-    assert lost.startswith("server lost, 1 result kept, next try in ")
-    assert again == "joined again, result redelivered, receipt"
-
-
-async def test_a_large_result_goes_on_where_the_dead_server_had_it(server: ScriptedServer, start: Start) -> None:
-    start(app_of(100_000), server.address)
-    client = await server.joined()
-    await client.send(task=task(server, data=model(100_000)))
-    uploaded = await server.uploaded()
-    await server.stop()
-    uploaded.whole = False
-    del uploaded.data[500_000:]
-    await server.start()
-    client = await server.joined()
-    (kept,) = client.hello.outbox
-    await client.send(send_from=pb.SendFrom(task=kept.task, result_id=kept.result_id, offset=500_000))
-    assert (await server.uploaded()).offsets == [0, 500_000]
-
-
-async def test_work_goes_on_while_the_server_is_away(server: ScriptedServer, start: Start) -> None:
-    begun, go_on = threading.Event(), threading.Event()
-
-    def work(_task: Task[None]) -> None:
-        begun.set()
-        go_on.wait()
-
-    start(app_of(work=work), server.address)
-    client = await server.joined()
-    await client.send(task=task(server))
-    await asyncio.to_thread(begun.wait)
-    client.cut()
-    client = await server.connection()
-    assert list(client.hello.working) == ["t1"]
-    await client.welcome()
-    await client.send(task=task(server))  # comes again: it is not begun again
-    go_on.set()
-    assert (await client.next("result")).task == "t1"
-    await client.send(task=task(server))  # and now the kept result is sent
-    assert (await client.next("result")).task == "t1"
-
-
-async def test_a_result_made_while_nobody_was_there_is_listed_or_sent(server: ScriptedServer, start: Start) -> None:
-    begun, go_on = threading.Event(), threading.Event()
-
-    def work(_task: Task[None]) -> None:
-        begun.set()
-        go_on.wait()
-
-    start(app_of(work=work), server.address)
-    client = await server.joined()
-    await client.send(task=task(server))
-    await asyncio.to_thread(begun.wait)
-    client.cut()
-    client = await server.connection()
-    go_on.set()  # the Hello has been said, Welcome has not
-    await client.send(drain=pb.Drain())
-    await client.welcome()
-    assert (await client.next("result")).task == "t1"
-
-
-async def test_a_failure_that_nobody_could_hear_is_said_later(
-    server: ScriptedServer, start: Start, lines: Lines
-) -> None:
-    begun, go_on = threading.Event(), threading.Event()
-
-    def work(_task: Task[None]) -> None:
-        begun.set()
-        go_on.wait()
-        raise KeyError
-
-    start(app_of(work=work), server.address)
-    client = await server.joined()
-    await client.send(task=task(server))
-    await asyncio.to_thread(begun.wait)
-    await server.stop()
-    await lines.said("server lost")
-    go_on.set()
-    await lines.said("train of s round 7 failed")
-    await server.start()
-    client = await server.connection()
-    assert list(client.hello.working) == ["t1"]
-    await client.welcome()
-    assert (await client.next("failure")).reason == "raised"
-
-
-async def test_state_moves_only_on_committed_over_the_wire(server: ScriptedServer, start: Start) -> None:
-    seen: list[list[float]] = []
-
-    def work(asked: Task[None]) -> dict[str, Any]:
-        seen.append(asked.state["c"].tolist() if asked.state else [])
-        return {"c": np.array([float(asked.round)])}
-
-    start(app_of(work=work), server.address)
-    client = await server.joined()
-    for number, outcome in (
-        (1, pb.OUTCOME_REJECTED),
-        (2, COMMITTED),
-        (3, pb.OUTCOME_LOST),
-        (4, COMMITTED),
-        (5, COMMITTED),
-    ):
-        await client.send(task=task(server, f"t{number}", round=number))
-        result = await client.next("result")
-        await client.verdict(result, outcome)
-    assert seen == [[], [], [2.0], [2.0], [4.0]]
-
-
-async def test_a_new_process_with_the_state_directory_redelivers(
-    server: ScriptedServer, start: Start, tmp_path: Path
-) -> None:
-    first = start(app_of(), server.address, state=tmp_path)
-    client = await server.joined()
-    await client.send(task=task(server))
-    result = await client.next("result")
-    stopping = asyncio.create_task(asyncio.to_thread(first.stop))
-    await client.next("goodbye")
-    await stopping
-    second = start(app_of(), server.address, state=tmp_path)
-    client = await server.joined()
-    (kept,) = client.hello.outbox
-    assert kept.result_id == result.result_id
-    await client.send(send_from=pb.SendFrom(task="t1", result_id=kept.result_id))
-    assert await client.next("result") == result
-    await client.verdict(result, COMMITTED)
-    await settled(client, second)
-
-
 async def test_a_refused_result_is_forgotten_and_said(
     server: ScriptedServer, start: Start, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -527,80 +376,6 @@ async def test_a_newer_process_of_the_name_ends_this_one(server: ScriptedServer)
     await asyncio.to_thread(running.wait)
     with pytest.raises(Superseded, match=r'a newer process joined as "a" \(instance 7f3a\): this one stops'):
         running.stop()
-
-
-async def test_a_redirect_is_followed_at_once_with_its_ticket(server: ScriptedServer, start: Start) -> None:
-    async with ScriptedServer() as other:
-        start(app_of(), server.address)
-        first = await server.joined()
-        await first.send(redirect=pb.Redirect(addresses=[other.address], ticket="from the root"))
-        client = await other.joined()
-        assert client.metadata["fedk-ticket"] == "from the root"
-        await client.send(task=task(server))
-        assert (await client.next("result")).task == "t1"
-    assert await server.joined()  # the other is gone: back to the root
-
-
-async def test_servers_one_below_the_other_are_passed_without_a_wait(
-    server: ScriptedServer, start: Start, caplog: pytest.LogCaptureFixture
-) -> None:
-    async with ScriptedServer() as middle, ScriptedServer() as leaf:
-        start(app_of(), server.address)
-        for here, next_ in ((server, middle), (middle, leaf)):
-            await (await here.joined()).send(redirect=pb.Redirect(addresses=[next_.address], ticket="onwards"))
-        assert (await leaf.joined()).metadata["fedk-ticket"] == "onwards"
-        assert "next try" not in caplog.text
-
-
-async def test_a_client_names_where_it_cannot_go_and_goes_where_it_is_sent_then(
-    server: ScriptedServer, start: Start, lines: Lines
-) -> None:
-    async with ScriptedServer() as gone:
-        nowhere = gone.address
-    async with ScriptedServer() as other:
-        server.located = pb.LocateReply(addresses=[other.address], ticket="for the other")
-        start(app_of(), server.address)
-        first = await server.connection()
-        await first.send(redirect=pb.Redirect(addresses=["localhost:1", nowhere], ticket="for nowhere"))
-        client = await other.joined()
-    assert client.metadata["fedk-ticket"] == "for the other"
-    assert [(one.name, list(one.unreachable)) for one in server.locates] == [("a", ["localhost:1", nowhere])]
-    await lines.said(f"localhost:1, {nowhere} cannot be reached, {other.address} is asked instead")
-
-
-async def test_a_server_that_takes_no_connection_is_left_after_5_s_for_the_one_that_was_given(
-    server: ScriptedServer, start: Start
-) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        address = f"127.0.0.1:{silent.getsockname()[1]}"
-        start(app_of(), server.address)
-        await (await server.connection()).send(redirect=pb.Redirect(addresses=[address]))
-        assert await server.joined()
-    assert list(server.locates[0].unreachable) == [address]
-
-
-async def test_where_no_fedk_server_listens_counts_as_not_reached(server: ScriptedServer, start: Start) -> None:
-    other = grpc.aio.server()
-    address = f"127.0.0.1:{other.add_insecure_port('127.0.0.1:0')}"
-    await other.start()
-    start(app_of(), server.address)
-    await (await server.connection()).send(redirect=pb.Redirect(addresses=[address]))
-    assert await server.joined()
-    assert list(server.locates[0].unreachable) == [address]
-    await other.stop(None)
-
-
-async def test_a_server_that_names_nobody_else_is_asked_again_at_leisure(
-    server: ScriptedServer, start: Start, lines: Lines
-) -> None:
-    async with ScriptedServer() as gone:
-        nowhere = gone.address
-    server.located = pb.LocateReply(addresses=[nowhere])
-    start(app_of(), server.address)
-    await (await server.connection()).send(redirect=pb.Redirect(addresses=[nowhere]))
-    await lines.said("next try in")
-    assert await server.joined()
-    assert len(server.locates) == 1
 
 
 async def test_stop_says_goodbye_and_the_server_sees_the_end(server: ScriptedServer) -> None:
