@@ -92,8 +92,7 @@ class Crowd:
 
     async def _serve(self, stub: "FederationAsyncStub", stream: Stream, welcome: pb.Welcome) -> None:
         metadata = ((TICKET, welcome.ticket),)
-        message: Any
-        while (message := await stream.read()) is not grpc.aio.EOF:
+        async for message in _words(stream):
             self.heard[kind := message.WhichOneof("kind")] += 1
             if kind == "task":
                 result, data = await self._answer(stub, message.task, metadata)
@@ -125,6 +124,14 @@ class Crowd:
         return self._blobs[sha256]
 
 
+async def _words(stream: Stream) -> AsyncIterator[Any]:
+    """One by one, also those that travel together."""
+    message: Any
+    while (message := await stream.read()) is not grpc.aio.EOF:
+        for word in (message, *message.also):
+            yield word
+
+
 def hello(name: str) -> pb.Hello:
     """Of a client that can do everything."""
     return pb.Hello(
@@ -133,6 +140,7 @@ def hello(name: str) -> pb.Hello:
         name=name,
         instance=uuid.uuid4().hex,
         capabilities=["init", "train", "validate"],
+        also=True,
         software="crowd",
     )
 

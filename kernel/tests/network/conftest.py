@@ -15,6 +15,7 @@ from fedk.app import Aggregators
 from fedk.blobs.spool import Spool
 from fedk.blobs.store import Blobs
 from fedk.catalogue import Catalogue
+from fedk.network import member
 from fedk.network.listener import Keepalive
 from fedk.network.server import Network
 from fedk.rounds.clients import Joined, Joining
@@ -35,6 +36,12 @@ LARGE = 100_000
 def weights(value: float = 0.0, size: int = 4) -> bytes:
     """A model: one float32 tensor `w`."""
     return Safetensors().dumps({"w": np.full(size, value, np.float32)})
+
+
+@pytest.fixture(autouse=True)
+def prompt_receipts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Most tests wait for them."""
+    monkeypatch.setattr(member, "RECEIPT", 0.0)
 
 
 @dataclass

@@ -15,9 +15,10 @@ from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
 from fedk.api.codec import Safetensors
-from fedk.network import download
+from fedk.network import download, member
 from fedk.network.member import Member
 from fedk.network.messages import Tasks
+from fedk.network.stream import Stream
 from fedk.rounds import door
 from fedk.state.store import Store
 from fedk.testing.protocol import ScriptedClient
@@ -48,6 +49,7 @@ def counts(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[str]]:
     counted(Tasks, "message", "tasks")
     counted(Member, "reply", "receipts and verdicts")
     counted(Member, "_hear", "results")
+    counted(Stream, "_send", "messages")
     counted(download, "chunk", "chunks put together")
 
     def executed(*_: object) -> None:
@@ -56,6 +58,7 @@ def counts(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[str]]:
     # results of one round wait for all others, however slow this machine is just now
     monkeypatch.setattr(door, "COMPANY", 60.0)
     monkeypatch.setattr(door, "LINGER", 60.0)
+    monkeypatch.setattr(member, "RECEIPT", 60.0)
     event.listen(Engine, "before_cursor_execute", executed)
     yield found
     event.remove(Engine, "before_cursor_execute", executed)
@@ -64,7 +67,7 @@ def counts(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[str]]:
 @asynccontextmanager
 async def crowd(house: House, clients: int) -> AsyncIterator[None]:
     """So many, who download what they are given, and answer with another model each round."""
-    members = [await house.joined(f"c{n}") for n in range(clients)]
+    members = [await house.joined(f"c{n}", also=True) for n in range(clients)]
     work = [asyncio.create_task(training(member)) for member in members]
     try:
         yield
@@ -109,6 +112,7 @@ async def test_a_small_round_is_two_transactions_and_a_word_for_each_thing_said(
         "transactions": 2,
         "statements": 23,
         "tasks": clients,
+        "messages": clients,  # the receipt and the verdict of one round with the task of the next
         "results": clients,
         "receipts and verdicts": 2 * clients,
     }

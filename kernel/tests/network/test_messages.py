@@ -23,7 +23,7 @@ def test_a_task_says_what_its_round_and_its_client_have() -> None:
         sets=("control",),
         remaining=lambda: 12.5,
     )
-    task = pb.ServerMessage.FromString(Tasks().message(Offer("t1", "c1", 2**63 - 1, common))).task
+    task = pb.ServerMessage.FromString(b"".join(Tasks().message(Offer("t1", "c1", 2**63 - 1, common)))).task
     assert (task.id, task.session, task.kind, task.round, task.seed) == ("t1", "s1-name", "train", 3, 2**63 - 1)
     assert (list(task.before), task.settings, task.remaining) == (["validate"], '{"lr": 0.1}', 12.5)
     assert (list(task.wants), list(task.sets)) == (["local_steps"], ["control"])
@@ -33,7 +33,7 @@ def test_a_task_says_what_its_round_and_its_client_have() -> None:
 
 def test_the_bytes_of_a_task_are_those_of_one_message() -> None:
     common = work(inputs={"model": model(b"w" * 40_000)})
-    message = pb.ServerMessage.FromString(Tasks().message(Offer("t1", "c1", 1, common)))
+    message = pb.ServerMessage.FromString(b"".join(Tasks().message(Offer("t1", "c1", 1, common))))
     assert pb.ServerMessage.FromString(message.SerializeToString()) == message
     assert message.WhichOneof("kind") == "task"
 
@@ -42,9 +42,9 @@ def test_what_a_round_has_in_common_is_encoded_once_and_the_time_each_time() -> 
     times = iter([10.0, 5.0])
     common = work(inputs={"model": model(b"weights")}, remaining=lambda: next(times))
     tasks = Tasks()
-    first = pb.ServerMessage.FromString(tasks.message(Offer("t1", "c1", 1, common))).task
+    first = pb.ServerMessage.FromString(b"".join(tasks.message(Offer("t1", "c1", 1, common)))).task
     common.inputs["model"] = model(b"other")  # type: ignore[index]  # to see that it is not looked at again
-    second = pb.ServerMessage.FromString(tasks.message(Offer("t2", "c2", 2, common))).task
+    second = pb.ServerMessage.FromString(b"".join(tasks.message(Offer("t2", "c2", 2, common)))).task
     assert (first.remaining, second.remaining, second.id) == (10.0, 5.0, "t2")
     assert second.inputs["model"].inline == b"weights"
 
@@ -59,8 +59,16 @@ def test_rounds_long_past_are_forgotten() -> None:
 def test_equal_rounds_of_two_sessions_are_two() -> None:
     tasks, one = Tasks(), work()
     tasks.message(Offer("t1", "c1", 1, one))
-    other = pb.ServerMessage.FromString(tasks.message(Offer("t1", "c1", 1, replace(one, session_name="other")))).task
-    assert other.session == "other"
+    other = tasks.message(Offer("t1", "c1", 1, replace(one, session_name="other")))
+    assert pb.ServerMessage.FromString(b"".join(other)).task.session == "other"
+
+
+def test_words_together_are_the_first_one_with_the_others_in_their_order() -> None:
+    receipt, verdict = messages.said(Receipt("t1", "r1")), messages.said(Verdict("t1", "r1", "committed", "s/1"))
+    task = Tasks().message(Offer("t2", "c1", 1, work()))
+    found = pb.ServerMessage.FromString(messages.together([(receipt,), (verdict,), task]))
+    assert (found.receipt.task, found.also[0].verdict.task, found.also[1].task.id) == ("t1", "t1", "t2")
+    assert messages.together([(receipt,)]) == receipt
 
 
 @pytest.mark.parametrize("size", [0, 1, 127, 128, 16_383, 16_384, 524_288])

@@ -11,6 +11,7 @@ from fedk.api.errors import StateError
 from fedk.network import stream as room
 from fedk.network.calls import Ended
 from fedk.network.stream import CROWDED, Message, Stream
+from fedk_protocol.v1 import federation_pb2 as pb
 
 
 class Call:
@@ -18,6 +19,7 @@ class Call:
 
     def __init__(self) -> None:
         self.written: list[bytes] = []
+        self.spoken = asyncio.Event()
         self.questions: asyncio.Queue[bytes] = asyncio.Queue()
         self.listening = asyncio.Event()
         self.listening.set()
@@ -25,6 +27,7 @@ class Call:
     async def write(self, data: bytes) -> None:
         await self.listening.wait()
         self.written.append(data)
+        self.spoken.set()
 
     async def read(self) -> bytes:
         return await self.questions.get()
@@ -34,8 +37,18 @@ def nothing() -> Message | None:
     return None
 
 
-def stream(call: Call, pull: Any = nothing) -> Stream:
-    return Stream(call, pull)  # type: ignore[arg-type]  # gRPC's context is wider
+def stream(call: Call, pull: Any = nothing, *, also: bool = False) -> Stream:
+    return Stream(call, pull, also=also)  # type: ignore[arg-type]  # gRPC's context is wider
+
+
+def word(text: str) -> bytes:
+    return pb.ServerMessage(drain=pb.Drain(reason=text)).SerializeToString()
+
+
+def words(call: Call) -> list[list[str]]:
+    """What was said, by message."""
+    found = [pb.ServerMessage.FromString(data) for data in call.written]
+    return [[one.drain.reason for one in (message, *message.also)] for message in found]
 
 
 async def for_ever() -> None:
@@ -44,10 +57,10 @@ async def for_ever() -> None:
 
 async def test_words_leave_in_order_and_before_what_is_pulled() -> None:
     call, sent = Call(), asyncio.Event()
-    tasks = iter([Message(b"task", sent.set)])
+    tasks = iter([Message((b"task",), sent.set)])
     said = stream(call, lambda: next(tasks, None))
-    for word in (b"welcome", b"receipt"):
-        said.say(word)
+    for data in (b"welcome", b"receipt"):
+        said.say(data)
     run = asyncio.create_task(said.run(for_ever()))
     await sent.wait()
     said.end()
@@ -55,9 +68,59 @@ async def test_words_leave_in_order_and_before_what_is_pulled() -> None:
     assert call.written == [b"welcome", b"receipt", b"task"]
 
 
+async def test_a_patient_word_leaves_alone_when_its_time_has_come() -> None:
+    call = Call()
+    said = stream(call)
+    run = asyncio.create_task(said.run(for_ever()))
+    said.say(word("receipt"), patience=0.02)
+    await asyncio.sleep(0)  # the writer has looked
+    assert call.written == []
+    async with asyncio.timeout(5):  # a word that never leaves fails
+        await call.spoken.wait()
+    assert words(call) == [["receipt"]]
+    said.end()
+    await run
+
+
+@pytest.mark.parametrize("also", [False, True])
+@pytest.mark.parametrize("hurry", ["a word", "a task", "the end", "a crowd"])
+async def test_a_patient_word_leaves_with_or_before_the_next_one(also: bool, hurry: str) -> None:
+    call, tasks = Call(), list[Message]()
+    said = stream(call, lambda: tasks.pop() if tasks else None, also=also)
+    run = asyncio.create_task(said.run(for_ever()))
+    said.say(word("receipt"), patience=60)
+    if hurry == "a word":
+        said.say(word("next"))
+    elif hurry == "a task":
+        tasks.append(Message((word("next"),)))
+        said.wake()
+        await call.spoken.wait()  # at its end a stream pulls nothing more
+    elif hurry == "a crowd":
+        for _ in range(CROWDED - 1):
+            said.say(word("next"), patience=60)
+        call.questions.put_nowait(b"result")
+        assert await said.read() == b"result"
+    said.end()
+    await run
+    expected = ["receipt", *["next"] * {"the end": 0, "a crowd": CROWDED - 1}.get(hurry, 1)]
+    assert words(call) == ([expected] if also else [[one] for one in expected])
+
+
+async def test_words_that_travel_together_make_no_message_without_bounds() -> None:
+    call, large, over = Call(), (word("x" * room.PARCEL),), asyncio.Event()
+    tasks = [Message(large, over.set), Message(large), Message(large)]
+    said = stream(call, lambda: tasks.pop() if tasks else None, also=True)
+    run = asyncio.create_task(said.run(for_ever()))
+    said.say(word("welcome"))
+    await over.wait()
+    assert [len(message) for message in words(call)] == [2, 1, 1]
+    said.end()
+    await run
+
+
 async def test_what_is_queued_is_said_before_the_end_and_nothing_is_pulled() -> None:
     call = Call()
-    said = stream(call, lambda: Message(b"task"))
+    said = stream(call, lambda: Message((b"task",)))
     said.say(b"superseded")
     said.end(Ended(grpc.StatusCode.ABORTED, "superseded"))
     said.end()  # the first word counts

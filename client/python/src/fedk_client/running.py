@@ -167,5 +167,6 @@ def _hello(client: Client, project: str, kinds: Sequence[str]) -> pb.Hello:
         attributes=client.attributes,
         capabilities=[*kinds, *capabilities()],
         tasks=1,
+        also=True,
         software=f"fedk-client {__version__}",
     )

@@ -38,6 +38,8 @@ class Stream:
     async def __aiter__(self) -> AsyncIterator[pb.ServerMessage]:
         async for message in self._call:
             yield message
+            for word in message.also:
+                yield word
 
     def cancel(self) -> None:
         """Break off: who iterates gets asyncio.CancelledError."""

@@ -19,6 +19,11 @@ class Agenda:
         """The tasks that the client has and has not answered."""
         return tuple(self._active)
 
+    @property
+    def waiting(self) -> int:
+        """Tasks that the client does not have yet."""
+        return len(self._waiting)
+
     def offer(self, offer: Offer) -> bool:
         """Queue a task; false when the client has it already."""
         if offer.task in self._active:

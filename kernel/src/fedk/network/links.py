@@ -78,7 +78,7 @@ class Link:
     def _next(self) -> Message | None:
         if self._answers:
             words = [self._answers.popleft() for _ in range(min(len(self._answers), TOGETHER))]
-            return Message(tier.Downward(answers=tier.Answers(answers=words)).SerializeToString())
+            return Message((tier.Downward(answers=tier.Answers(answers=words)).SerializeToString(),))
         fresh, tasks = list[tier.Common](), list[tier.Assigned]()
         while self._offers and len(tasks) < TOGETHER:
             offer = self._offers.popleft()
@@ -86,7 +86,7 @@ class Link:
                 tasks.append(self._assigned(offer, task, fresh))
         if not tasks:
             return None
-        return Message(tier.Downward(relay=tier.Relay(common=fresh, tasks=tasks)).SerializeToString())
+        return Message((tier.Downward(relay=tier.Relay(common=fresh, tasks=tasks)).SerializeToString(),))
 
     def _assigned(self, offer: Offer, task: OpenTask, fresh: list[tier.Common]) -> tier.Assigned:
         if id(offer.work) not in self._commons:

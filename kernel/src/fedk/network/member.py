@@ -19,9 +19,12 @@ from fedk.network.reception import Reception
 from fedk.network.results import METRICS, is_word
 from fedk.network.stream import Message, Stream
 from fedk.network.traffic import Traffic
-from fedk.rounds.clients import Offer
+from fedk.rounds.clients import Offer, Receipt
 from fedk.rounds.states import session_of
 from fedk_protocol.v1 import federation_pb2 as pb
+
+RECEIPT = 1.0
+"""Seconds that a receipt waits for other words: the client needs it for nothing but to know."""
 
 LINE = 10_000
 """Characters of a log line that are passed on."""
@@ -42,6 +45,7 @@ class Member:
         context: Context,
         *,
         capacity: int,
+        also: bool,
         held: Iterable[str],
         door: AnyDoor,
         reception: Reception,
@@ -54,7 +58,7 @@ class Member:
         self.agenda = Agenda(capacity, held)
         self._door, self._reception, self._tasks, self._traffic = door, reception, tasks, traffic
         self._changed = changed
-        self._stream = Stream(context, self._next_task)
+        self._stream = Stream(context, self._next_task, also=also)
         self._draining = False
         self._slots = asyncio.Semaphore(capacity)  # results of one client that are answered at a time
         self._answering: set[asyncio.Task[None]] = set()
@@ -88,14 +92,15 @@ class Member:
         data, session = said(answer), session_of(answer.task)
         if session in self._traffic:  # what else a client may name is not a session
             self._traffic.sent(session, len(data))
-        self._stream.say(data)
+        self._stream.say(data, patience=RECEIPT if isinstance(answer, Receipt) else 0.0)
         if settles(answer):
             self.done(answer.task)
 
     def done(self, task: str) -> None:
         """The client is free of this task."""
         self.agenda.done(task)
-        self._stream.wake()
+        if self.agenda.waiting:
+            self._stream.wake()
         self._changed()
 
     def say(self, **message: Any) -> None:
@@ -128,13 +133,13 @@ class Member:
         offer = None if self._draining else self.agenda.next()
         if offer is None:
             return None
-        data, task, session = self._tasks.message(offer), offer.task, offer.work.session
+        parts, task, session = self._tasks.message(offer), offer.task, offer.work.session
 
         def written() -> None:
-            self._traffic.sent(session, len(data))
+            self._traffic.sent(session, sum(map(len, parts)))
             self._door.sent(task)
 
-        return Message(data, written)
+        return Message(parts, written)
 
     # ---- from the client ----
 

@@ -1,7 +1,7 @@
 """What the server says, as bytes of the protocol."""
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,9 +13,14 @@ from fedk_protocol.v1 import tier_pb2 as tier
 
 _TASK = pb.ServerMessage.DESCRIPTOR.fields_by_name["task"].number
 _DATA = pb.Chunk.DESCRIPTOR.fields_by_name["data"].number
+_ALSO = pb.ServerMessage.DESCRIPTOR.fields_by_name["also"].number
 _OUTCOMES = {name.removeprefix("OUTCOME_").lower(): value for name, value in pb.Outcome.items()}
 _ROUNDS = 32
 """Rounds and kinds whose common part is kept, at most 64 KiB and the settings each."""
+
+
+Parts = tuple[bytes, ...]
+"""A message in pieces, which are put together once, as it leaves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +79,13 @@ def spoken(answer: Answer) -> tuple[str, Any]:
 
 def chunk(data: bytes) -> bytes:
     """A Chunk of a download."""
-    return enclosed(_DATA, [data])
+    return b"".join(enclosed(_DATA, (data,)))
+
+
+def together(words: Sequence[Parts]) -> bytes:
+    """One ServerMessage of several."""
+    first, *others = words
+    return b"".join([*first, *(part for word in others for part in enclosed(_ALSO, word))])
 
 
 class Tasks:
@@ -83,10 +94,10 @@ class Tasks:
     def __init__(self) -> None:
         self._common: OrderedDict[int, tuple[Work, bytes]] = OrderedDict()  # by identity: the work is kept with it
 
-    def message(self, offer: Offer) -> bytes:
+    def message(self, offer: Offer) -> Parts:
         """The task for its client, with the time that remains now."""
         own = pb.Task(id=offer.task, seed=offer.seed, remaining=offer.work.remaining())
-        return enclosed(_TASK, [own.SerializeToString(), self._encoded(offer.work)])
+        return enclosed(_TASK, (own.SerializeToString(), self._encoded(offer.work)))
 
     def _encoded(self, work: Work) -> bytes:
         if id(work) not in self._common:
@@ -123,10 +134,9 @@ def _blob(blob: Input) -> pb.Blob:
     )
 
 
-def enclosed(field: int, parts: Iterable[bytes]) -> bytes:
+def enclosed(field: int, parts: Parts) -> Parts:
     """A length-delimited protobuf field whose content is `parts` one after the other: a message's fields concatenate."""
-    parts = list(parts)
-    return b"".join([_varint(field << 3 | 2), _varint(sum(map(len, parts))), *parts])
+    return _varint(field << 3 | 2) + _varint(sum(map(len, parts))), *parts
 
 
 UPLOADED = pb.UploadMessage.DESCRIPTOR.fields_by_name["data"].number

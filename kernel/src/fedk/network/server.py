@@ -248,6 +248,7 @@ class Network:
             hello.instance,
             context,
             capacity=hello.tasks or 1,
+            also=hello.also,
             held=held(hello, joined),
             door=self._door,
             reception=self._reception,

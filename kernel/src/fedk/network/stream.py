@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,9 +11,13 @@ import grpc
 
 from fedk.api.errors import StateError
 from fedk.network.calls import Context, Ended, next_of, unavailable
+from fedk.network.messages import Parts, together
 
 CROWDED = 100
 """Messages that may wait for a client before nothing more is read from it: each asks for at most one answer."""
+
+PARCEL = 128 * 2**10
+"""Bytes beyond which no further word joins those that travel together."""
 
 FAREWELL = 5.0
 """Seconds that a client has to take the last words before its stream is cut: it may be dead."""
@@ -23,26 +27,35 @@ log = logging.getLogger("fedk.network")
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """Bytes, and who wants to know that they are on their way."""
+    """A word, and who wants to know that it is on its way."""
 
-    data: bytes
+    parts: Parts
     written: Callable[[], None] | None = None
 
 
 class Stream:
-    """`pull` gives what may be said when nothing else is: the next task."""
+    """`pull` gives what may be said when nothing else is: the next task. With `also`, words that are there travel together."""
 
-    def __init__(self, context: Context, pull: Callable[[], Message | None]) -> None:
-        self._context, self._pull = context, pull
+    def __init__(self, context: Context, pull: Callable[[], Message | None], *, also: bool = False) -> None:
+        self._context, self._pull, self._also = context, pull, also
         self._words: deque[Message] = deque()
         self._news, self._less = asyncio.Event(), asyncio.Event()
+        self._due = False  # a word is there that waits for no other
+        self._timer: asyncio.TimerHandle | None = None
         self._ending = False
         self._ended: Ended | None = None
         self._patience: asyncio.Timeout | None = None
 
-    def say(self, data: bytes) -> None:
-        """Queue a message."""
-        self._words.append(Message(data))
+    def say(self, data: bytes, *, patience: float = 0.0) -> None:
+        """Queue a word, which waits so many seconds for others."""
+        self._words.append(Message((data,)))
+        if not patience:
+            self._hurry()
+        elif self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(patience, self._hurry)
+
+    def _hurry(self) -> None:
+        self._due = True
         self._news.set()
 
     def wake(self) -> None:
@@ -52,6 +65,7 @@ class Stream:
     async def read(self) -> bytes | None:
         """The client's next message; None when it has said all. Waits while too much is unsaid."""
         while len(self._words) >= CROWDED:
+            self._hurry()
             self._less.clear()
             await self._less.wait()
         return await next_of(self._context)
@@ -75,6 +89,7 @@ class Stream:
             log.info("a client did not take its last words within %g s", FAREWELL)
         finally:
             self._patience = None  # over: what the reader still says cannot move it
+            self._rest()
             reader.cancel()
             await asyncio.wait({reader})  # before the status: a read cannot outlive its call
         if self._ended is not None:
@@ -82,21 +97,46 @@ class Stream:
 
     async def _write(self) -> None:
         while True:
-            message = self._words.popleft() if self._words else None
-            if message is None and not self._ending:
-                message = self._pull()
-            if message is not None:
-                await self._send(message)
+            if parcel := self._parcel():
+                await self._send(parcel)
             elif self._ending:
                 return
             else:
                 self._news.clear()
                 await self._news.wait()
 
-    async def _send(self, message: Message) -> None:
-        await self._context.write(message.data)
-        if message.written is not None:
-            message.written()
+    def _parcel(self) -> list[Message]:
+        """What goes next, in one message."""
+        parcel, size = list[Message](), 0
+        while (self._also and size < PARCEL) or not parcel:
+            if (word := self._next()) is None:
+                break
+            parcel.append(word)
+            size += sum(map(len, word.parts))
+        if not self._words:
+            self._rest()
+        return parcel
+
+    def _next(self) -> Message | None:
+        if self._words and (self._due or self._ending):
+            return self._words.popleft()
+        if not self._ending and (pulled := self._pull()) is not None:
+            self._words.append(pulled)
+            self._due = True  # who has waited goes with it
+        return self._words.popleft() if self._due and self._words else None
+
+    def _rest(self) -> None:
+        """No word is waiting."""
+        self._due = False
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    async def _send(self, parcel: Sequence[Message]) -> None:
+        await self._context.write(together([word.parts for word in parcel]))
+        for word in parcel:
+            if word.written is not None:
+                word.written()
         self._less.set()
 
     def failed(self, task: "asyncio.Task[Any]") -> None:

@@ -533,6 +533,7 @@ class Hello(_message.Message):
     TASKS_FIELD_NUMBER: _builtins.int
     SOFTWARE_FIELD_NUMBER: _builtins.int
     WORKING_FIELD_NUMBER: _builtins.int
+    ALSO_FIELD_NUMBER: _builtins.int
     project: _builtins.str
     """"default" where nobody has chosen one"""
     name: _builtins.str
@@ -543,6 +544,8 @@ class Hello(_message.Message):
     """tasks that it can work on at a time; 0 means 1"""
     software: _builtins.str
     """"fedk-client 0.1.0", for people"""
+    also: _builtins.bool
+    """it takes several words in one message: ServerMessage.also"""
     @_builtins.property
     def version(self) -> Global___Version: ...
     @_builtins.property
@@ -572,10 +575,11 @@ class Hello(_message.Message):
         tasks: _builtins.int = ...,
         software: _builtins.str = ...,
         working: _abc.Iterable[_builtins.str] | None = ...,
+        also: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "capabilities", b"capabilities", "instance", b"instance", "name", b"name", "outbox", b"outbox", "project", b"project", "software", b"software", "tasks", b"tasks", "version", b"version", "working", b"working"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["also", b"also", "attributes", b"attributes", "capabilities", b"capabilities", "instance", b"instance", "name", b"name", "outbox", b"outbox", "project", b"project", "software", b"software", "tasks", b"tasks", "version", b"version", "working", b"working"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -759,6 +763,7 @@ class ServerMessage(_message.Message):
     REDIRECT_FIELD_NUMBER: _builtins.int
     DRAIN_FIELD_NUMBER: _builtins.int
     SUPERSEDED_FIELD_NUMBER: _builtins.int
+    ALSO_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def welcome(self) -> Global___Welcome: ...
     @_builtins.property
@@ -779,6 +784,10 @@ class ServerMessage(_message.Message):
     def drain(self) -> Global___Drain: ...
     @_builtins.property
     def superseded(self) -> Global___Superseded: ...
+    @_builtins.property
+    def also(self) -> _containers.RepeatedCompositeFieldContainer[Global___ServerMessage]:
+        """further words, in their order after this one; only where Hello said `also`"""
+
     def __init__(
         self,
         *,
@@ -792,10 +801,11 @@ class ServerMessage(_message.Message):
         redirect: Global___Redirect | None = ...,
         drain: Global___Drain | None = ...,
         superseded: Global___Superseded | None = ...,
+        also: _abc.Iterable[Global___ServerMessage] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "drain", b"drain", "kind", b"kind", "receipt", b"receipt", "redirect", b"redirect", "refusal", b"refusal", "send_from", b"send_from", "superseded", b"superseded", "task", b"task", "verdict", b"verdict", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "drain", b"drain", "kind", b"kind", "receipt", b"receipt", "redirect", b"redirect", "refusal", b"refusal", "send_from", b"send_from", "superseded", b"superseded", "task", b"task", "verdict", b"verdict", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["also", b"also", "cancel", b"cancel", "drain", b"drain", "kind", b"kind", "receipt", b"receipt", "redirect", b"redirect", "refusal", b"refusal", "send_from", b"send_from", "superseded", b"superseded", "task", b"task", "verdict", b"verdict", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["welcome", "task", "cancel", "send_from", "receipt", "refusal", "verdict", "redirect", "drain", "superseded"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
@@ -902,7 +912,7 @@ Global___SendFrom: _TypeAlias = SendFrom  # noqa: Y015
 @_typing.final
 class Receipt(_message.Message):
     """The server holds the result durably: the client is free for other work. It keeps the result until the verdict, which
-    may also come without a receipt.
+    may also come without a receipt. A receipt is in no hurry: it may wait a second for other words to travel with.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

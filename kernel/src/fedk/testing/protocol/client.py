@@ -104,7 +104,8 @@ class ScriptedClient:
     ) -> None:
         try:
             async for message in call:
-                inbox.put(message)
+                for word in (message, *message.also):
+                    inbox.put(word)
         except (grpc.RpcError, asyncio.CancelledError):
             pass  # the status says it
         inbox.end(f"{(await call.code()).name} {await call.details()}".strip())

@@ -37,6 +37,13 @@ class Connection:
         """Send a message as it is, for what this version has no word for."""
         await self._context.write(message)
 
+    async def send_together(self, *words: pb.ServerMessage) -> None:
+        """In one message, to a client that takes them so; else one by one."""
+        if self.hello.also:
+            words[0].also.extend(words[1:])
+        for word in words[:1] if self.hello.also else words:
+            await self.send_message(word)
+
     async def welcome(self, client: str = "client-1", **fields: Any) -> None:
         """Answer the Hello; `fields` are those of Welcome."""
         said: dict[str, Any] = {

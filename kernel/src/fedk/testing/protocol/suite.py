@@ -182,6 +182,19 @@ class ClientSuite:
         again = await server.joined()
         assert [kept.task for kept in again.hello.outbox] == [third.task]
 
+    async def test_words_mean_together_what_they_mean_alone(self, joined: Connection, server: ScriptedServer) -> None:
+        first = await answered(joined, train(server, task="t1"))
+        said = {"task": first.task, "result_id": first.result_id}
+        await joined.send_together(
+            pb.ServerMessage(receipt=pb.Receipt(**said)),
+            pb.ServerMessage(verdict=pb.Verdict(**said, outcome=pb.OUTCOME_COMMITTED, model="digits-1/1")),
+            pb.ServerMessage(task=train(server, task="t2")),
+        )
+        second = await joined.next("result")
+        joined.cut()
+        again = await server.joined()
+        assert [kept.task for kept in again.hello.outbox] == [second.task] == ["t2"]
+
     async def test_a_task_that_comes_twice_is_worked_on_once(self, joined: Connection, server: ScriptedServer) -> None:
         first = await answered(joined, train(server))
         again = await answered(joined, train(server))
