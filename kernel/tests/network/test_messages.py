@@ -3,8 +3,6 @@
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from kernel.tests.network.offering import model, work
 
 from fedk.network import messages
@@ -99,34 +97,3 @@ def test_a_refusal_says_that_nothing_is_settled() -> None:
     assert not settles(SendFrom("t1", "r1", 0))
     assert settles(Receipt("t1", "r1"))
     assert settles(Verdict("t1", "r1", "rejected"))
-
-
-@given(st.binary(max_size=300), st.binary(max_size=40))
-def test_data_is_found_where_a_message_is_nothing_else(data: bytes, more: bytes) -> None:
-    raw = pb.UploadMessage(data=data).SerializeToString()
-    found = messages.data_of(raw)
-    assert found is not None
-    assert bytes(found) == data
-    assert messages.data_of(raw + more) is None or not more
-    assert messages.data_of(raw[:-1]) is None
-
-
-@given(st.binary(max_size=40))
-def test_data_that_is_found_is_what_a_parser_finds(raw: bytes) -> None:
-    found = messages.data_of(raw)
-    if found is not None:
-        assert pb.UploadMessage.FromString(raw).data == found
-
-
-def test_the_data_of_a_large_chunk_is_not_copied() -> None:
-    raw = pb.UploadMessage(data=bytes(2**20)).SerializeToString()
-    found = messages.data_of(raw)
-    assert found is not None
-    assert found.obj is raw
-
-
-@pytest.mark.parametrize(
-    "message", [pb.UploadMessage(begin=pb.UploadBegin(offset=1)), pb.UploadMessage()], ids=["begin", "nothing"]
-)
-def test_what_is_no_data_wants_to_be_parsed(message: pb.UploadMessage) -> None:
-    assert messages.data_of(message.SerializeToString()) is None

@@ -131,7 +131,7 @@ class Connection:
             if not self._route.is_home and not await reaches(channel):
                 self._route.miss()
                 return ""
-            conversation = Conversation(FederationStub(channel), self._desk, ticket=ticket)
+            conversation = Conversation(channel, self._desk, ticket=ticket)
             try:
                 await self._hold(conversation)
             except Redirected as redirected:

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import grpc
 
@@ -23,9 +23,7 @@ from fedk_protocol.codec import Safetensors
 from fedk_protocol.metadata import TICKET
 from fedk_protocol.reasons import Reason, Scope
 from fedk_protocol.v1 import federation_pb2 as pb
-
-if TYPE_CHECKING:
-    from fedk_protocol.v1.federation_pb2_grpc import FederationAsyncStub  # a type of the stubs alone
+from fedk_protocol.v1.federation_pb2_grpc import FederationStub
 
 log = logging.getLogger("fedk_client")
 
@@ -48,12 +46,12 @@ class Deferred(Exception):
 class Conversation:
     """Uses the desk, and leaves there what the next stream needs."""
 
-    def __init__(self, stub: "FederationAsyncStub", desk: Desk, *, ticket: str = "") -> None:
-        self._stub, self._desk = stub, desk
-        self._stream = Stream(stub, [(TICKET, ticket)] if ticket else [])
+    def __init__(self, channel: grpc.aio.Channel, desk: Desk, *, ticket: str = "") -> None:
+        self._channel, self._desk = channel, desk
+        self._stream = Stream(FederationStub(channel), [(TICKET, ticket)] if ticket else [])
         self._greeting = desk.greeting()
         self._redelivery = Redelivery(self._greeting)
-        self._wire = Wire(stub, desk.welcome)
+        self._wire = Wire(channel, desk.welcome)
         self._jobs = Jobs(self._stream.cancel)
         self._delivery = Delivery(desk, self._stream, self._wire, self._jobs, self._hear)
         self._goodbye = ""
@@ -118,7 +116,7 @@ class Conversation:
     async def _on_welcome(self, welcome: pb.Welcome) -> None:
         opening = self._opening()
         self._desk.welcome, self.welcomed = welcome, True
-        self._wire = Wire(self._stub, welcome)
+        self._wire = Wire(self._channel, welcome)
         self._delivery = Delivery(self._desk, self._stream, self._wire, self._jobs, self._hear)
         self._redelivery.begin(opening)
         if self._goodbye:

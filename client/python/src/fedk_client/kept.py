@@ -54,10 +54,9 @@ class Kept:
             offset += blob.size
         return message
 
-    def chunks(self, offset: int, size: int) -> Iterator[bytes]:
+    def chunks(self, offset: int, size: int) -> Iterator[bytes | memoryview]:
         """The body from `offset` on, in pieces of `size` bytes."""
-        for at in range(offset, self.size, size):
-            yield bytes(self.body.read(at, size))
+        return (self.body.read(at, size) for at in range(offset, self.size, size))
 
     def to_json(self) -> str:
         """Everything but the body."""

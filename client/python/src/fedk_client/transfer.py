@@ -2,18 +2,16 @@
 
 from collections.abc import AsyncIterator, Collection, Mapping
 from hashlib import sha256
-from typing import TYPE_CHECKING
 
 import grpc
 import numpy as np
 
 from fedk_client.kept import Kept
+from fedk_protocol.fields import DOWNLOADED, UPLOADED, data_of, enclosed
 from fedk_protocol.metadata import TICKET
 from fedk_protocol.v1 import federation_pb2 as pb
 
-if TYPE_CHECKING:
-    from fedk_protocol.v1.federation_pb2_grpc import FederationAsyncStub  # a type of the stubs alone
-
+SERVICE = pb.DESCRIPTOR.services_by_name["Federation"].full_name
 CHUNK = 256 * 1024  # bytes, where Welcome names none
 
 
@@ -24,23 +22,32 @@ class InputLost(Exception):
 class Wire:
     """The calls that carry bytes, on one connection."""
 
-    def __init__(self, stub: "FederationAsyncStub", welcome: pb.Welcome) -> None:
-        self._stub, self._chunk = stub, int(welcome.limits.chunk) or CHUNK
+    def __init__(self, channel: grpc.aio.Channel, welcome: pb.Welcome) -> None:
+        # messages with data are written and read in place: each is as large as a chunk
+        self._download: grpc.aio.UnaryStreamMultiCallable[pb.BlobRequest, bytes] = channel.unary_stream(
+            f"/{SERVICE}/Download", request_serializer=pb.BlobRequest.SerializeToString
+        )
+        self._upload: grpc.aio.StreamUnaryMultiCallable[bytes, pb.UploadReply] = channel.stream_unary(
+            f"/{SERVICE}/Upload", response_deserializer=pb.UploadReply.FromString
+        )
+        self._chunk = int(welcome.limits.chunk) or CHUNK
         self._metadata = ((TICKET, welcome.ticket),)
 
-    def download(self, hash_: bytes, offset: int) -> "grpc.aio.UnaryStreamCall[pb.BlobRequest, pb.Chunk]":
-        """The blob's bytes from `offset` on."""
-        return self._stub.Download(pb.BlobRequest(sha256=hash_, offset=offset), metadata=self._metadata)
+    async def download(self, hash_: bytes, offset: int) -> AsyncIterator[bytes | memoryview]:
+        """The blob's bytes from `offset` on, in pieces."""
+        async for raw in self._download(pb.BlobRequest(sha256=hash_, offset=offset), metadata=self._metadata):
+            data = data_of(raw, DOWNLOADED)
+            yield data if data is not None else pb.Chunk.FromString(raw).data
 
     async def upload(self, kept: Kept, offset: int) -> pb.UploadReply:
         """The result from `offset` on; the reply may say where to go on from."""
-        return await self._stub.Upload(self._messages(kept, offset), metadata=self._metadata)
+        return await self._upload(self._messages(kept, offset), metadata=self._metadata)
 
-    async def _messages(self, kept: Kept, offset: int) -> AsyncIterator[pb.UploadMessage]:
-        yield pb.UploadMessage(begin=pb.UploadBegin(result=kept.result, offset=offset))
+    async def _messages(self, kept: Kept, offset: int) -> AsyncIterator[bytes]:
+        yield pb.UploadMessage(begin=pb.UploadBegin(result=kept.result, offset=offset)).SerializeToString()
         for data in kept.chunks(offset, self._chunk):
-            yield pb.UploadMessage(data=data)
-        yield pb.UploadMessage(end=pb.UploadEnd())
+            yield b"".join(enclosed(UPLOADED, (data,)))
+        yield pb.UploadMessage(end=pb.UploadEnd()).SerializeToString()
 
 
 class Inputs:
@@ -94,8 +101,7 @@ class _Arriving:
 
     async def _receive(self, wire: Wire, hash_: bytes) -> None:
         try:
-            async for chunk in wire.download(hash_, self._got):
-                data = chunk.data  # a copy each time
+            async for data in wire.download(hash_, self._got):
                 if self._got + len(data) > len(self._data):
                     return  # longer than announced: not this blob
                 self._data[self._got : self._got + len(data)] = data

@@ -72,7 +72,7 @@ class Part:
     ) -> None:
         self._get_shelf, self._project, self._holder, self._sealed = shelf, project, holder, sealed
         self._name = secrets.token_hex(8)
-        self._hash, self._size = hashlib.sha256(), 0
+        self._hash, self._size, self._ahead = hashlib.sha256(), 0, disk.Ahead()
         self._file: BinaryIO | None = None
         self._copy: Copy | None = None
         self._over = False
@@ -85,6 +85,8 @@ class Part:
         self._size += view.nbytes
         with self._shelf.bucket.writing(self._path):
             file.write(view)
+            if self._shelf.bucket.storage.local:
+                self._ahead.written(file.fileno(), self._size)
         if self._copy is not None:
             self._copy.write(view)
 

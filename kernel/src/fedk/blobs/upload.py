@@ -35,6 +35,7 @@ class Upload:
         if self.got > size:  # of another size: other bytes
             self._file.truncate(0)
             self.got = 0
+        self._ahead = disk.Ahead(self.got)
 
     @property
     def span(self) -> Span:
@@ -51,6 +52,7 @@ class Upload:
             except OSError as error:
                 raise self._ledger.failure(str(self._path), error) from error
             self.got += count
+            self._ahead.written(self._file.fileno(), self.got)
         if self.got == self.size:  # outside the lock: the spool takes its own first
             self._ledger.complete(str(self._path))
 

@@ -12,11 +12,11 @@ from fedk.blobs.spool import Spool
 from fedk.blobs.upload import Upload
 from fedk.network.calls import Ended, parsed, violated
 from fedk.network.doors import AnyTier
-from fedk.network.messages import DELIVERED, data_of
 from fedk.network.threads import Threads
 from fedk.network.traffic import Traffic
 from fedk.rounds.combiners import Combiner
 from fedk.rounds.live import Summed
+from fedk_protocol.fields import DELIVERED, data_of
 from fedk_protocol.v1 import federation_pb2 as pb
 from fedk_protocol.v1 import tier_pb2 as tier
 

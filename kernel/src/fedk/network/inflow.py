@@ -11,9 +11,9 @@ from fedk.blobs.reader import Reader, Span
 from fedk.blobs.upload import Upload
 from fedk.network.allowance import Allowance
 from fedk.network.calls import Ended, parsed, violated
-from fedk.network.messages import data_of
 from fedk.network.threads import Threads
 from fedk.network.turns import Turn
+from fedk_protocol.fields import data_of
 from fedk_protocol.v1 import federation_pb2 as pb
 
 BATCH = 2**20

@@ -7,20 +7,15 @@ from typing import Any
 
 from fedk.api.errors import Refused
 from fedk.rounds.clients import Input, Offer, Receipt, Reply, SendFrom, Verdict, Work
+from fedk_protocol.fields import DOWNLOADED, Parts, enclosed
 from fedk_protocol.reasons import Reason
 from fedk_protocol.v1 import federation_pb2 as pb
-from fedk_protocol.v1 import tier_pb2 as tier
 
 _TASK = pb.ServerMessage.DESCRIPTOR.fields_by_name["task"].number
-_DATA = pb.Chunk.DESCRIPTOR.fields_by_name["data"].number
 _ALSO = pb.ServerMessage.DESCRIPTOR.fields_by_name["also"].number
 _OUTCOMES = {name.removeprefix("OUTCOME_").lower(): value for name, value in pb.Outcome.items()}
 _ROUNDS = 32
 """Rounds and kinds whose common part is kept, at most 64 KiB and the settings each."""
-
-
-Parts = tuple[bytes, ...]
-"""A message in pieces, which are put together once, as it leaves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +74,7 @@ def spoken(answer: Answer) -> tuple[str, Any]:
 
 def chunk(data: bytes) -> bytes:
     """A Chunk of a download."""
-    return b"".join(enclosed(_DATA, (data,)))
+    return b"".join(enclosed(DOWNLOADED, (data,)))
 
 
 def together(words: Sequence[Parts]) -> bytes:
@@ -132,34 +127,3 @@ def _blob(blob: Input) -> pb.Blob:
         representation=pb.REPRESENTATION_FULL,
         inline=blob.inline,
     )
-
-
-def enclosed(field: int, parts: Parts) -> Parts:
-    """A length-delimited protobuf field whose content is `parts` one after the other: a message's fields concatenate."""
-    return _varint(field << 3 | 2) + _varint(sum(map(len, parts))), *parts
-
-
-UPLOADED = pb.UploadMessage.DESCRIPTOR.fields_by_name["data"].number
-DELIVERED = tier.Delivery.DESCRIPTOR.fields_by_name["data"].number
-"""Fields that bring the bytes of a transfer."""
-
-
-def data_of(raw: bytes, field: int = UPLOADED) -> memoryview | None:
-    """The bytes of a message that has nothing but this field, without a copy; None for any other: it wants to be parsed."""
-    if not raw or raw[0] != field << 3 | 2:
-        return None
-    size, at, shift = 0, 1, 0
-    for digit in raw[1:6]:
-        size, at, shift = size | (digit & 127) << shift, at + 1, shift + 7
-        if digit < 128:  # noqa: PLR2004  # the last one
-            return memoryview(raw)[at:] if size == len(raw) - at else None
-    return None
-
-
-def _varint(number: int) -> bytes:
-    digits = bytearray()
-    while number > 127:  # noqa: PLR2004  # seven bits a byte
-        digits.append(number & 127 | 128)
-        number >>= 7
-    digits.append(number)
-    return bytes(digits)

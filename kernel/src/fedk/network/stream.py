@@ -11,7 +11,8 @@ import grpc
 
 from fedk.api.errors import StateError
 from fedk.network.calls import Context, Ended, next_of, unavailable
-from fedk.network.messages import Parts, together
+from fedk.network.messages import together
+from fedk_protocol.fields import Parts
 
 CROWDED = 100
 """Messages that may wait for a client before nothing more is read from it: each asks for at most one answer."""
