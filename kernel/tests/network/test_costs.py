@@ -110,7 +110,7 @@ async def test_a_small_round_is_two_transactions_and_a_word_for_each_thing_said(
     assert 4 <= spent.pop("fsyncs") <= 5  # segment, model and their folders; a new folder's own
     assert spent == {
         "transactions": 2,
-        "statements": 23,
+        "statements": 22,
         "tasks": clients,
         "messages": clients,  # the receipt and the verdict of one round with the task of the next
         "results": clients,

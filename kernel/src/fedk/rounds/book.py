@@ -223,7 +223,7 @@ class Book:
         if taken is None or (was is not None and not was.open) or taken.arrival.result_id != task.result_id:
             return
         if task.state == "accepted":
-            self._accepted(live, task, taken)
+            self._accepted(live, task, taken, again=was is not None and was.result_id != "")
         elif task.end is not None and task.end.outcome == "recorded":
             self._recorded(live, task, taken)
 
@@ -273,10 +273,11 @@ class Book:
             },
         )
 
-    def _accepted(self, live: Live, task: Task, taken: Taken) -> None:
+    def _accepted(self, live: Live, task: Task, taken: Taken, *, again: bool) -> None:
+        """`again`: it was accepted before, and its holder was lost."""
         live.taken[task.id] = taken
         live.settings_read.update(taken.arrival.settings_read)
-        self.writes.replace(t.results, self._result(live, task, taken))
+        (self.writes.replace if again else self.writes.insert)(t.results, self._result(live, task, taken))
         if task.kind == "train" and task.round is not None:
             measured = _own(taken)
             live.trained.setdefault(task.round, Means()).add("train", measured)

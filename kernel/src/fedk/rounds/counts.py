@@ -34,6 +34,14 @@ def quorum(s: Session) -> int:
     return max(s.rules.round.min_updates or 1, share)
 
 
+def wanted(s: Session) -> int:
+    """Answers after which something may be decided: all that are awaited, or those that the open round still aims at."""
+    awaited = len(s.outstanding())
+    if s.round is None or s.round.state != "open" or s.round.target == 0:
+        return awaited
+    return min(awaited, max(1, s.round.target - len(s.accepted())))
+
+
 def opening(s: Session) -> list[Task]:
     """The tasks of the open round since it was opened."""
     r = s.round

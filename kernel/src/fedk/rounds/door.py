@@ -158,7 +158,8 @@ class Door:
 
     def _posted(self, live: Live, taken: Taken, holder: str) -> "asyncio.Future[Reply | None]":
         live.arrived += 1
-        company = COMPANY_ASYNC if live.state.rules.mode == "async" else COMPANY
+        many = min(max(live.awaited / 100, 1.0), 10.0)
+        company = COMPANY_ASYNC if live.state.rules.mode == "async" else COMPANY * many
         result = ev.Result(taken.arrival.task, taken.arrival.result_id, holder)
         reply: asyncio.Future[Reply | None] = asyncio.get_running_loop().create_future()
         patience = company if live.arrived < live.awaited else 0.0

@@ -63,7 +63,9 @@ LINGER = 0.05
 """Seconds that a task's sending waits for news to be written with: nobody waits for it, and lost it is offered again."""
 
 COMPANY = 0.02
-"""Seconds that a result waits for others that are awaited, to share a transaction: its round waits for them anyway."""
+"""Seconds that a result waits for others that are awaited, to share a transaction: its round waits for them anyway. So
+many for each hundred of them, at least once and at most ten times.
+"""
 
 COMPANY_ASYNC = 0.002
 """The same where no round waits, but the client, which is asked again once its result is taken."""

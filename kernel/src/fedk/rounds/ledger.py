@@ -26,6 +26,7 @@ from fedk.api.errors import StateError
 from fedk.rounds.rules import Rules
 from fedk.rounds.states import ENDED, End, Round, Session, Task
 from fedk.state import tables as t
+from fedk.state.prepared import prepared
 
 Row = dict[str, Any]
 
@@ -59,13 +60,12 @@ class Writes:
             if tx.execute(statement, {**_bound(t.sessions, row), "version": version}).rowcount != 1:
                 raise StateError(f"session {name} was changed by another server: its row is not at version {version}")
         for table, rows in self.replaces.items():
-            keys = [c.name for c in table.primary_key.columns]
-            tx.execute(_gone(table), [{f"key_{name}": row[name] for name in keys} for row in rows])
-            tx.execute(_new(table), rows)
+            prepared(_gone(table), tx.dialect, (), _keys(table)).run(tx, rows)
+            prepared(_new(table), tx.dialect, tuple(rows[0])).run(tx, rows)
         for table, rows in self.inserts.items():
-            tx.execute(_new(table), rows)
+            prepared(_new(table), tx.dialect, tuple(rows[0])).run(tx, rows)
         for (table, names), rows in self.updates.items():
-            tx.execute(_change(table, names), [_bound(table, row) for row in rows])
+            prepared(_change(table, names), tx.dialect, (), _changed(table, names)).run(tx, rows)
 
 
 # Made once: building a statement takes as long as SQLite takes to run it.
@@ -89,6 +89,17 @@ def _change(table: Table, names: frozenset[str], *, versioned: bool = False) -> 
     if versioned:
         change = change.where(table.c.v == bindparam("version"))
     return change.values({name: bindparam(f"to_{name}") for name in changed})
+
+
+@cache
+def _keys(table: Table) -> tuple[tuple[str, str], ...]:
+    """By parameter, where its value stands in a row."""
+    return tuple((f"key_{c.name}", c.name) for c in table.primary_key.columns)
+
+
+@cache
+def _changed(table: Table, names: frozenset[str]) -> tuple[tuple[str, str], ...]:
+    return *_keys(table), *((f"to_{name}", name) for name in names)
 
 
 def _bound(table: Table, row: Row) -> Row:

@@ -122,7 +122,7 @@ class Live:
     traffic: tuple[int, int] = (0, 0)  # (sent, received) when the open round was opened
     refused: int = 0  # results refused in the open round
     formula_errors: int = 0  # in a row
-    awaited: int = 0  # answers that open tasks wait for, as the rows say
+    awaited: int = 0  # answers after which something may be decided, as the rows say
     arrived: int = 0  # results since then
     population: tuple[int, int] = (-1, 0)  # version of the roster, and how many of it the session may ask
     row: Row = field(default_factory=dict)  # of the session as last written

@@ -25,6 +25,7 @@ from fedk.rounds.budget import Budget
 from fedk.rounds.clients import Clients, Reply
 from fedk.rounds.collection import Collection
 from fedk.rounds.combiners import Combiners
+from fedk.rounds.counts import wanted
 from fedk.rounds.feed import Feed, Published
 from fedk.rounds.folds import Folds
 from fedk.rounds.gating import drawn
@@ -306,7 +307,7 @@ class Runner:
     def _adopt(self, live: Live, new: Session, batch: Sequence[Item]) -> None:
         self._repair(live.state, new, batch)
         live.state = new
-        live.awaited = len(new.outstanding())
+        live.awaited = wanted(new)
         live.arrived -= sum(isinstance(x, Entry) and x.session == new.id and isinstance(x.note, Taken) for x in batch)
         for note in (x.note for x in batch if isinstance(x, Entry) and x.session == new.id):
             if isinstance(note, Summed) and live.partials.get(note.name) is not note:
