@@ -4,7 +4,7 @@ from contextlib import suppress
 
 import numpy as np
 
-from fedk_client.seeds import seeded
+from fedk_client.seeds import restored, seeded
 
 
 def draw() -> tuple[float, float]:
@@ -30,6 +30,16 @@ def test_a_notebooks_own_generators_go_on_as_if_nothing_had_been_drawn() -> None
     with seeded(5):
         draw()
     assert [*found, draw()] == expected
+
+
+def test_a_process_that_does_nothing_else_has_them_restored_at_its_end() -> None:
+    state = random.getstate()
+    with restored():
+        with seeded(5, alone=True):
+            drawn = draw()
+        with seeded(5, alone=True):
+            assert draw() == drawn
+    assert random.getstate() == state
 
 
 def test_they_are_restored_after_an_exception() -> None:

@@ -19,7 +19,7 @@ from fedk.network import download, member
 from fedk.network.member import Member
 from fedk.network.messages import Tasks
 from fedk.network.stream import Stream
-from fedk.rounds import door
+from fedk.rounds import door, inbox
 from fedk.state.store import Store
 from fedk.testing.protocol import ScriptedClient
 
@@ -58,6 +58,7 @@ def counts(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[str]]:
     # results of one round wait for all others, however slow this machine is just now
     monkeypatch.setattr(door, "COMPANY", 60.0)
     monkeypatch.setattr(door, "LINGER", 60.0)
+    monkeypatch.setattr(inbox, "ASIDE", 60.0)
     monkeypatch.setattr(member, "RECEIPT", 60.0)
     event.listen(Engine, "before_cursor_execute", executed)
     yield found

@@ -22,6 +22,7 @@ from fedk_client.failure import describe
 from fedk_client.journal import on_stderr
 from fedk_client.outbox import Outbox
 from fedk_client.packing import capabilities
+from fedk_client.seeds import restored
 from fedk_client.shelf import Memory
 from fedk_client.signals import Terminated, terminable
 from fedk_client.task import Client
@@ -72,7 +73,8 @@ class Running(Generic[M, D]):
 
     def run(self) -> None:
         """User code in this thread, which should be the main one, until SIGTERM; raises what ended it otherwise."""
-        with on_stderr():
+        self._worker.alone = True
+        with on_stderr(), restored():
             try:
                 with terminable(lambda: self._inbox.put(_Word.SIGNAL)):
                     self._begin()

@@ -4,7 +4,7 @@ import random
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -13,16 +13,23 @@ _turn = threading.Lock()  # the generators are the process's: clients in one not
 
 
 @contextmanager
-def seeded(seed: int) -> Iterator[Callable[[], None]]:
+def seeded(seed: int, *, alone: bool = False) -> Iterator[Callable[[], None]]:
     """`random`, numpy's and (where user code has imported it) torch's global generators give the seed's numbers.
 
-    What it gives begins them anew.
+    What it gives begins them anew. They are put back afterwards, unless the process does nothing else.
     """
-    with _turn, ExitStack() as restoring:
-        for restore in _states():
-            restoring.callback(restore)
+    with _turn, nullcontext() if alone else restored():
         _begin(seed)
         yield lambda: _begin(seed)
+
+
+@contextmanager
+def restored() -> Iterator[None]:
+    """They go on afterwards as if nothing had been drawn."""
+    with ExitStack() as restoring:
+        for restore in _states():
+            restoring.callback(restore)
+        yield
 
 
 def _begin(seed: int) -> None:

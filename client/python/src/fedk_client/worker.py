@@ -34,6 +34,8 @@ class Worker(Generic[M, D]):
     ) -> None:
         self._app, self._client, self._data = app, client, data
         self._state_of, self._reports = state_of, reports or Unheard()
+        self.alone = False
+        """Whether the process does nothing else meanwhile: its random generators are not put back after each call."""
 
     def perform(self, assignment: Assignment) -> Answer:
         """Raises whatever user code raises, and AppError where its answer is not what was asked."""
@@ -75,7 +77,7 @@ class Worker(Generic[M, D]):
 
     def _call(self, kind: str, given: "_Given") -> object:
         seed, task = given.assignment.seed, self._task(kind, given)
-        with seeded(seed) as anew:
+        with seeded(seed, alone=self.alone) as anew:
             net = self._app.with_weights(given.weights)
             anew()  # a model that is cached draws nothing but the first time
             return self._app.function(kind)(net, task)

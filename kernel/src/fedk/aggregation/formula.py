@@ -1,8 +1,6 @@
 """Calling a formula: whatever it raises becomes a FormulaError that names the plugin."""
 
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import numpy as np
 
@@ -19,15 +17,24 @@ def name_of(aggregator: AnyAggregator[Config]) -> str:
     return f"{kind.__module__}.{kind.__qualname__}"
 
 
-@contextmanager
-def formula(aggregator: AnyAggregator[Config], method: str, about: str = "") -> Iterator[None]:
-    """Around a call of `method`; what is not finite is found in the values, so numpy need not warn."""
-    try:
-        with np.errstate(all="ignore"):
-            yield
-    except FormulaError:
-        raise
-    except Exception as error:
-        frame = traceback.extract_tb(error.__traceback__)[-1]
-        text = f"{name_of(aggregator)}: {method} raised {type(error).__name__}: {error}{about}"
-        raise FormulaError(f"{text} ({frame.filename}:{frame.lineno})") from error
+class formula:  # noqa: N801  # a context manager, as those of the standard library
+    """Around a call of `method`; what is not finite is found in the values, so numpy need not warn.
+
+    A class: it is entered for every update, and a generator would cost more than most formulas.
+    """
+
+    __slots__ = ("_about", "_aggregator", "_method", "_state")
+
+    def __init__(self, aggregator: AnyAggregator[Config], method: str, about: str = "") -> None:
+        self._aggregator, self._method, self._about = aggregator, method, about
+        self._state = np.errstate(all="ignore")
+
+    def __enter__(self) -> None:
+        self._state.__enter__()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        self._state.__exit__(None, None, None)
+        if isinstance(error, Exception) and not isinstance(error, FormulaError):
+            frame = traceback.extract_tb(error.__traceback__)[-1]
+            text = f"{name_of(self._aggregator)}: {self._method} raised {type(error).__name__}: {error}{self._about}"
+            raise FormulaError(f"{text} ({frame.filename}:{frame.lineno})") from error

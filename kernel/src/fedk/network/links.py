@@ -231,10 +231,13 @@ class Links:
         """A word on a result, to where its client is and to who holds it: the combiner has given its own receipt."""
         if isinstance(answer, Receipt):
             return
-        kind, message = spoken(answer)
-        links = [self.of(client), *map(self.holding, holders)]
-        for link in dict.fromkeys(link for link in links if link is not None):
-            link.answer(client, **{kind: message})
+        links = {link for holder in holders if (link := self.holding(holder)) is not None}
+        if self._links and (link := self.of(client)) is not None:
+            links.add(link)
+        if links:
+            kind, message = spoken(answer)
+            for link in links:
+                link.answer(client, **{kind: message})
 
     def flush(self, holder: str, flush: Flush) -> None:
         """Ask a combiner for what it holds. One that is away is asked when it is back."""
@@ -304,16 +307,18 @@ def _branch(one: tier.Branch) -> Branch:
 
 def _arrival(report: tier.Report, holder: str) -> Arrival:
     result = report.result
-    if not ID.fullmatch(result.task) or not ID.fullmatch(result.result_id):
+    task, result_id = result.task, result.result_id
+    if not ID.fullmatch(task) or not ID.fullmatch(result_id):
         raise violated("a report names a task and a result")
     offset, blobs = 0, dict[str, Place]()
-    for name in sorted(result.blobs):
-        blobs[name] = Place(offset, result.blobs[name].size, result.blobs[name].sha256)
-        offset += result.blobs[name].size
+    for name, blob in sorted(result.blobs.items()):
+        size = blob.size
+        blobs[name] = Place(offset, size, blob.sha256)
+        offset += size
     return Arrival(
-        task=result.task,
+        task=task,
         client=report.client,
-        result_id=result.result_id,
+        result_id=result_id,
         num_examples=result.num_examples,
         metrics=dict(result.metrics),
         sha256=report.sha256,

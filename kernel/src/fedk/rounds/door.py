@@ -101,7 +101,11 @@ class Door:
 
     def sent(self, task: str) -> None:
         """The task is on its client's stream."""
-        self._runner.inbox.put(Entry(session_of(task), ev.Sent(task), patience=LINGER))
+        live, entry = self._runner.live_of(task), Entry(session_of(task), ev.Sent(task), patience=LINGER)
+        if live is not None and live.arms(task):
+            self._runner.inbox.put(entry)
+        else:
+            self._runner.inbox.put_aside(entry, task)
 
     def failed(self, client: str, task: str, reason: str, detail: str) -> None:
         """The client could not answer."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fedk.aggregation.state import AggregatorState
 from fedk.rounds.clients import Reply
 from fedk.rounds.combiners import Combiner
-from fedk.rounds.events import Event
+from fedk.rounds.events import Event, Result
 from fedk.rounds.live import Base, Summed, Taken
 from fedk.rounds.making import Made
 from fedk.rounds.roster import Member
@@ -60,7 +60,10 @@ Item = Entry | Seen | Linked
 
 
 LINGER = 0.05
-"""Seconds that a task's sending waits for news to be written with: nobody waits for it, and lost it is offered again."""
+"""Seconds that a task's sending, from which on a round's deadline runs, waits for news to be written with."""
+
+ASIDE = 1.0
+"""Seconds in which another task's sending may be overtaken by its result, and needs no row: lost it is offered again."""
 
 COMPANY = 0.02
 """Seconds that a result waits for others that are awaited, to share a transaction: its round waits for them anyway. So
@@ -79,12 +82,32 @@ class Inbox:
         self._filled = asyncio.Event()
         self._closed = False
         self._lingering: asyncio.TimerHandle | None = None
+        self._aside: dict[str, Entry] = {}  # by task
+        self._due: asyncio.TimerHandle | None = None  # when they are given out
 
     def put(self, item: Item) -> None:
         self._items.append(item)
-        if isinstance(item, Entry) and item.patience:
+        if not isinstance(item, Entry):
+            self._filled.set()
+            return
+        if isinstance(item.event, Result):
+            self._aside.pop(item.event.task, None)
+        if not item.patience:
+            self._filled.set()
+        elif not self._filled.is_set():
             self._linger(item.patience)
-        else:
+
+    def put_aside(self, item: Entry, task: str) -> None:
+        """Its result, if that comes soon, says all that this does."""
+        self._aside[task] = item
+        if self._due is None:
+            self._due = asyncio.get_running_loop().call_later(ASIDE, self._take_up)
+
+    def _take_up(self) -> None:
+        self._due = None
+        self._items.extend(self._aside.values())
+        self._aside.clear()
+        if self._items:
             self._filled.set()
 
     def _linger(self, seconds: float) -> None:
@@ -98,6 +121,9 @@ class Inbox:
 
     def close(self) -> None:
         """What is there is still given out; then there is nothing any more."""
+        if self._due is not None:
+            self._due.cancel()
+        self._take_up()
         self._closed = True
         self._filled.set()
 

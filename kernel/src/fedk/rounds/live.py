@@ -24,7 +24,7 @@ from fedk.rounds.coding import Coding
 from fedk.rounds.ledger import Record, Row
 from fedk.rounds.loaded import Loaded, Part
 from fedk.rounds.making import Making
-from fedk.rounds.states import Session
+from fedk.rounds.states import Session, Token
 
 SHOWN = "aggregator"
 """Kind of the metrics that are the aggregator's own, not any client's."""
@@ -122,6 +122,7 @@ class Live:
     traffic: tuple[int, int] = (0, 0)  # (sent, received) when the open round was opened
     refused: int = 0  # results refused in the open round
     formula_errors: int = 0  # in a row
+    arming: Token | None = None  # the opening of a round whose first task is on its way: then its deadline runs
     awaited: int = 0  # answers after which something may be decided, as the rows say
     arrived: int = 0  # results since then
     population: tuple[int, int] = (-1, 0)  # version of the roster, and how many of it the session may ask
@@ -135,6 +136,14 @@ class Live:
     @property
     def project(self) -> str:
         return self.record.project
+
+    def arms(self, task: str) -> bool:
+        """Whether the open round's deadline runs from this task's sending on."""
+        r, found = self.state.round, self.state.tasks.get(task)
+        if r is None or r.armed or r.token == self.arming or found is None or found.kind == "validate":
+            return False
+        self.arming = r.token
+        return True
 
     def equip(self, loaded: Loaded) -> None:
         """Models are made with this from now on; what was folded ahead with something else is folded again."""

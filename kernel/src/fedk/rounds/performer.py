@@ -85,11 +85,12 @@ class Performer:
         self.clients.reply(task.client, SendFrom(task.id, task.result_id, 0))
 
     def _tell(self, live: Live, task: Task, *, said: bool, ahead: bool) -> None:
-        reply = of_task(task, live.name, task.result_id)
         taken = live.taken.get(task.id)
         holders = taken.arrival.via[:1] if taken is not None and task.state == "settled" else ()
-        if reply is not None and task.result_id and (holders or not said):
-            self.clients.reply(task.client, reply, holders)
+        if task.result_id and (holders or not said):
+            reply = of_task(task, live.name, task.result_id)
+            if reply is not None:
+                self.clients.reply(task.client, reply, holders)
         here = taken is not None and taken.arrival.span is not None
         if task.state == "accepted" and taken is not None and here and task.kind == "train":
             if ahead:

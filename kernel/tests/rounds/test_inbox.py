@@ -1,0 +1,52 @@
+"""The inbox: what is given out together, and what waits for it."""
+
+import asyncio
+
+import pytest
+
+from fedk.rounds import events as ev
+from fedk.rounds import inbox as room
+from fedk.rounds.inbox import Entry, Inbox
+
+
+def sent(inbox: Inbox, task: str) -> None:
+    inbox.put_aside(Entry("s", ev.Sent(task)), task)
+
+
+async def events(inbox: Inbox) -> list[ev.Event]:
+    async with asyncio.timeout(10):  # what is never given out fails
+        return [item.event for item in await inbox.batch() if isinstance(item, Entry)]
+
+
+async def test_a_result_takes_the_place_of_its_tasks_sending() -> None:
+    inbox = Inbox()
+    for task in ("s-1", "s-2"):
+        sent(inbox, task)
+    inbox.put(Entry("s", ev.Result("s-1", "r", "root")))
+    assert await events(inbox) == [ev.Result("s-1", "r", "root")]
+    inbox.close()
+    assert await events(inbox) == [ev.Sent("s-2")]
+
+
+async def test_a_sending_that_no_result_overtakes_is_given_out_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "ASIDE", 0.01)
+    inbox = Inbox()
+    for round_ in ("1", "2"):  # its time begins anew
+        sent(inbox, f"s-{round_}")
+        assert await events(inbox) == [ev.Sent(f"s-{round_}")]
+
+
+async def test_the_least_patient_decides_when_all_are_given_out() -> None:
+    inbox, patient = Inbox(), Entry("s", ev.Sent("s-1"), patience=60)
+    inbox.put(patient)
+    inbox.put(Entry("s", ev.Sent("s-2"), patience=0.01))
+    assert len(await events(inbox)) == 2
+    inbox.put(patient)
+    inbox.put(Entry("s", ev.Start()))
+    assert len(await events(inbox)) == 2
+
+
+async def test_a_closed_inbox_has_nothing_once_it_is_empty() -> None:
+    inbox = Inbox()
+    inbox.close()
+    assert await events(inbox) == []
