@@ -1,7 +1,7 @@
 """The wire alone: what a round's messages cost over grpc.aio and nothing else, from processes of their own.
 
-`echo(…)`: the messages of a round. To each client its task with the model, back the result with a model; once it is
-here its receipt, and once all are here the verdicts. `transfer(…)`: a model to each client and back in chunks, hashed
+`echo(…)`: the messages of a round. To each client its task with the model, and in the same message receipt and verdict
+of the last result; back the result with a model. `transfer(…)`: a model to each client and back in chunks, hashed
 at both ends as it must be: by who sends it and by who gets it.
 """
 
@@ -49,21 +49,18 @@ class Bare:
                 await asyncio.gather(*(self._transfer(stream, wanted) for stream in self._streams))
             else:
                 await asyncio.gather(*(self._result(stream, n) for n, stream in enumerate(self._streams)))
-                await asyncio.gather(*(self._verdict(stream, n) for n, stream in enumerate(self._streams)))
             spent.append(time.perf_counter() - began)
         self._over.set()
         return spent
 
     async def _result(self, stream: Stream, n: int) -> None:
+        said = {"task": f"task-{n}", "result_id": "result"}
         task = pb.Task(id=f"task-{n}", session="bare", kind="train", inputs={"model": pb.Blob(inline=self._model)})
-        await stream.write(pb.ServerMessage(task=task).SerializeToString())
-        result = pb.ClientMessage.FromString(await stream.read()).result
-        receipt = pb.Receipt(task=result.task, result_id=result.result_id)
-        await stream.write(pb.ServerMessage(receipt=receipt).SerializeToString())
-
-    async def _verdict(self, stream: Stream, n: int) -> None:
-        verdict = pb.Verdict(task=f"task-{n}", result_id="result", outcome=pb.OUTCOME_COMMITTED)
-        await stream.write(pb.ServerMessage(verdict=verdict).SerializeToString())
+        verdict = pb.Verdict(**said, outcome=pb.OUTCOME_COMMITTED)
+        also = [pb.ServerMessage(verdict=verdict), pb.ServerMessage(task=task)]
+        await stream.write(pb.ServerMessage(receipt=pb.Receipt(**said), also=also).SerializeToString())
+        if not pb.ClientMessage.FromString(await stream.read()).HasField("result"):
+            raise RuntimeError("a client gave back no result")
 
     async def _transfer(self, stream: Stream, wanted: bytes) -> None:
         for at in range(0, len(self._model), CHUNK):
@@ -114,10 +111,9 @@ async def echoing(address: str) -> None:
     async with grpc.aio.insecure_channel(address, options) as channel:
         call: grpc.aio.StreamStreamCall[bytes, bytes] = channel.stream_stream("/bare.Bare/Echo")()
         while isinstance(message := await call.read(), bytes):  # not EOF
-            said = pb.ServerMessage.FromString(message)
-            if said.HasField("task"):
-                result = pb.Result(task=said.task.id, result_id="result", blobs=said.task.inputs)
-                await call.write(pb.ClientMessage(result=result).SerializeToString())
+            task = pb.ServerMessage.FromString(message).also[-1].task
+            result = pb.Result(task=task.id, result_id="result", blobs=task.inputs)
+            await call.write(pb.ClientMessage(result=result).SerializeToString())
 
 
 async def transferring(address: str, size: int) -> None:
