@@ -120,6 +120,26 @@ def test_a_client_at_work_goes_on_at_another_combiner(tree: Callable[..., Tree])
     assert {name: trained(site.folder, name) for name in NAMES} == {name: [1, 2, 3] for name in NAMES}
 
 
+def test_a_combiner_that_joins_takes_its_share_of_the_roots_own_clients_when_that_is_asked(
+    tree: Callable[..., Tree],
+) -> None:
+    """In the middle of a round, in which nobody trains twice."""
+    site = tree(role="standalone")
+    os.mkfifo(site.folder / "a.2")
+    site.join(*NAMES, app=COUNTED)
+    site.session("s", f'model = "{COUNTED}"\n' + rules(3).partition("\n")[2])
+    while "round=2" not in site.server.until("update.accepted"):
+        pass
+    site.grow("east")
+    moved = json.loads(site.fedk("combiner", "rebalance", "--json"))["moved"]
+    (site.folder / "a.2").write_text("")
+    site.server.until("session.finished")
+    site.once_each("s")
+    assert moved == len(NAMES) // 2
+    assert [one["clients"] for one in site.combiners_now()] == [moved]
+    assert {name: trained(site.folder, name) for name in NAMES} == {name: [1, 2, 3] for name in NAMES}
+
+
 def test_a_drain_moves_clients_and_what_is_held_without_losing_the_round(tree: Callable[..., Tree]) -> None:
     site = tree("east", "west")
     site.join(*NAMES)

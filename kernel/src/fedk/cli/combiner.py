@@ -55,9 +55,9 @@ def drain(at: Address, name: str, as_json: bool) -> None:
 @JSON
 @asking
 def rebalance(at: Address, as_json: bool) -> None:
-    """Send clients from combiners with many to those with few."""
+    """Send clients from servers with many to those with few."""
     found = _posted(at, "rebalance")
-    click.echo(document(found) if as_json else f"{found['moved']} clients were sent to another combiner")
+    click.echo(document(found) if as_json else f"{found['moved']} clients were sent to another server")
 
 
 def _posted(at: Address, *path: str) -> Any:

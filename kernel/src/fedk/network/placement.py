@@ -50,7 +50,7 @@ class Placement:
         combiners: Callable[[], Sequence[ServerView]],
         ticket: Callable[[str, str, str], str],
     ) -> None:
-        self._name, self._advertise, self._balancer = name, tuple(advertise), balancer
+        self.name, self._advertise, self._balancer = name, tuple(advertise), balancer
         self._serves, self._clients, self._state = serves, clients, state
         self._attributes = attributes or {}
         self._combiners, self._ticket = combiners, ticket
@@ -159,7 +159,7 @@ class Placement:
 
     def _this(self) -> ServerView:
         return ServerView(
-            name=self._name,
+            name=self.name,
             attributes=self._attributes,
             clients=self._clients(),
             state=self._state(),

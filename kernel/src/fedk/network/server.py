@@ -221,8 +221,11 @@ class Network:
         self._tier.move(holder)
 
     def rebalance(self) -> int:
-        """Send clients from combiners with many to those with few; answers how many."""
-        return self._tier.rebalance()
+        """Send clients from servers with many to those with few; answers how many."""
+        moves = self._tier.moves(member.client for member in self._members)
+        for move in moves:
+            self.redirect(*move)
+        return len(moves)
 
     def redirect(self, client: str, addresses: Sequence[str], ticket: str) -> None:
         """Another server serves this client from now on."""

@@ -1,11 +1,12 @@
 """The tier's calls: what combiners ask of this server."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 
 import grpc
 
+from fedk.api.balancer import ServerView
 from fedk.api.errors import NotFound, Refused
 from fedk.blobs.spool import Spool
 from fedk.network.calls import Context, Ended, next_of, parsed, tier_handler
@@ -84,17 +85,18 @@ class Tier:
         found = self._placement.place(*who)
         return pb.Redirect(addresses=found.addresses, ticket=found.ticket)
 
-    def rebalance(self) -> int:
-        """Send clients from combiners with many to those with few; answers how many."""
-        links = {c: link for link in self.links for c in sorted(link.clients)}
-        known = {c: who for c in links if (who := self._rounds.who(c)) is not None}
-        views = {c: (links[c].combiner.name, self._placement.view(*who)) for c, who in known.items()}
-        moves = list(self._placement.moves(views))
-        for client, server in moves:
-            project, name, _ = known[client]
-            ticket = "" if server.root else self._tickets.mint(f"{project}/{name}", "", server.name)
-            links[client].answer(client, redirect=pb.Redirect(addresses=server.addresses, ticket=ticket))
-        return len(moves)
+    def moves(self, own: Iterable[str]) -> list[tuple[str, Sequence[str], str]]:
+        """Which clients go from servers with many to those with few: where to, and with which ticket. `own` are those of
+        this server itself.
+        """
+        at = dict.fromkeys(sorted(own), self._placement.name)
+        at |= {client: link.combiner.name for link in self.links for client in sorted(link.clients)}
+        known = {client: who for client in at if (who := self._rounds.who(client)) is not None}
+        found = self._placement.moves({c: (at[c], self._placement.view(*who)) for c, who in known.items()})
+        return [(client, server.addresses, self._ticket_to(server, *known[client][:2])) for client, server in found]
+
+    def _ticket_to(self, server: ServerView, project: str, name: str) -> str:
+        return "" if server.root else self._tickets.mint(f"{project}/{name}", "", server.name)
 
     async def _join(self, raw: bytes, context: Context) -> bytes:
         combiner, request = self._caller(context).combiner, parsed(words.JoinRequest, raw)

@@ -216,7 +216,7 @@ class Clients(Protocol):
         """Send every client of a combiner elsewhere."""
 
     def rebalance(self) -> int:
-        """Send clients from combiners with many to those with few; answers how many."""
+        """Send clients from servers with many to those with few; answers how many."""
 
     def redirect(self, client: str, addresses: Sequence[str], ticket: str) -> None:
         """Another server serves this client from now on."""

@@ -86,7 +86,7 @@ class Desk:
         return bool(found)
 
     def rebalance(self) -> int:
-        """Send clients from combiners with many to those with few; answers how many."""
+        """Send clients from servers with many to those with few; answers how many."""
         return self._runner.network.rebalance()
 
     # ---- models ----

@@ -140,7 +140,7 @@ tasks = Table(
     Column("base", Integer, nullable=False),  # round of the model that it brings; -1 for init
     Column("state", String(16), nullable=False),
     Column("queued_at", Float, nullable=False),
-    Column("sent_at", Float),
+    Column("sent_at", Float),  # up to a second later: see rounds/inbox.py
     Column("verdict", String(16)),  # committed | recorded | rejected | failed | lost | cancelled
     Column("reason", String(32), nullable=False),
     Column("detail", Text, nullable=False),
