@@ -3,7 +3,7 @@
 import ctypes
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from fedk.api.errors import StateError
@@ -41,11 +41,17 @@ class Ahead:
     def __init__(self, start: int = 0) -> None:
         self._begun = start
 
-    def written(self, handle: int, end: int) -> None:
-        """All up to `end` is in the file."""
-        if _sync_file_range is not None and end - self._begun >= AHEAD:
-            _sync_file_range(handle, self._begun, end - self._begun, _WRITE)  # that it failed is said by fsync
-            self._begun = end
+    def written(self, path: Path | str, end: int) -> None:
+        """All up to `end` is in the file. What goes wrong here is said when the file is synced."""
+        if _sync_file_range is None or end - self._begun < AHEAD:
+            return
+        with suppress(OSError):  # as said above: a driver may write elsewhere first
+            handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                _sync_file_range(handle, self._begun, end - self._begun, _WRITE)
+            finally:
+                os.close(handle)
+        self._begun = end
 
 
 def write_at(handle: int, data: Bytes, position: int) -> None:

@@ -86,7 +86,7 @@ class Part:
         with self._shelf.bucket.writing(self._path):
             file.write(view)
             if self._shelf.bucket.storage.local:
-                self._ahead.written(file.fileno(), self._size)
+                self._ahead.written(self._path, self._size)
         if self._copy is not None:
             self._copy.write(view)
 

@@ -52,7 +52,7 @@ class Upload:
             except OSError as error:
                 raise self._ledger.failure(str(self._path), error) from error
             self.got += count
-            self._ahead.written(self._file.fileno(), self.got)
+            self._ahead.written(self._path, self.got)
         if self.got == self.size:  # outside the lock: the spool takes its own first
             self._ledger.complete(str(self._path))
 

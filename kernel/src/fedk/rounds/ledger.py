@@ -56,8 +56,9 @@ class Writes:
     def execute(self, tx: Connection) -> None:
         """Write them. StateError when a session's row is not the one that was read: another leader wrote it."""
         for name, row, version in self.sessions:
-            statement = _change(t.sessions, frozenset(row), versioned=True)
-            if tx.execute(statement, {**_bound(t.sessions, row), "version": version}).rowcount != 1:
+            names = frozenset(row)
+            change = prepared(_change(t.sessions, names, versioned=True), tx.dialect, (), _changed(t.sessions, names))
+            if change.run(tx, [{**row, "version": version}]) != 1:
                 raise StateError(f"session {name} was changed by another server: its row is not at version {version}")
         for table, rows in self.replaces.items():
             prepared(_gone(table), tx.dialect, (), _keys(table)).run(tx, rows)
@@ -100,11 +101,6 @@ def _keys(table: Table) -> tuple[tuple[str, str], ...]:
 @cache
 def _changed(table: Table, names: frozenset[str]) -> tuple[tuple[str, str], ...]:
     return *_keys(table), *((f"to_{name}", name) for name in names)
-
-
-def _bound(table: Table, row: Row) -> Row:
-    keys = {c.name for c in table.primary_key.columns}
-    return {f"key_{name}" if name in keys else f"to_{name}": value for name, value in row.items()}
 
 
 def places_row(places: Mapping[str, Place]) -> Row:

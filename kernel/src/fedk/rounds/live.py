@@ -138,7 +138,7 @@ class Live:
         return self.record.project
 
     def arms(self, task: str) -> bool:
-        """Whether the open round's deadline runs from this task's sending on."""
+        """Whether the open round's deadline runs from this task's sending on: true once for each opening."""
         r, found = self.state.round, self.state.tasks.get(task)
         if r is None or r.armed or r.token == self.arming or found is None or found.kind == "validate":
             return False

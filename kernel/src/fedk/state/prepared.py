@@ -20,9 +20,9 @@ class Prepared:
         names = compiled.positiontup if compiled.positional else list(compiled.binds)
         self._fields = [(name, columns.get(name, name), _processor(compiled, name, dialect)) for name in names or ()]
 
-    def run(self, tx: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Once for each row, in one go where the driver can."""
-        tx.exec_driver_sql(self._text, [self._bound(row) for row in rows])
+    def run(self, tx: Connection, rows: Sequence[Mapping[str, Any]]) -> int:
+        """Once for each row, in one go where the driver can. For one row: how many rows of the table it has met."""
+        return tx.exec_driver_sql(self._text, [self._bound(row) for row in rows]).rowcount
 
     def _bound(self, row: Mapping[str, Any]) -> Any:
         if self._positional:
