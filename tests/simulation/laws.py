@@ -54,6 +54,14 @@ def _tasks(before: Session, after: Session, done: Sequence[act.Action]) -> None:
             check(not off or called, f"called off, and still at work: {task}")
         if task.state == "accepted" and (was is None or was.state != "accepted"):
             check(act.Receipt(task.id) in done, f"accepted without a receipt: {task}")
+            brought = [a.event for a in done if isinstance(a, act.Keep) and getattr(a.event, "task", "") == task.id]
+            check(bool(brought), f"accepted, and nothing that was brought counts: {task}")
+            own = (
+                task.partial
+                or getattr(brought[-1], "holder", "") == task.holder
+                or isinstance(brought[-1], ev.Forwarded)
+            )
+            check(bool(own), f"of {task} counts what {brought[-1]} has brought")
 
 
 def _folds(before: Session, after: Session, events: Sequence[ev.Event], done: Sequence[act.Action]) -> None:

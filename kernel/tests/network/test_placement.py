@@ -110,6 +110,12 @@ def test_clients_that_say_hello_at_once_are_spread_before_any_has_come() -> None
     assert (placed.count("east:1"), placed.count("west:1")) == (3, 3)
 
 
+def test_those_who_are_let_in_here_count_before_they_are_members() -> None:
+    made = root(server("east"), server("west"), serves=True)  # three are connected here
+    placed = [made.place("default", f"c{n}", {}).addresses[0] for n in range(12)]
+    assert [placed.count(f"{name}:1") for name in ("root", "east", "west")] == [2, 5, 5]
+
+
 def test_a_client_that_has_come_or_stays_away_is_not_counted_as_coming(monkeypatch: pytest.MonkeyPatch) -> None:
     made, now = root(server("east"), server("west", clients=1)), time.monotonic()
     made.place("default", "a", {})

@@ -19,7 +19,7 @@ REMEMBERED, MOST = 60.0, 10_000
 """Seconds for which is known what a client could not reach, and of how many clients. Only servers' addresses are kept."""
 
 COMING = 10.0
-"""Seconds for which a client that was sent to a combiner counts as one of its clients before it has come."""
+"""Seconds for which a client counts as one of the server's that it was sent to, or let in at, before it has come."""
 
 WAIT = 5.0
 """Seconds after which a client that could not be placed asks again."""
@@ -149,11 +149,11 @@ class Placement:
         found = self._balancer.assign(client, _reached(client, servers))
         if found is None:
             return pb.LocateReply(wait=WAIT)
-        if found.root:
-            return pb.LocateReply(addresses=found.addresses, here=True)
-        if len(self._coming) < MOST:
+        if len(self._coming) < MOST:  # whoever comes meanwhile is placed as if this one had come
             self._coming[project, client.name] = found.name, time.monotonic()
             self._awaited[found.name] += 1
+        if found.root:
+            return pb.LocateReply(addresses=found.addresses, here=True)
         ticket = self._ticket(f"{project}/{client.name}", found.name, above)
         return pb.LocateReply(addresses=found.addresses, ticket=ticket)
 
@@ -161,7 +161,7 @@ class Placement:
         return ServerView(
             name=self.name,
             attributes=self._attributes,
-            clients=self._clients(),
+            clients=self._clients() + self._awaited[self.name],
             state=self._state(),
             root=True,
             addresses=self.addresses,

@@ -246,6 +246,7 @@ class Network:
         return self._placement.place(joining.project, joining.name, joining.attributes, joining.ticket)
 
     def _enrol(self, joined: Joined, hello: pb.Hello, context: Context) -> Member:
+        self._placement.arrived(hello.project or "default", hello.name)
         return Member(
             joined.client,
             hello.instance,

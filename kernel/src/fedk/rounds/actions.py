@@ -4,7 +4,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from fedk.rounds import events as ev
 from fedk.rounds.states import Token
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """What this event has brought along is what counts. Another of the same batch may have said the same in vain."""
+
+    event: "ev.Result | ev.Forwarded | ev.Folded"
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +117,8 @@ class Emit:
 
 
 Action = (
-    Select
+    Keep
+    | Select
     | Offer
     | Cancel
     | Redeliver

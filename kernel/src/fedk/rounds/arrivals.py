@@ -16,6 +16,7 @@ def result(d: Draft, event: ev.Result) -> None:
     elif task.state == "accepted":
         d.do(act.Receipt(task.id))
     elif task.kind == "validate":
+        d.do(act.Keep(event))
         d.settle(replace(task, result_id=event.result_id), "recorded")
         d.emit("task.recorded", task=task.id, client=task.client, round=task.base)
     elif s.staleness(task) > s.rules.async_.max_staleness:
@@ -28,6 +29,7 @@ def result(d: Draft, event: ev.Result) -> None:
 def _accept(d: Draft, task: Task, event: ev.Result) -> None:
     no = d.session.accepting
     d.put(replace(task, state="accepted", holder=event.holder, round=no, result_id=event.result_id))
+    d.do(act.Keep(event))
     d.do(act.Receipt(task.id))
     d.emit("update.accepted", task=task.id, client=task.client, round=no)
 

@@ -42,6 +42,7 @@ def folded(d: Draft, event: ev.Folded) -> None:
     r = d.session.round
     if r is None or r.state != "folding" or event.token != r.token:
         return
+    d.do(act.Keep(event))
     for frozen in r.frozen:
         d.settle(d.session.tasks[frozen], "committed" if r.no else "recorded")
     d.set(head=r.no, round=None)

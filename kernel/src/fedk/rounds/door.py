@@ -7,15 +7,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fedk.aggregation.composition import summable
-from fedk.aggregation.exact import check_products
 from fedk.aggregation.expected import Expected
-from fedk.aggregation.terms import Terms, terms
 from fedk.api.codec import BlockCodec
 from fedk.api.errors import FormulaError, NotFound, Refused, StateError
 from fedk.api.hooks import ClientFacts
 from fedk.blobs.reader import Span
 from fedk.rounds import events as ev
+from fedk.rounds.acceptance import weighed
 from fedk.rounds.answers import answer, of_task
 from fedk.rounds.clients import Arrival, Joined, Joining, Kept, Reply, SendFrom, Verdict
 from fedk.rounds.feed import Published
@@ -23,7 +21,7 @@ from fedk.rounds.inbox import COMPANY, COMPANY_ASYNC, LINGER, Entry, Seen
 from fedk.rounds.live import Live, Taken
 from fedk.rounds.runner import Runner
 from fedk.rounds.states import ENDED, ROOT, Task, session_of
-from fedk.rounds.views import client_facts, round_view, session_facts, update_view
+from fedk.rounds.views import client_facts, session_facts, update_view
 
 DETAIL = 2_000
 """Characters of a client's or formula's text that are kept."""
@@ -236,16 +234,6 @@ class Door:
         raise NotFound(f"no open task brings the blob {sha256.hex()}")
 
     def _taken(self, live: Live, task: Task, arrival: Arrival) -> Taken:
-        taken = Taken(arrival, self._terms(live, task, arrival), live.state.staleness(task))
+        found = weighed(live, task, arrival, self._runner.roster)
         live.formula_errors = 0
-        return taken
-
-    def _terms(self, live: Live, task: Task, arrival: Arrival) -> Terms | None:
-        if task.kind != "train" or live.aggregator is None:
-            return None
-        name = self._runner.roster.name(task.client)
-        view = round_view(live, live.state.accepting, self._runner.roster)
-        found = terms(live.aggregator, update_view(live, task, name, arrival), view)
-        if live.state.rules.deterministic and summable(live.aggregator):
-            check_products(live.bases[task.base].expected, found, arrival.max_abs)
         return found

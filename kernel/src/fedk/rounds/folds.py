@@ -73,6 +73,11 @@ class Folds:
                 log.exception("fold.failed session=%s round=%d", live.name, no)
                 why = f"model {no} cannot be stored: {error}"
                 self.put(Entry(session, ev.Blocked(why, action.token, passing=True)))
+        except Exception as error:  # the session must hear of it: it would wait for its model for ever
+            hold.close()
+            log.exception("fold.failed session=%s round=%d: a fault of this server", live.name, no)
+            why = f"a fault of this server: {type(error).__name__} {error}"
+            self.put(Entry(session, ev.FoldFailed(action.token, why)))
         else:
             self.put(Entry(session, ev.Folded(action.token, why), note))
 

@@ -54,6 +54,7 @@ def forwarded(d: Draft, event: ev.Forwarded) -> None:
     task = d.session.tasks.get(event.task)
     if task is not None and task.state == "accepted" and task.holder == event.holder:
         d.put(replace(task, holder=ROOT))
+        d.do(act.Keep(event))
 
 
 def lost(d: Draft, event: ev.HolderLost) -> None:

@@ -2,9 +2,11 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from fedk.aggregation.state import AggregatorState
+from fedk.rounds.actions import Action, Keep
 from fedk.rounds.clients import Reply
 from fedk.rounds.combiners import Combiner
 from fedk.rounds.events import Event, Result
@@ -27,13 +29,16 @@ class Committed:
         self.state.close()
 
 
+Note = Taken | Summed | Committed
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One event of one session, with what its rows need and who waits for its commit."""
 
     session: str
     event: Event
-    note: Taken | Summed | Committed | None = None
+    note: Note | None = None
     reply: asyncio.Future[Reply | None] | None = None
     patience: float = 0.0  # seconds that it may wait for others
 
@@ -57,6 +62,12 @@ class Linked:
 
 
 Item = Entry | Seen | Linked
+
+
+def kept(entries: Iterable[Entry], actions: Iterable[Action]) -> list[Note]:
+    """What belongs to those of the events that have been acted on, in their order."""
+    acted = {id(action.event) for action in actions if isinstance(action, Keep)}
+    return [entry.note for entry in entries if entry.note is not None and id(entry.event) in acted]
 
 
 LINGER = 0.05

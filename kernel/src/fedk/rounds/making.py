@@ -46,12 +46,19 @@ class Making:
         self._over = False
         self._folding: AnyFolding | None = None
         self._waiting: deque[Contribution] = deque()
+        self._added: set[str] = set()  # keys
         self._worker: asyncio.Task[None] | None = None
         self._failure: Exception | None = None
         self._fold_seconds = 0.0
 
     def add(self, contribution: Contribution) -> None:
-        """Fold it as soon as the ones before it are folded, if there is memory: else when the round is closed."""
+        """Fold it as soon as the ones before it are folded, if there is memory: else when the round is closed.
+
+        One of a key that is folded, or waits to be, changes nothing.
+        """
+        if contribution.update.key in self._added:
+            return
+        self._added.add(contribution.update.key)
         self._waiting.append(contribution)
         if self._worker is None or self._worker.done():
             self._worker = asyncio.create_task(self._work())
@@ -136,6 +143,7 @@ class Making:
 
     def drop(self) -> None:
         """Give the accumulator's memory back; another may be begun."""
+        self._added.clear()
         if self._folding is not None:
             self._folding.close()
             self._folding = None

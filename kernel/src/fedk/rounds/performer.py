@@ -40,10 +40,8 @@ class Performer:
                 self.spawn(self._gated_select(live, action))
             case act.Fold():
                 self.spawn(self.folds.make(live, action))
-            case act.Arm():
-                live.clock.arm(action.token, action.seconds)
-            case act.Disarm():
-                live.clock.disarm(action.token)
+            case act.Arm() | act.Disarm():
+                _turn(live, action)
             case act.Offer() if task is not None:
                 self.offer(live, task)
             case act.Cancel() if task is not None:
@@ -52,8 +50,10 @@ class Performer:
                 self._redeliver(live, task)
             case act.Flush() | act.PartialReceipt() | act.Refold():
                 tell(self.clients, live, action)
+            case act.Keep() if ahead:
+                self._fold_ahead(live, action.event)
             case act.Receipt() | act.Settle() if task is not None:
-                self._tell(live, task, said=task.id in waited, ahead=ahead)
+                self._tell(live, task, said=task.id in waited)
 
     def offer(self, live: Live, task: Task) -> None:
         """Send the task, if its client is connected; otherwise it is sent when the client is back."""
@@ -84,20 +84,33 @@ class Performer:
             self.offer(live, task)
         self.clients.reply(task.client, SendFrom(task.id, task.result_id, 0))
 
-    def _tell(self, live: Live, task: Task, *, said: bool, ahead: bool) -> None:
+    def _fold_ahead(self, live: Live, brought: ev.Result | ev.Forwarded | ev.Folded) -> None:
+        task = live.state.tasks.get(getattr(brought, "task", ""))
+        taken = live.taken.get(task.id) if task is not None else None
+        if task is None or taken is None or (task.state, task.kind) != ("accepted", "train"):
+            return
+        if taken.arrival.span is not None and not task.partial:
+            self.folds.ahead(live, task, taken)
+
+    def _tell(self, live: Live, task: Task, *, said: bool) -> None:
         taken = live.taken.get(task.id)
         holders = taken.arrival.via[:1] if taken is not None and task.state == "settled" else ()
         if task.result_id and (holders or not said):
             reply = of_task(task, live.name, task.result_id)
             if reply is not None:
                 self.clients.reply(task.client, reply, holders)
-        here = taken is not None and taken.arrival.span is not None
-        if task.state == "accepted" and taken is not None and here and task.kind == "train":
-            if ahead:
-                self.folds.ahead(live, task, taken)
-        elif task.state == "settled" and taken is not None:
+        if task.state == "settled" and taken is not None:
             del live.taken[task.id]
             if taken.arrival.span is not None:
                 self.spool.forget(taken.arrival.span)
         if task.state == "settled":
             self.spool.expire(task.id)
+
+
+def _turn(live: Live, action: act.Arm | act.Disarm) -> None:
+    """The session's clock, on or off."""
+    match action:
+        case act.Arm():
+            live.clock.arm(action.token, action.seconds)
+        case act.Disarm():
+            live.clock.disarm(action.token)

@@ -19,6 +19,7 @@ from fedk.catalogue.gates import Gates
 from fedk.rounds import actions as act
 from fedk.rounds import events as ev
 from fedk.rounds import missed
+from fedk.rounds.acceptance import dated
 from fedk.rounds.answers import of_task
 from fedk.rounds.book import Book, event_row
 from fedk.rounds.budget import Budget
@@ -29,7 +30,7 @@ from fedk.rounds.counts import wanted
 from fedk.rounds.feed import Feed, Published
 from fedk.rounds.folds import Folds
 from fedk.rounds.gating import drawn
-from fedk.rounds.inbox import Committed, Entry, Inbox, Item, Seen
+from fedk.rounds.inbox import Committed, Entry, Inbox, Item, Note, Seen, kept
 from fedk.rounds.journal import record
 from fedk.rounds.ledger import Record, read_session, read_sessions, session_row
 from fedk.rounds.live import Live, Summed, Taken
@@ -267,13 +268,14 @@ class Runner:
     def _step(self, book: Book, live: Live, entries: Sequence[Entry]) -> tuple[Live, Session, list[act.Action]]:
         draw = None if self.gates.has("clients_selected") else partial(drawn, live, roster=self.roster)
         new, actions = advance(live.state, [e.event for e in entries], draw=draw)
+        notes = kept(entries, actions)
         book.session(
             live,
             new,
             actions,
-            taken={e.note.arrival.task: e.note for e in entries if isinstance(e.note, Taken)},
+            taken={n.arrival.task: dated(live, new, n, self.roster) for n in notes if isinstance(n, Taken)},
             summed={e.note.name: e.note for e in entries if isinstance(e.note, Summed)},
-            committed=next((e.note for e in entries if isinstance(e.note, Committed)), None),
+            committed=next((n for n in notes if isinstance(n, Committed)), None),
             traffic=self.network.traffic(live.state.id),
         )
         return live, new, actions
@@ -287,8 +289,9 @@ class Runner:
         """The transaction is committed: adopt the states, answer who waits, perform the actions."""
         superseded = [live.state.id for live, new, _ in steps if leaves(live, new)]
         over = {new.id for live, new, _ in steps if new.status in ENDED and live.state.status not in ENDED}
-        for live, new, _ in steps:
-            self._adopt(live, new, batch)
+        for live, new, actions in steps:
+            own = [item for item in batch if isinstance(item, Entry) and item.session == new.id]
+            self._adopt(live, new, own, kept(own, actions))
         waited = self._reply(batch)
         for event in events:
             record(event)
@@ -304,15 +307,15 @@ class Runner:
         if superseded:
             self.collection.look(*superseded)
 
-    def _adopt(self, live: Live, new: Session, batch: Sequence[Item]) -> None:
-        self._repair(live.state, new, batch)
+    def _adopt(self, live: Live, new: Session, entries: Sequence[Entry], notes: Sequence[Note]) -> None:
+        self._repair(live.state, new, entries)
         live.state = new
         live.awaited = wanted(new)
-        live.arrived -= sum(isinstance(x, Entry) and x.session == new.id and isinstance(x.note, Taken) for x in batch)
-        for note in (x.note for x in batch if isinstance(x, Entry) and x.session == new.id):
+        live.arrived -= sum(isinstance(entry.note, Taken) for entry in entries)
+        for note in (entry.note for entry in entries):
             if isinstance(note, Summed) and live.partials.get(note.name) is not note:
                 self.forget(note.span)  # it was not taken
-            elif isinstance(note, Committed) and note.base.round == new.head:
+            elif isinstance(note, Committed) and any(note is one for one in notes):
                 live.aggregator_state.close()
                 self._spawn(asyncio.to_thread(note.base.hold.settle))
                 live.bases[new.head], live.aggregator_state = note.base, note.state
@@ -381,14 +384,13 @@ class Runner:
 
     # ---- what failed, and is tried again ----
 
-    def _repair(self, old: Session, new: Session, batch: Sequence[Item]) -> None:
+    def _repair(self, old: Session, new: Session, entries: Sequence[Entry]) -> None:
         """A session that waits for storage has a timer; a person who takes it up ends that."""
-        events = [item.event for item in batch if isinstance(item, Entry) and item.session == new.id]
         if new.status in ENDED or new.head > old.head:
             self.repairs.done(new.id)
         elif new.paused_by != "blocked":
             self.repairs.rest(new.id)
-        elif any(isinstance(event, ev.Blocked) and event.passing for event in events):
+        elif any(isinstance(entry.event, ev.Blocked) and entry.event.passing for entry in entries):
             self.repairs.failed(new.id)
 
     def _again(self, session: str) -> None:
@@ -447,4 +449,9 @@ class Runner:
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
         self._working.add(task)
-        task.add_done_callback(self._working.discard)
+        task.add_done_callback(self._worked)
+
+    def _worked(self, task: asyncio.Task[None]) -> None:
+        self._working.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("a fault of this server", exc_info=error)

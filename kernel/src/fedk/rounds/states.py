@@ -152,8 +152,9 @@ class Session:
         return self.round.no + (self.round.state != "open")
 
     def staleness(self, task: Task) -> int:
-        """Commits between the base that `task` brought and the round that would accept it now."""
-        return max(0, self.accepting - 1 - task.base)
+        """Commits between the base that `task` brought and the round that has accepted it, or would accept it now."""
+        no = self.accepting if task.round is None else task.round
+        return max(0, no - 1 - task.base)
 
 
 def session_of(task: str) -> str:

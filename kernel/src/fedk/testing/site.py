@@ -128,9 +128,14 @@ class Players:
         elif play.refuse:
             await self.door.refuse(offer.client, offer.task, "r1", Refused(play.refuse, play.detail))
         elif not play.silent:
-            await self.door.take(self._arrival(offer, play))
+            await self.answer(offer, play)
 
-    def _arrival(self, offer: Offer, play: Play) -> Arrival:
+    async def answer(self, offer: Offer, play: Play = Play()) -> None:  # frozen
+        """A result comes, and its word is said when this returns."""
+        await self.door.take(self.arrival(offer, play))
+
+    def arrival(self, offer: Offer, play: Play) -> Arrival:
+        """A result whose bytes stand in the spool."""
         work, accuracy = offer.work, {"accuracy": play.accuracy}
         data = _update(offer, play) if work.kind != "validate" else b""
         sha256 = hashlib.sha256(data).digest()
