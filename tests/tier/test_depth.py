@@ -120,7 +120,7 @@ def test_a_drain_of_a_combiner_below_another_loses_no_round(trees: dict[str, Tre
     site = trees["deep"]
     site.session("drained", rules(8, more=EXACT))
     site.server.until("update.accepted")
-    site.fedk("combiner", "drain", "west-a")
+    assert "west-a is drained" in site.fedk("combiner", "drain", "west-a", "--wait")
     site.server.until("session.finished")
     assert site.once_each("drained") == undisturbed
     west = next(one for one in site.combiners_now() if one["name"] == "west-a")

@@ -145,7 +145,7 @@ def test_a_drain_moves_clients_and_what_is_held_without_losing_the_round(tree: C
     site.join(*NAMES)
     site.session("s", rules(20))
     site.server.until("round.committed")
-    site.fedk("combiner", "drain", "east")
+    site.fedk("combiner", "drain", "east", "--wait")
     site.server.until("session.finished")
     east, west = site.combiners_now()
     assert (east["state"], east["clients"], east["held"], west["clients"]) == ("draining", 0, 0, len(NAMES))

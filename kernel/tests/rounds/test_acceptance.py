@@ -32,7 +32,12 @@ async def test_async_an_update_that_comes_while_its_round_is_closed_is_as_old_as
             return Play(silent=True)
 
         a, b = await players.join("a", move), await players.join("b", move)
-        rules: dict[str, Any] = {"mode": "async", "async": {"buffer": 1}, "aggregator": {"use": "fedasync"}, "rounds": 2}
+        rules: dict[str, Any] = {
+            "mode": "async",
+            "async": {"buffer": 1},
+            "aggregator": {"use": "fedasync"},
+            "rounds": 2,
+        }
         await here.start(until="round.open", validation={"every": 0}, **rules)
         await offered.wait()
         second: list[asyncio.Task[Any]] = []

@@ -4,6 +4,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from fedk.admin.page import flag
 from fedk.admin.queries import combiners
 from fedk.admin.services import Services, services
 
@@ -23,8 +24,11 @@ async def show(request: Request) -> Response:
 
 
 async def drain(request: Request) -> Response:
-    """Its clients go elsewhere, and what it holds comes here; it gets no client any more."""
-    await services(request).running().drain_combiner(request.path_params["name"])
+    """Its clients go elsewhere, and what it holds comes here; it gets no client any more. `wait=true`: until it is empty."""
+    desk, name = services(request).running(), request.path_params["name"]
+    await desk.drain_combiner(name)
+    if flag(request, "wait"):
+        await desk.drained(name)
     return await show(request)
 
 

@@ -38,17 +38,21 @@ def show(at: Address, name: str, as_json: bool) -> None:
 
 @combiner.command()
 @click.argument("name")
+@click.option("--wait", is_flag=True, help="Until it has no client and holds nothing. Ctrl-C leaves, it drains on.")
 @JSON
 @asking
-def drain(at: Address, name: str, as_json: bool) -> None:
+def drain(at: Address, name: str, wait: bool, as_json: bool) -> None:
     """Send its clients elsewhere and take what it holds; it gets no client any more. No round is lost."""
-    found = _posted(at, name, "drain")
+    found = _posted(at, name, "drain", wait="true" if wait else None)
     if as_json:
         click.echo(document(found))
         return
+    if wait:
+        click.echo(f"{name} is drained: it has no client and holds nothing, and can be stopped")
+        return
     where = found["parent"] or "the root"
     click.echo(f"{name} drains: {found['clients']} clients go elsewhere, {found['held']} results come to {where}")
-    click.echo(f"when both are 0 it can be stopped: fedk combiner show {name}{at.flags}")
+    click.echo(f"when both are 0 it can be stopped: fedk combiner drain {name} --wait{at.flags}")
 
 
 @combiner.command()
@@ -60,9 +64,9 @@ def rebalance(at: Address, as_json: bool) -> None:
     click.echo(document(found) if as_json else f"{found['moved']} clients were sent to another server")
 
 
-def _posted(at: Address, *path: str) -> Any:
+def _posted(at: Address, *path: str, **query: Any) -> Any:
     async def post() -> Any:
         async with asked(at) as rest:
-            return await rest.post("combiners", *path)
+            return await rest.post("combiners", *path, **query)
 
     return asyncio.run(post())

@@ -402,7 +402,9 @@ class Relay:
         self._flushes.settled(verdict.task)
         self._spool.expire(verdict.task)
         said = replace(words.verdict(verdict), result_id=result_id)
-        self._network.reply(client, said, self._below.settle(verdict.task))
+        if holders := self._below.settle(verdict.task):
+            self._parent.changed()
+        self._network.reply(client, said, holders)
 
 
 def _goes_well(making: "asyncio.Task[Brief]") -> bool:

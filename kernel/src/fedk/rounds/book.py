@@ -11,6 +11,7 @@ from sqlalchemy import Table
 from fedk.blobs.reader import Span
 from fedk.rounds import actions as act
 from fedk.rounds.clients import Measured
+from fedk.rounds.combiners import Combiner
 from fedk.rounds.feed import Published
 from fedk.rounds.inbox import Committed, Linked, Seen
 from fedk.rounds.ledger import Row, Writes, places_row, round_row, session_row, tasks_changed, write_tasks
@@ -359,10 +360,11 @@ class Book:
         self.publish(member.project, None, seen.event, {"client": member.name, "instance": member.instance})
 
     def combiner(self, linked: Linked) -> None:
-        """A combiner has come or gone."""
-        rows = self.writes.replaces.setdefault(t.combiners, [])
-        rows[:] = [row for row in rows if row["name"] != linked.combiner.name]
-        rows.append(linked.combiner.row())
+        """A combiner has come or gone, or drains."""
+        if isinstance(linked.combiner, Combiner):
+            rows = self.writes.replaces.setdefault(t.combiners, [])
+            rows[:] = [row for row in rows if row["name"] != linked.combiner.name]
+            rows.append(linked.combiner.row())
         self.publish("", None, linked.event, {"combiner": linked.combiner.name, "holder": linked.combiner.id})
 
     def publish(self, project: str, session: str | None, type_: str, body: Mapping[str, Any]) -> None:

@@ -28,6 +28,10 @@ class Branch:
     load: float = 0.0
     fold_seconds: float = 0.0
 
+    @property
+    def id(self) -> str:
+        return f"{self.name}.{self.generation}"
+
     def document(self) -> dict[str, Any]:
         """As JSON has it."""
         return {**asdict(self), "attributes": dict(self.attributes), "advertise": list(self.advertise)}

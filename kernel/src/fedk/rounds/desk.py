@@ -82,8 +82,12 @@ class Desk:
         for above, branch in found:
             if branch.state == "lost":
                 raise Conflict(f"combiner {name} is away from {branch.parent}: its clients deliver again what it held")
-            self._tier.drain_below(above, name)
+            self._tier.drain_below(above, branch)
         return bool(found)
+
+    async def drained(self, name: str) -> None:
+        """Returns once a combiner that drains has no client and holds nothing."""
+        await self._tier.draining.end(name)
 
     def rebalance(self) -> int:
         """Send clients from servers with many to those with few; answers how many."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fedk.aggregation.state import AggregatorState
 from fedk.rounds.actions import Action, Keep
 from fedk.rounds.clients import Reply
-from fedk.rounds.combiners import Combiner
+from fedk.rounds.combiners import Branch, Combiner
 from fedk.rounds.events import Event, Result
 from fedk.rounds.live import Base, Summed, Taken
 from fedk.rounds.making import Made
@@ -54,10 +54,10 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Linked:
-    """A combiner has come or gone; `done` is set when its row is committed."""
+    """A combiner has come or gone, or drains; `done` is set when its row is committed. One below another has none."""
 
-    combiner: Combiner
-    event: str  # combiner.joined | combiner.lost | combiner.draining
+    combiner: Combiner | Branch
+    event: str  # combiner.joined | combiner.lost | combiner.draining | combiner.drained
     done: asyncio.Future[None] | None = None
 
 

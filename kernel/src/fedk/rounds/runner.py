@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -81,6 +81,8 @@ class Runner:
         self._turn = asyncio.Lock()  # one at a time changes what is in memory
         self._closing = asyncio.Event()
         self.trouble = Trouble()
+        self.written: Callable[[], None] = lambda: None
+        """Called after each transaction."""
         self.broken: asyncio.Future[None] | None = None
 
     # ---- life ----
@@ -306,6 +308,7 @@ class Runner:
                 self._tidy(live, new)
         if superseded:
             self.collection.look(*superseded)
+        self.written()
 
     def _adopt(self, live: Live, new: Session, entries: Sequence[Entry], notes: Sequence[Note]) -> None:
         self._repair(live.state, new, entries)

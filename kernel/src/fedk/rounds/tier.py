@@ -18,6 +18,7 @@ from fedk.rounds import events as ev
 from fedk.rounds.clients import Arrival, Joined, Joining, Present, Receipt, Reply
 from fedk.rounds.combiners import Branch, Combiner
 from fedk.rounds.door import Door
+from fedk.rounds.draining import Draining
 from fedk.rounds.errands import Errands
 from fedk.rounds.graces import Graces
 from fedk.rounds.inbox import Entry, Linked, Seen
@@ -48,6 +49,8 @@ class Tier:
         self._graces = Graces(grace, self._lost)
         self._here: set[str] = set()  # holders with a stream
         self._errands = Errands(self._failed)
+        self.draining = Draining(runner, self.is_here)
+        runner.written = self.draining.look
 
     # ---- combiners ----
 
@@ -79,6 +82,7 @@ class Tier:
             self.runner.post(live.state.id, ev.HolderBack(combiner.id))
         if combiner.state == "draining":
             self._drain(combiner.id)
+            self.draining.again(combiner.id)
 
     def detached(self, combiner: Combiner) -> None:
         """Its stream has ended. Its clients are lost until they come back, here or elsewhere."""
@@ -99,14 +103,17 @@ class Tier:
         self.runner.inbox.put(Linked(combiner, "combiner.draining", done))
         await done
         self._drain(combiner.id)
+        self.draining.again(combiner.id)
 
-    def drain_below(self, combiner: Combiner, name: str) -> None:
+    def drain_below(self, combiner: Combiner, branch: Branch) -> None:
         """The same for one that is below `combiner`, which sees to it."""
-        self.runner.network.drain_below(combiner.id, name)
+        self.runner.network.drain_below(combiner.id, branch.name)
+        self.draining.again(branch.id)
 
     def below(self, combiner: Combiner, branches: Sequence[Branch], *, complete: bool) -> None:
         """What it says of the combiners below it. `complete` is of what it reports, which is here in the rows."""
         combiner.below = tuple(branches)
+        self.draining.look()
 
     def is_here(self, combiner: Combiner) -> bool:
         """Whether its stream is open."""

@@ -179,6 +179,7 @@ class Site:
     store: Store
     blobs: Blobs
     desk: Desk
+    tier: Tier
     runner: Runner
     players: Players
     app: Starlette
@@ -218,7 +219,8 @@ async def site(
     spool = Spool(data_dir / "spool", settings.limits.spool_bytes)
     runner = Runner(store=store, blobs=blobs, spool=spool, aggregators=Aggregators(catalogue), gates=gates)
     door = Door(runner)
-    players, desk = Players(door, spool), Desk(runner, Tier(runner, door))
+    players, tier = Players(door, spool), Tier(runner, door)
+    desk = Desk(runner, tier)
     replays = Replays(store, blobs, Aggregators(catalogue), runner.folds.memory)
     app = admin_app(
         store=store, blobs=blobs, catalogue=catalogue, desk=desk, settings=settings, replays=replays, plugins=plugins
@@ -234,7 +236,7 @@ async def site(
         await stack.enter_async_context(rest)
         yield Site(
             data_dir=data_dir, settings=settings, catalogue=catalogue, store=store, blobs=blobs, runner=runner,
-            desk=desk, players=players, replays=replays, app=app, rest=rest,
+            desk=desk, tier=tier, players=players, replays=replays, app=app, rest=rest,
         )  # fmt: skip
 
 

@@ -1,0 +1,119 @@
+"""A combiner that drains: when it is empty, and who is told."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fedk.api.errors import Conflict
+from fedk.rounds.clients import Joining, Offer, Present
+from fedk.rounds.combiners import Branch, Combiner
+from fedk.rounds.feed import Listener, Published
+from fedk.testing.site import Play, Site, site
+
+
+@pytest.fixture
+async def here(tmp_path: Path) -> AsyncIterator[Site]:
+    async with site(tmp_path / "data") as opened:
+        yield opened
+
+
+def east() -> Combiner:
+    return Combiner("east", "1", ("east:1",))
+
+
+async def attached(here: Site, combiner: Combiner) -> None:
+    await here.tier.attach(combiner)
+    here.tier.ready(combiner)
+
+
+async def until(listener: Listener, last: str) -> AsyncIterator[Published]:
+    """Events up to that one."""
+    async for event in listener:
+        yield event
+        if event.type == last:
+            return
+
+
+async def connected(here: Site, combiner: Combiner, name: str) -> Present:
+    joined = await here.tier.join(combiner, Joining("default", name, f"{name}-1", {}, ("train",), (), "player 1"))
+    found = Present(joined.client, f"{name}-1")
+    here.tier.here(combiner, [found])
+    return found
+
+
+async def test_it_is_drained_when_its_last_client_is_gone(here: Site) -> None:
+    await attached(here, combiner := east())
+    there = [await connected(here, combiner, name) for name in "ab"]
+    with here.desk.feed.listen() as listener:
+        await here.desk.drain_combiner("east")
+        waiting = asyncio.create_task(here.desk.drained("east"))
+        for one in there:
+            assert not waiting.done()
+            here.tier.gone(combiner, [one])
+        said = [event.type async for event in until(listener, "combiner.drained")]
+    await waiting
+    assert said == ["combiner.draining", "client.lost", "client.lost", "combiner.drained"]
+
+
+async def test_what_it_holds_is_to_be_settled_or_here_first(here: Site) -> None:
+    await attached(here, combiner := east())
+    offered = asyncio.get_running_loop().create_future()
+
+    def move(offer: Offer) -> Play:
+        offered.set_result(offer)
+        return Play(silent=True)
+
+    await here.players.join("a", move)
+    await here.players.join("b", Play(silent=True))
+    await here.start(until="round.open", clients={"min": 2}, validation={"every": 0})
+    arrival = here.players.arrival(await offered, Play())
+    noted = here.players.door.note(replace(arrival, span=None), combiner.id)
+    assert noted is not None
+    await noted
+    with here.desk.feed.listen() as listener:
+        await here.desk.drain_combiner("east")
+        waiting = asyncio.create_task(here.desk.drained("east"))
+        await here.players.join("c")
+        said = [event.type async for event in until(listener, "client.joined")]
+        assert (said, waiting.done()) == (["combiner.draining", "client.joined"], False)
+        await here.tier.forwarded(combiner, arrival)
+        await waiting
+
+
+async def test_who_waits_hears_that_it_is_gone_and_it_is_said_again_when_it_is_asked_again(here: Site) -> None:
+    await attached(here, combiner := east())
+    there = await connected(here, combiner, "a")
+    await here.desk.drain_combiner("east")
+    waiting = asyncio.create_task(here.desk.drained("east"))
+    await asyncio.sleep(0)
+    here.tier.detached(combiner)
+    with pytest.raises(
+        Conflict, match="combiner east is gone: its clients go elsewhere, and deliver again what it held"
+    ):
+        await waiting
+    with here.desk.feed.listen() as listener:
+        await attached(here, replace(combiner))
+        _ = [event async for event in until(listener, "combiner.drained")]
+        await here.desk.drain_combiner("east")
+        _ = [event async for event in until(listener, "combiner.drained")]
+    assert here.runner.roster[there.client].state == "lost"
+
+
+async def test_of_one_below_another_its_parent_tells(here: Site) -> None:
+    await attached(here, combiner := east())
+    below = Branch("leaf", "2", "east", "live", clients=3, held=2, held_bytes=9)
+    here.tier.below(combiner, [below], complete=True)
+    with here.desk.feed.listen() as listener:
+        await here.desk.drain_combiner("leaf")
+        waiting = asyncio.create_task(here.desk.drained("leaf"))
+        for left in (replace(below, state="draining"), replace(below, state="draining", clients=0)):
+            here.tier.below(combiner, [left], complete=True)
+            await asyncio.sleep(0)
+            assert not waiting.done()
+        here.tier.below(combiner, [replace(below, state="draining", clients=0, held=0)], complete=True)
+        await waiting
+        said = [event.body async for event in until(listener, "combiner.drained")]
+    assert said == [{"combiner": "leaf", "holder": "leaf.2"}]
