@@ -91,6 +91,11 @@ async def ended(house: House, clients: int, rounds: int, size: int = 4) -> None:
     await house.event("session.finished")
 
 
+def folders(data: Path) -> int:
+    """Of blobs, by how their hashes begin."""
+    return len(list(data.rglob("blobs/*/*")))
+
+
 async def cost(house: House, counts: Counter[str], clients: int, folder: Path, size: int = 4) -> dict[str, float]:
     """Of one round: what five have more than two, after a session that has made the folders. A model whose hash begins
     as none before has a new folder, whose name is synced too: that is left out.
@@ -98,10 +103,10 @@ async def cost(house: House, counts: Counter[str], clients: int, folder: Path, s
     async with crowd(house, clients):
         found = []
         for rounds in (1, 2, 5):
-            before = len(list(folder.rglob("blobs/*/*")))
+            before = folders(folder)
             counts.clear()
             await ended(house, clients, rounds, size)
-            counts["fsyncs"] -= len(list(folder.rglob("blobs/*/*"))) - before
+            counts["fsyncs"] -= folders(folder) - before
             found.append(Counter(counts))
     return {what: (found[2][what] - found[1][what]) / 3 for what in found[2]}
 
