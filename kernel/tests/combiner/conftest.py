@@ -27,6 +27,7 @@ from fedk.combiner.relay import Relay
 from fedk.rounds.clients import Arrival, Flush, Joined, Joining, Offer, Reply
 from fedk.rounds.combiners import Combiner
 from fedk.rounds.live import Summed
+from fedk.rounds.states import task_id
 from fedk.state.store import Store
 from fedk_plugin_sqlite import Sqlite, SqliteConfig
 from fedk_protocol.codec import Safetensors
@@ -56,6 +57,7 @@ class Above:
         self.here: list[str] = []
         self.gone: list[str] = []
         self.reported: list[str] = []
+        self.sent_: list[tuple[str, bool]] = []
         self.lost: asyncio.Queue[str] = asyncio.Queue()
         self.delivered: asyncio.Queue[tuple[tier.Delivery, bytes]] = asyncio.Queue()
         self.damaged = asyncio.Queue[bytes]()
@@ -76,8 +78,8 @@ class Above:
     def declined(self, one: tier.Declined) -> None:
         """Nobody looks."""
 
-    def sent(self, task: str) -> None:
-        """As above."""
+    def sent(self, task: str, *, soon: bool) -> None:
+        self.sent_.append((task, soon))
 
     def said(self, one: tier.Said) -> None:
         """As above."""
@@ -101,7 +103,8 @@ class Above:
     async def partial(self) -> tuple[list[str], list[float]]:
         """Tasks of the next sum that comes, and the sum."""
         first, data = await self.delivered.get()
-        tasks, values = sorted(first.partial.tasks), load(data)["w"]
+        tasks = sorted(task_id(first.partial.session, number) for number in first.partial.tasks)
+        values = load(data)["w"]
         if first.partial.raw:
             values = values * weight(tasks[0])
         return tasks, values.tolist()

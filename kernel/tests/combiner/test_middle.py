@@ -2,6 +2,7 @@
 
 from kernel.tests.combiner.conftest import SESSION, Begin, Middle, total
 
+from fedk.rounds.clients import Verdict
 from fedk_protocol.v1 import federation_pb2 as pb
 from fedk_protocol.v1 import tier_pb2 as tier
 
@@ -190,3 +191,20 @@ async def test_a_verdict_goes_to_all_who_hold_the_result(middle: Middle) -> None
     middle.relay.answers(tier.Answers(answers=[tier.Answer(client="a", verdict=said)]))
     ((client, _, holders),) = middle.down.replies
     assert (client, holders) == ("a", (east.id, west.id))
+
+
+async def test_one_verdict_on_many_goes_to_each_client_and_what_is_not_here_is_said_to_be_lost(middle: Middle) -> None:
+    """The parent knows whose that was."""
+    east = await middle.child("east")
+    await middle.hold(A)
+    middle.report(east, B)
+    settled = tier.Settled(
+        session=SESSION, numbers=[1, 2, 9], said=pb.Verdict(outcome=pb.OUTCOME_COMMITTED, model="m/1")
+    )
+    middle.relay.answers(tier.Answers(settled=[settled]))
+    assert middle.down.replies == [
+        (f"client-{A}", Verdict(A, "r1", "committed", "m/1"), ()),
+        (f"client-{B}", Verdict(B, "r1", "committed", "m/1"), (east.id,)),
+    ]
+    assert await middle.above.lost.get() == f"{SESSION}-9"
+    assert middle.holdings.get(A) is None

@@ -19,18 +19,35 @@ def asked(task: str, *common: tier.Common) -> tier.Relay:
     return tier.Relay(common=common, tasks=[one])
 
 
+def common(number: int = 1) -> tier.Common:
+    """Of tasks that bring the model."""
+    model = pb.Blob(sha256=BASE_HASH, size=len(BASE))
+    expected = tier.Expectation(blobs=True, largest=1e9, max_examples=9)
+    task = pb.Task(kind="train", session="digits", round=1, inputs={"model": model})
+    return tier.Common(id=number, task=task, project="default", session=SESSION, accepting=1, expectation=expected)
+
+
 async def test_a_model_that_came_damaged_is_fetched_anew_for_the_next_task(
     middle: Middle, caplog: pytest.LogCaptureFixture
 ) -> None:
     await middle.relay.join(Joining("default", "a", "i1", {}, (), (), ""))
     middle.above.damaged.put_nowait(b"not these")
-    model = pb.Blob(sha256=BASE_HASH, size=len(BASE))
-    expected = tier.Expectation(blobs=True, largest=1e9, max_examples=9)
-    task = pb.Task(kind="train", session="digits", round=1, inputs={"model": model})
-    common = tier.Common(id=1, task=task, project="default", session=SESSION, accepting=1, expectation=expected)
     with caplog.at_level(logging.ERROR):
-        middle.relay.relay(asked(A, common))
+        middle.relay.relay(asked(A, common()))
         await asyncio.wait(set(middle.relay._errands._working))
     assert "came from the parent with another hash" in caplog.text
     middle.relay.relay(asked(B))
     assert await middle.down.offered.get() == B
+
+
+async def test_the_first_of_a_kind_that_is_sent_is_told_at_once_and_of_others_the_result_may_tell(
+    middle: Middle,
+) -> None:
+    """A round's deadline runs from the first on."""
+    await middle.relay.join(Joining("default", "a", "i1", {}, (), (), ""))
+    middle.relay.relay(asked(A, common()))
+    middle.relay.relay(asked(B))
+    for task in (A, B):
+        assert await middle.down.offered.get() == task
+        middle.relay.sent(task)
+    assert middle.above.sent_ == [(A, True), (B, False)]

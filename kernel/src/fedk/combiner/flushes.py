@@ -81,6 +81,8 @@ class Flushes:
 
     def answer(self, flush: tier.Flush) -> None:
         """Give these updates: their sum, or each as it came."""
+        for share in flush.shares:  # so that equal shares of two flushes are equal
+            share.base = share.base or flush.base
         self._latest[flush.session] = flush
         self.look()
         self._errands.spawn(self._answer(flush))

@@ -27,8 +27,8 @@ class Parent(Protocol):
     def declined(self, one: tier.Declined) -> None:
         """A result that was not taken, or a client's failure."""
 
-    def sent(self, task: str) -> None:
-        """The task is on its client's stream."""
+    def sent(self, task: str, *, soon: bool) -> None:
+        """The task is on its client's stream; unless `soon`, its result may say so."""
 
     def said(self, one: tier.Said) -> None:
         """A live curve or a line; may be dropped."""

@@ -34,6 +34,7 @@ from fedk.rounds.clients import (
     Work,
 )
 from fedk.rounds.door import OpenTask
+from fedk.rounds.states import task_id
 from fedk_protocol.v1 import federation_pb2 as pb
 from fedk_protocol.v1 import tier_pb2 as tier
 
@@ -64,6 +65,7 @@ class Brief:
     codec: BlockCodec | None  # that an answer's model may be in
     deadline: Deadline
     tasks: int = 0  # that are open here
+    begun: bool = False  # one of them is on its client's stream
     retired: bool = False  # a later one has taken its place
 
     def close(self, inputs: Inputs) -> None:
@@ -195,8 +197,11 @@ class Relay:
         return self._stays.get(client)
 
     def sent(self, task: str) -> None:
-        """The task is on its client's stream."""
-        self._parent.sent(task)
+        """The task is on its client's stream. From the first of its kind on a round's deadline runs."""
+        known = self._tasks.get(task)
+        self._parent.sent(task, soon=known is None or not known.brief.begun)
+        if known is not None:
+            known.brief.begun = True
 
     def failed(self, client: str, task: str, reason: str, detail: str) -> None:
         """The client could not answer."""
@@ -301,12 +306,14 @@ class Relay:
                     self.forget(one.cancel.task)
                     self._network.cancel(one.client, one.cancel.task, one.cancel.reason)
                 case "verdict":
-                    self._verdict(one.client, one.verdict)
+                    self._settle(one.client, words.verdict(one.verdict))
                 case "redirect":
                     self._network.redirect(one.client, list(one.redirect.addresses), one.redirect.ticket)
                 case "send_from":
                     word = one.send_from
                     self._network.reply(one.client, SendFrom(word.task, word.result_id, word.offset))
+        for many in answers.settled:
+            self._settle_many(many)
 
     def flush(self, flush: tier.Flush) -> None:
         """Give these updates: their sum, or each as it came."""
@@ -395,16 +402,31 @@ class Relay:
             known.brief.tasks -= 1
             self._close_idle(known.brief)
 
-    def _verdict(self, client: str, verdict: pb.Verdict) -> None:
+    def _settle_many(self, many: tier.Settled) -> None:
+        said, unknown = words.verdict(many.said), list[str]()
+        for number in many.numbers:
+            task = task_id(many.session, number)
+            if client := self._client_of(task):
+                self._settle(client, replace(said, task=task))
+            else:  # what was held has been lost meanwhile: the parent knows whose it was
+                unknown.append(task)
+        self._parent.report(lost=unknown)
+
+    def _client_of(self, task: str) -> str:
+        """Whose task it is, if it is held here or below, or awaited; else ""."""
+        known, held, below = self._tasks.get(task), self._holdings.get(task), self._below.get(task)
+        found = known or (held.report if held is not None else None) or below
+        return found.client if found is not None else ""
+
+    def _settle(self, client: str, verdict: Verdict) -> None:
         self.forget(verdict.task)
         result_id = next(filter(None, [verdict.result_id, *self._held(verdict.task)]), "")
         self._holdings.drop(verdict.task)
         self._flushes.settled(verdict.task)
         self._spool.expire(verdict.task)
-        said = replace(words.verdict(verdict), result_id=result_id)
         if holders := self._below.settle(verdict.task):
             self._parent.changed()
-        self._network.reply(client, said, holders)
+        self._network.reply(client, replace(verdict, result_id=result_id), holders)
 
 
 def _goes_well(making: "asyncio.Task[Brief]") -> bool:

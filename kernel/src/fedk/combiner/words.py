@@ -13,6 +13,7 @@ from fedk.combiner.holdings import Held
 from fedk.combiner.partials import Partial
 from fedk.rounds.clients import Arrival, Flush, Input, Present, Verdict, Wanted, Work
 from fedk.rounds.combiners import Branch
+from fedk.rounds.states import number_of
 from fedk_protocol.v1 import federation_pb2 as pb
 from fedk_protocol.v1 import tier_pb2 as tier
 
@@ -142,7 +143,7 @@ def partial(one: Partial) -> tier.Partial:
         number=one.number,
         session=one.session,
         round=one.round,
-        tasks=one.terms,
+        tasks=map(number_of, one.terms),
         sums={name: pb.Blob(sha256=place.sha256, size=place.size) for name, place in one.blobs.items()},
         raw=one.raw,
         total=one.total,

@@ -16,6 +16,7 @@ from fedk.network.threads import Threads
 from fedk.network.traffic import Traffic
 from fedk.rounds.combiners import Combiner
 from fedk.rounds.live import Summed
+from fedk.rounds.states import task_id
 from fedk_protocol.fields import DELIVERED, data_of
 from fedk_protocol.v1 import federation_pb2 as pb
 from fedk_protocol.v1 import tier_pb2 as tier
@@ -52,7 +53,15 @@ class Deliveries:
         name = f"{combiner.id}#{partial.number}"
         place = _Place(partial.session, project, f"{partial.session}.{name}", SUM)
         span, places = await self._stored(place, partial.sums, read)
-        summed = Summed(name, partial.round, frozenset(partial.tasks), span, places, partial.raw, partial.total)
+        summed = Summed(
+            name,
+            partial.round,
+            frozenset(task_id(partial.session, number) for number in partial.tasks),
+            span,
+            places,
+            partial.raw,
+            partial.total,
+        )
         await self._rounds.partial(combiner, partial.number, summed, partial.session)
 
     async def _forwarded(self, combiner: Combiner, forwarded: tier.Forwarded, read: Read) -> None:

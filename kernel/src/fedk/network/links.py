@@ -3,6 +3,7 @@
 import re
 from collections import OrderedDict, deque
 from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import replace
 from itertools import count
 from typing import Any
 
@@ -17,9 +18,10 @@ from fedk.network.doors import AnyDoor, AnyTier
 from fedk.network.hello import ID
 from fedk.network.messages import Answer, common, spoken
 from fedk.network.stream import Message, Stream
-from fedk.rounds.clients import Arrival, Flush, Measured, Offer, Present, Receipt, Work
+from fedk.rounds.clients import Arrival, Flush, Measured, Offer, Present, Receipt, Verdict, Work
 from fedk.rounds.combiners import Branch, Combiner
 from fedk.rounds.door import OpenTask
+from fedk.rounds.states import number_of, session_of
 from fedk.settings.settings import COMBINER
 from fedk_protocol.v1 import federation_pb2 as pb
 from fedk_protocol.v1 import tier_pb2 as tier
@@ -44,6 +46,7 @@ class Link:
         self._stream = Stream(context, self._next)
         self._offers: deque[Offer] = deque()
         self._answers: deque[tier.Answer] = deque()
+        self._settled: dict[tuple[str, Verdict], list[int]] = {}  # numbers of tasks, by session and what is said of all
         self._commons: OrderedDict[int, tuple[int, Work]] = OrderedDict()  # by identity: the work is kept
         self._numbers = count(1)
 
@@ -67,6 +70,12 @@ class Link:
         self._answers.append(tier.Answer(client=client, **word))
         self._stream.wake()
 
+    def settled(self, verdict: Verdict) -> None:
+        """A verdict on what the combiner holds for a client of its own: one word for all that have the same."""
+        common = replace(verdict, task="", result_id="")
+        self._settled.setdefault((session_of(verdict.task), common), []).append(number_of(verdict.task))
+        self._stream.wake()
+
     def say(self, **message: Any) -> None:
         """A word for the combiner itself: `say(flush=…)`."""
         self._stream.say(tier.Downward(**message).SerializeToString())
@@ -76,9 +85,10 @@ class Link:
         self._stream.end(Ended(code, text))
 
     def _next(self) -> Message | None:
-        if self._answers:
+        if self._answers or self._settled:
             words = [self._answers.popleft() for _ in range(min(len(self._answers), TOGETHER))]
-            return Message((tier.Downward(answers=tier.Answers(answers=words)).SerializeToString(),))
+            settled, self._settled = map(_settled, self._settled.items()), {}
+            return Message((tier.Downward(answers=tier.Answers(answers=words, settled=settled)).SerializeToString(),))
         fresh, tasks = list[tier.Common](), list[tier.Assigned]()
         while self._offers and len(tasks) < TOGETHER:
             offer = self._offers.popleft()
@@ -233,7 +243,11 @@ class Links:
             return
         links = {link for holder in holders if (link := self.holding(holder)) is not None}
         if self._links and (link := self.of(client)) is not None:
-            links.add(link)
+            if link in links and isinstance(answer, Verdict) and answer.outcome != "lost":  # or it is no task
+                links.discard(link)
+                link.settled(answer)
+            else:
+                links.add(link)
         if links:
             kind, message = spoken(answer)
             for link in links:
@@ -347,7 +361,13 @@ def _expectation(expected: Expected | None) -> tier.Expectation:
     )
 
 
+def _settled(one: tuple[tuple[str, Verdict], list[int]]) -> tier.Settled:
+    (session, common), numbers = one
+    return tier.Settled(session=session, numbers=numbers, said=spoken(common)[1])
+
+
 def _flush(flush: Flush) -> tier.Flush:
+    base = flush.wanted[0].base if flush.wanted else b""
     return tier.Flush(
         session=flush.session,
         project=flush.project,
@@ -357,7 +377,11 @@ def _flush(flush: Flush) -> tier.Flush:
         sets=flush.sets,
         plain=flush.plain,
         exact=flush.exact,
+        base=base,
         shares=[
-            tier.Share(task=w.task, sha256=w.sha256, weight=w.weight, scale=w.scale, base=w.base) for w in flush.wanted
+            tier.Share(
+                task=w.task, sha256=w.sha256, weight=w.weight, scale=w.scale, base=w.base if w.base != base else b""
+            )
+            for w in flush.wanted
         ],
     )

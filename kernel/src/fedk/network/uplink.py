@@ -19,6 +19,7 @@ from fedk.combiner.relay import Relay
 from fedk.network.calls import TIER
 from fedk.network.listener import Keepalive
 from fedk.rounds.clients import Joined, Joining, Receipt, Redirected, Reply, SendFrom
+from fedk.rounds.inbox import ASIDE
 from fedk_protocol.metadata import TICKET
 from fedk_protocol.v1 import federation_pb2 as pb
 from fedk_protocol.v1 import tier_pb2 as tier
@@ -53,6 +54,8 @@ class Uplink:
         self._stream_now: object = None
         self._words: deque[tier.Upward] = deque()
         self._sent: list[str] = []
+        self._aside: dict[str, None] = {}  # tasks that are sent, which their results may say
+        self._due: asyncio.TimerHandle | None = None  # when they are said
         self._chatter: deque[tier.Said] = deque(maxlen=CHATTER)
         self._news = asyncio.Event()
         self._running: asyncio.Task[None] | None = None
@@ -70,6 +73,8 @@ class Uplink:
 
     async def close(self) -> None:
         """Hang up."""
+        if self._due is not None:
+            self._due.cancel()
         if self._running is not None:
             self._running.cancel()
             await asyncio.gather(self._running, return_exceptions=True)
@@ -101,6 +106,7 @@ class Uplink:
         async with self._dialled(address) as channel:
             self._words.clear()
             self._sent.clear()
+            self._aside.clear()
             attach: Any = channel.stream_stream(f"/{TIER}/Attach")
             self._stream_now = now = object()
             call = attach(self._spoken(now))
@@ -202,6 +208,8 @@ class Uplink:
     def report(self, held: Iterable[tier.Report] = (), lost: Iterable[str] = ()) -> None:
         """Results that are durable here; tasks whose results are gone."""
         reports, gone = list(held), list(lost)
+        for one in reports:
+            self._aside.pop(one.result.task, None)
         for at in range(0, max(len(reports), 1), TOGETHER):
             part = tier.Reports(held=reports[at : at + TOGETHER], lost=gone if not at else ())
             if part.held or part.lost:
@@ -211,9 +219,20 @@ class Uplink:
         """A result that was not taken, or a client's failure."""
         self._say(tier.Upward(reports=tier.Reports(declined=[one])))
 
-    def sent(self, task: str) -> None:
-        """The task is on its client's stream."""
-        self._sent.append(task)
+    def sent(self, task: str, *, soon: bool) -> None:
+        """The task is on its client's stream; unless `soon`, its result may say so."""
+        if soon:
+            self._sent.append(task)
+            self._news.set()
+            return
+        self._aside[task] = None
+        if self._due is None:
+            self._due = asyncio.get_running_loop().call_later(ASIDE, self._overdue)
+
+    def _overdue(self) -> None:
+        self._due = None
+        self._sent.extend(self._aside)
+        self._aside.clear()
         self._news.set()
 
     def said(self, one: tier.Said) -> None:

@@ -8,7 +8,7 @@ from fedk.rounds import events as ev
 from fedk.rounds.copies import replace
 from fedk.rounds.counts import drawn, free, measurers
 from fedk.rounds.draft import Draft
-from fedk.rounds.states import MEASURING_STEP, Round, Task, Token
+from fedk.rounds.states import MEASURING_STEP, Round, Task, Token, task_id
 
 
 def present(d: Draft, event: ev.Present) -> None:
@@ -76,7 +76,7 @@ def deselect(d: Draft) -> None:
 def _ask(d: Draft, clients: Sequence[str], kind: str, no: int, attempt: int) -> Sequence[Task]:
     first, head = d.session.next_task, d.session.head
     tasks = [
-        Task(f"{d.session.id}-{number}", number, client, kind, no, attempt, base=head)
+        Task(task_id(d.session.id, number), number, client, kind, no, attempt, base=head)
         for number, client in enumerate(clients, first)
     ]
     d.set(next_task=first + len(tasks))

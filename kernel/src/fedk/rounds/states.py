@@ -160,3 +160,13 @@ class Session:
 def session_of(task: str) -> str:
     """The id of the session that a task's id names."""
     return task.rpartition("-")[0]
+
+
+def number_of(task: str) -> int:
+    """The number within its session."""
+    return int(task.rpartition("-")[2])
+
+
+def task_id(session: str, number: int) -> str:
+    """Of both."""
+    return f"{session}-{number}"

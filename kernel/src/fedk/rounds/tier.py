@@ -12,6 +12,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
+from sqlalchemy import select
+
 from fedk.api.errors import Refused
 from fedk.blobs.reader import Span
 from fedk.rounds import events as ev
@@ -25,6 +27,7 @@ from fedk.rounds.inbox import Entry, Linked, Seen
 from fedk.rounds.live import Live, Summed
 from fedk.rounds.runner import Runner
 from fedk.rounds.states import ENDED, session_of
+from fedk.state import tables as t
 
 GRACE = 10.0
 """Seconds after which the bytes of a combiner that is gone count as lost: their clients are asked to deliver again."""
@@ -196,9 +199,22 @@ class Tier:
             self.runner.network.reply(arrival.client, reply, (combiner.id,))
 
     def lost(self, combiner: Combiner, tasks: Iterable[str]) -> None:
-        """Results that it has reported, and whose bytes it cannot read any more."""
+        """Results that it has reported, and whose bytes it cannot read any more; of a settled one it gets the verdict."""
         for task in tasks:
-            self.runner.post(session_of(task), ev.HolderLost(combiner.id, frozenset({task})))
+            live = self.runner.live_of(task)
+            found = live.state.tasks.get(task) if live is not None else None
+            if found is not None and found.state != "settled":
+                self.runner.post(session_of(task), ev.HolderLost(combiner.id, frozenset({task})))
+            else:
+                self._errands.spawn(self._said(task))
+
+    async def _said(self, task: str) -> None:
+        joined = t.tasks.join(t.results, t.tasks.c.id == t.results.c.task)
+        query = select(t.tasks.c.client, t.results.c.result_id).select_from(joined).where(t.tasks.c.id == task)
+        async with self.runner.store.reading() as db:
+            found = (await db.execute(query)).one_or_none()
+        if found is not None and (said := await self._door.answer(found.client, task, found.result_id)) is not None:
+            self.runner.network.reply(found.client, said)
 
     def declined(self, client: str, task: str, refused: Refused) -> None:
         """The combiner did not take a result."""

@@ -313,7 +313,7 @@ class Work(_message.Message):
     """all that is held here and below has been reported on this stream"""
     @_builtins.property
     def sent(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """tasks that are on their clients' streams"""
+        """tasks that are on their clients' streams, and not answered within a second: of each kind the first at once"""
 
     @_builtins.property
     def said(self) -> _containers.RepeatedCompositeFieldContainer[Global___Said]:
@@ -730,20 +730,57 @@ class Answers(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ANSWERS_FIELD_NUMBER: _builtins.int
+    SETTLED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def answers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Answer]: ...
+    @_builtins.property
+    def settled(self) -> _containers.RepeatedCompositeFieldContainer[Global___Settled]: ...
     def __init__(
         self,
         *,
         answers: _abc.Iterable[Global___Answer] | None = ...,
+        settled: _abc.Iterable[Global___Settled] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers", b"answers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers", b"answers", "settled", b"settled"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Answers: _TypeAlias = Answers  # noqa: Y015
+
+@_typing.final
+class Settled(_message.Message):
+    """One verdict on many results that the combiner holds, for clients of its own. Of one that it does not know it says `lost`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_FIELD_NUMBER: _builtins.int
+    NUMBERS_FIELD_NUMBER: _builtins.int
+    SAID_FIELD_NUMBER: _builtins.int
+    session: _builtins.str
+    @_builtins.property
+    def numbers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """of its tasks: SESSION-NUMBER"""
+
+    @_builtins.property
+    def said(self) -> _federation_pb2.Verdict:
+        """without task and result"""
+
+    def __init__(
+        self,
+        *,
+        session: _builtins.str = ...,
+        numbers: _abc.Iterable[_builtins.int] | None = ...,
+        said: _federation_pb2.Verdict | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["said", b"said"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["numbers", b"numbers", "said", b"said", "session", b"session"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Settled: _TypeAlias = Settled  # noqa: Y015
 
 @_typing.final
 class Answer(_message.Message):
@@ -801,6 +838,7 @@ class Flush(_message.Message):
     PLAIN_FIELD_NUMBER: _builtins.int
     EXACT_FIELD_NUMBER: _builtins.int
     SHARES_FIELD_NUMBER: _builtins.int
+    BASE_FIELD_NUMBER: _builtins.int
     session: _builtins.str
     project: _builtins.str
     round: _builtins.int
@@ -808,6 +846,8 @@ class Flush(_message.Message):
     delta: _builtins.bool
     """what is summed: deltas to the base, or models"""
     exact: _builtins.bool
+    base: _builtins.bytes
+    """of every share that names no other"""
     @_builtins.property
     def sets(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -826,10 +866,11 @@ class Flush(_message.Message):
         plain: _abc.Iterable[_builtins.str] | None = ...,
         exact: _builtins.bool = ...,
         shares: _abc.Iterable[Global___Share] | None = ...,
+        base: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["delta", b"delta", "exact", b"exact", "forward", b"forward", "plain", b"plain", "project", b"project", "round", b"round", "session", b"session", "sets", b"sets", "shares", b"shares"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base", b"base", "delta", b"delta", "exact", b"exact", "forward", b"forward", "plain", b"plain", "project", b"project", "round", b"round", "session", b"session", "sets", b"sets", "shares", b"shares"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -850,7 +891,7 @@ class Share(_message.Message):
     weight: _builtins.float
     scale: _builtins.float
     base: _builtins.bytes
-    """sha256 of the model that it was trained on"""
+    """sha256 of the model that it was trained on, where it is not the flush's"""
     def __init__(
         self,
         *,
@@ -1127,8 +1168,8 @@ class Partial(_message.Message):
     total: _builtins.str
     """kind of the sums: "float64", or "exact" where a session is deterministic"""
     @_builtins.property
-    def tasks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """what is in it"""
+    def tasks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """what is in it: SESSION-NUMBER"""
 
     @_builtins.property
     def sums(self) -> _containers.MessageMap[_builtins.str, _federation_pb2.Blob]:
@@ -1140,7 +1181,7 @@ class Partial(_message.Message):
         number: _builtins.int = ...,
         session: _builtins.str = ...,
         round: _builtins.int = ...,
-        tasks: _abc.Iterable[_builtins.str] | None = ...,
+        tasks: _abc.Iterable[_builtins.int] | None = ...,
         sums: _abc.Mapping[_builtins.str, _federation_pb2.Blob] | None = ...,
         raw: _builtins.bool = ...,
         total: _builtins.str = ...,
