@@ -190,11 +190,15 @@ class Tier:
             return
         if (error := noted.exception()) is not None:
             self._failed(error)
-        elif not isinstance(noted.result(), Receipt):
-            self._errands.spawn(self._report(combiner, arrival))  # which says what became of it
+        elif (reply := noted.result()) is not None:
+            self._told(combiner, arrival, reply)
+        else:
+            self._errands.spawn(self._report(combiner, arrival))
 
     async def _report(self, combiner: Combiner, arrival: Arrival) -> None:
-        reply = await self._door.take(arrival, combiner.id)
+        self._told(combiner, arrival, await self._door.take(arrival, combiner.id))
+
+    def _told(self, combiner: Combiner, arrival: Arrival, reply: Reply) -> None:
         if not isinstance(reply, Receipt):  # it has given its own
             self.runner.network.reply(arrival.client, reply, (combiner.id,))
 
