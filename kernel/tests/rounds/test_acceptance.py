@@ -91,7 +91,8 @@ async def test_a_result_that_comes_twice_at_the_same_moment_counts_as_it_came_fi
             if again == "delivered":
                 delivered.append(asyncio.create_task(players.door.take(first)))
             else:
-                assert players.door.note(replace(first, span=None, via=("east.1",)), "east.1") is not None
+                noted = asyncio.get_running_loop().create_future()
+                assert players.door.note(replace(first, span=None, via=("east.1",)), "east.1", noted)
             said = await asyncio.gather(*delivered)
             for client in others:
                 await players.answer(offers[client])

@@ -70,8 +70,8 @@ async def test_what_it_holds_is_to_be_settled_or_here_first(here: Site) -> None:
     await here.players.join("b", Play(silent=True))
     await here.start(until="round.open", clients={"min": 2}, validation={"every": 0})
     arrival = here.players.arrival(await offered, Play())
-    noted = here.players.door.note(replace(arrival, span=None), combiner.id)
-    assert noted is not None
+    noted = asyncio.get_running_loop().create_future()
+    assert here.players.door.note(replace(arrival, span=None), combiner.id, noted)
     await noted
     with here.desk.feed.listen() as listener:
         await here.desk.drain_combiner("east")

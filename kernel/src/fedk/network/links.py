@@ -3,7 +3,6 @@
 import re
 from collections import OrderedDict, deque
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import replace
 from itertools import count
 from typing import Any
 
@@ -46,7 +45,7 @@ class Link:
         self._stream = Stream(context, self._next)
         self._offers: deque[Offer] = deque()
         self._answers: deque[tier.Answer] = deque()
-        self._settled: dict[tuple[str, Verdict], list[int]] = {}  # numbers of tasks, by session and what is said of all
+        self._settled: dict[tuple[str, ...], list[int]] = {}  # numbers of tasks, by session and what is said of all
         self._commons: OrderedDict[int, tuple[int, Work]] = OrderedDict()  # by identity: the work is kept
         self._numbers = count(1)
 
@@ -72,8 +71,8 @@ class Link:
 
     def settled(self, verdict: Verdict) -> None:
         """A verdict on what the combiner holds for a client of its own: one word for all that have the same."""
-        common = replace(verdict, task="", result_id="")
-        self._settled.setdefault((session_of(verdict.task), common), []).append(number_of(verdict.task))
+        one = (session_of(verdict.task), verdict.outcome, verdict.model, verdict.reason, verdict.detail)
+        self._settled.setdefault(one, []).append(number_of(verdict.task))
         self._stream.wake()
 
     def say(self, **message: Any) -> None:
@@ -149,7 +148,8 @@ class Link:
 
     def _reports(self, reports: tier.Reports) -> None:
         if reports.held:
-            self._rounds.report(self.combiner, [_arrival(report, self.combiner.id) for report in reports.held])
+            holder = self.combiner.id
+            self._rounds.report(self.combiner, [_arrival(report, holder) for report in reports.held])
         if reports.lost:
             self._rounds.lost(self.combiner, reports.lost)
         for one in reports.declined:
@@ -361,9 +361,9 @@ def _expectation(expected: Expected | None) -> tier.Expectation:
     )
 
 
-def _settled(one: tuple[tuple[str, Verdict], list[int]]) -> tier.Settled:
-    (session, common), numbers = one
-    return tier.Settled(session=session, numbers=numbers, said=spoken(common)[1])
+def _settled(one: tuple[tuple[str, ...], list[int]]) -> tier.Settled:
+    (session, *words), numbers = one
+    return tier.Settled(session=session, numbers=numbers, said=spoken(Verdict("", "", *words))[1])
 
 
 def _flush(flush: Flush) -> tier.Flush:

@@ -53,10 +53,10 @@ class Combiner:
     held_bytes: int = 0
     fold_seconds: float = 0.0  # since it started
     below: tuple[Branch, ...] = ()  # all combiners below it
+    id: str = field(init=False)
 
-    @property
-    def id(self) -> str:
-        return f"{self.name}.{self.generation}"
+    def __post_init__(self) -> None:
+        self.id = f"{self.name}.{self.generation}"  # asked for with each of its clients' words
 
     def row(self) -> dict[str, Any]:
         """The row of table `combiners`."""

@@ -17,7 +17,7 @@ from fedk.rounds.acceptance import weighed
 from fedk.rounds.answers import answer, of_task
 from fedk.rounds.clients import Arrival, Joined, Joining, Kept, Reply, SendFrom, Verdict
 from fedk.rounds.feed import Published
-from fedk.rounds.inbox import COMPANY, COMPANY_ASYNC, LINGER, Entry, Seen
+from fedk.rounds.inbox import COMPANY, COMPANY_ASYNC, LINGER, Entry, Seen, Waiter
 from fedk.rounds.live import Live, Taken
 from fedk.rounds.runner import Runner
 from fedk.rounds.states import ENDED, ROOT, Task, session_of
@@ -144,29 +144,30 @@ class Door:
         except Refused as refused:
             self._drop(arrival)
             return await self.refuse(arrival.client, arrival.task, arrival.result_id, refused)
-        reply = await self._posted(live, taken, holder)
+        written: asyncio.Future[Reply | None] = asyncio.get_running_loop().create_future()
+        self._post(live, taken, holder, written)
+        reply = await written
         self._drop(arrival)
         return reply or await self._said(arrival.client, arrival.task, arrival.result_id)
 
-    def note(self, arrival: Arrival, holder: str) -> "asyncio.Future[Reply | None] | None":
-        """A result that a combiner holds, where nothing but its commit is to be waited for; None: `take` it."""
+    def note(self, arrival: Arrival, holder: str, waiter: Waiter) -> bool:
+        """A result that a combiner holds, where nothing but its commit is to be waited for; False: `take` it."""
         live, task = self._runner.live_of(arrival.task), self._runner.task_of(arrival.client, arrival.task)
         if live is None or task is None or not task.open or self._runner.gates.has("update_received"):
-            return None
+            return False
         try:
-            return self._posted(live, self._taken(live, task, arrival), holder)
+            self._post(live, self._taken(live, task, arrival), holder, waiter)
         except (FormulaError, Refused):
-            return None
+            return False
+        return True
 
-    def _posted(self, live: Live, taken: Taken, holder: str) -> "asyncio.Future[Reply | None]":
+    def _post(self, live: Live, taken: Taken, holder: str, waiter: Waiter) -> None:
         live.arrived += 1
         many = min(max(live.awaited / 100, 1.0), 10.0)
         company = COMPANY_ASYNC if live.state.rules.mode == "async" else COMPANY * many
         result = ev.Result(taken.arrival.task, taken.arrival.result_id, holder)
-        reply: asyncio.Future[Reply | None] = asyncio.get_running_loop().create_future()
         patience = company if live.arrived < live.awaited else 0.0
-        self._runner.inbox.put(Entry(live.state.id, result, taken, reply, patience))
-        return reply
+        self._runner.inbox.put(Entry(live.state.id, result, taken, waiter, patience))
 
     def _drop(self, arrival: Arrival) -> None:
         """Forget its bytes, unless they are the accepted ones: the same result may come twice, into one file."""

@@ -12,7 +12,7 @@ from fedk.aggregation.intake import Place
 from fedk.aggregation.model import Model
 from fedk.aggregation.state import AggregatorState
 from fedk.aggregation.terms import Terms
-from fedk.api.aggregator import AnyAggregator
+from fedk.api.aggregator import AnyAggregator, Round
 from fedk.api.config import Config
 from fedk.api.errors import FedkError
 from fedk.blobs.hold import Hold
@@ -95,6 +95,16 @@ class Means:
         return {name: total / n for name, (total, n) in sorted(self.sums.items()) if n}
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A round as formulas see it while this is the session's state."""
+
+    state: Session
+    before: AggregatorState
+    no: int
+    view: Round
+
+
 @dataclass(slots=True)
 class Live:
     """One session that has not ended for good."""
@@ -122,6 +132,7 @@ class Live:
     traffic: tuple[int, int] = (0, 0)  # (sent, received) when the open round was opened
     refused: int = 0  # results refused in the open round
     formula_errors: int = 0  # in a row
+    seen: Seen | None = None  # what formulas were last shown
     arming: Token | None = None  # the opening of a round whose first task is on its way: then its deadline runs
     awaited: int = 0  # answers after which something may be decided, as the rows say
     arrived: int = 0  # results since then

@@ -30,7 +30,7 @@ from fedk.rounds.counts import wanted
 from fedk.rounds.feed import Feed, Published
 from fedk.rounds.folds import Folds
 from fedk.rounds.gating import drawn
-from fedk.rounds.inbox import Committed, Entry, Inbox, Item, Note, Seen, kept
+from fedk.rounds.inbox import Committed, Entry, Inbox, Item, Seen, kept
 from fedk.rounds.journal import record
 from fedk.rounds.ledger import Record, read_session, read_sessions, session_row
 from fedk.rounds.live import Live, Summed, Taken
@@ -292,8 +292,7 @@ class Runner:
         superseded = [live.state.id for live, new, _ in steps if leaves(live, new)]
         over = {new.id for live, new, _ in steps if new.status in ENDED and live.state.status not in ENDED}
         for live, new, actions in steps:
-            own = [item for item in batch if isinstance(item, Entry) and item.session == new.id]
-            self._adopt(live, new, own, kept(own, actions))
+            self._adopt(live, new, [x for x in batch if isinstance(x, Entry) and x.session == new.id], actions)
         waited = self._reply(batch)
         for event in events:
             record(event)
@@ -310,7 +309,7 @@ class Runner:
             self.collection.look(*superseded)
         self.written()
 
-    def _adopt(self, live: Live, new: Session, entries: Sequence[Entry], notes: Sequence[Note]) -> None:
+    def _adopt(self, live: Live, new: Session, entries: Sequence[Entry], actions: Sequence[act.Action]) -> None:
         self._repair(live.state, new, entries)
         live.state = new
         live.awaited = wanted(new)
@@ -318,7 +317,7 @@ class Runner:
         for note in (entry.note for entry in entries):
             if isinstance(note, Summed) and live.partials.get(note.name) is not note:
                 self.forget(note.span)  # it was not taken
-            elif isinstance(note, Committed) and any(note is one for one in notes):
+            elif isinstance(note, Committed) and any(note is one for one in kept(entries, actions)):
                 live.aggregator_state.close()
                 self._spawn(asyncio.to_thread(note.base.hold.settle))
                 live.bases[new.head], live.aggregator_state = note.base, note.state

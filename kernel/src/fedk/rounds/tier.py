@@ -4,7 +4,6 @@ At a combiner that has others below it, `fedk.combiner.children` stands in its p
 """
 
 import asyncio
-import functools
 import logging
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
@@ -44,6 +43,27 @@ class Awaited:
     arrival: Arrival
 
 
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """Waits for a report's commit, as a future would."""
+
+    tier: "Tier"
+    combiner: Combiner
+    arrival: Arrival
+
+    def done(self) -> bool:
+        return False
+
+    def set_result(self, reply: Reply | None) -> None:
+        if reply is None:
+            self.tier.take(self.combiner, self.arrival)
+        else:
+            self.tier.told(self.combiner, self.arrival, reply)
+
+    def set_exception(self, error: Exception) -> None:
+        self.tier.failed(error)
+
+
 class Tier:
     """Of a root. `grace` as GRACE."""
 
@@ -51,7 +71,7 @@ class Tier:
         self.runner, self._door = runner, door
         self._graces = Graces(grace, self._lost)
         self._here: set[str] = set()  # holders with a stream
-        self._errands = Errands(self._failed)
+        self._errands = Errands(self.failed)
         self.draining = Draining(runner, self.is_here)
         runner.written = self.draining.look
 
@@ -179,26 +199,19 @@ class Tier:
     def report(self, combiner: Combiner, arrivals: Iterable[Arrival]) -> None:
         """The combiner holds results durably. Said again after each break of its stream: equal reports change nothing."""
         for arrival in arrivals:
-            noted = self._door.note(arrival, combiner.id)
-            if noted is None:
-                self._errands.spawn(self._report(combiner, arrival))
-            else:  # most are: a thousand of them cost less without a task each
-                noted.add_done_callback(functools.partial(self._noted, combiner, arrival))
+            # most are noted: a thousand of them cost less without a task or a future each
+            if not self._door.note(arrival, combiner.id, Reported(self, combiner, arrival)):
+                self.take(combiner, arrival)
 
-    def _noted(self, combiner: Combiner, arrival: Arrival, noted: "asyncio.Future[Reply | None]") -> None:
-        if noted.cancelled():
-            return
-        if (error := noted.exception()) is not None:
-            self._failed(error)
-        elif (reply := noted.result()) is not None:
-            self._told(combiner, arrival, reply)
-        else:
-            self._errands.spawn(self._report(combiner, arrival))
+    def take(self, combiner: Combiner, arrival: Arrival) -> None:
+        """A report of which more is to be known than that it is written down."""
+        self._errands.spawn(self._take(combiner, arrival))
 
-    async def _report(self, combiner: Combiner, arrival: Arrival) -> None:
-        self._told(combiner, arrival, await self._door.take(arrival, combiner.id))
+    async def _take(self, combiner: Combiner, arrival: Arrival) -> None:
+        self.told(combiner, arrival, await self._door.take(arrival, combiner.id))
 
-    def _told(self, combiner: Combiner, arrival: Arrival, reply: Reply) -> None:
+    def told(self, combiner: Combiner, arrival: Arrival, reply: Reply) -> None:
+        """What became of a report."""
         if not isinstance(reply, Receipt):  # it has given its own
             self.runner.network.reply(arrival.client, reply, (combiner.id,))
 
@@ -292,7 +305,8 @@ class Tier:
         await done
 
     @staticmethod
-    def _failed(error: BaseException) -> None:
+    def failed(error: BaseException) -> None:
+        """A combiner's word is lost; a report comes again when its task is offered anew."""
         log.error("a combiner's word could not be written down: %s", error)
 
     async def close(self) -> None:

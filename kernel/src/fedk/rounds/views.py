@@ -4,7 +4,7 @@ from fedk.api.aggregator import Round as RoundView
 from fedk.api.aggregator import Update
 from fedk.api.hooks import ClientFacts, SessionFacts
 from fedk.rounds.clients import Arrival
-from fedk.rounds.live import Live
+from fedk.rounds.live import Live, Seen
 from fedk.rounds.roster import Member, Roster
 from fedk.rounds.states import Task
 
@@ -18,7 +18,14 @@ def population(live: Live, roster: Roster) -> int:
 
 
 def round_view(live: Live, no: int, roster: Roster) -> RoundView:
-    """Round `no` of a session, before anything is folded."""
+    """Round `no` of a session, before anything is folded. Made once for each state: every result asks for it."""
+    seen = live.seen
+    if seen is None or seen.state is not live.state or seen.before is not live.aggregator_state or seen.no != no:
+        seen = live.seen = Seen(live.state, live.aggregator_state, no, _round_view(live, no, roster))
+    return seen.view
+
+
+def _round_view(live: Live, no: int, roster: Roster) -> RoundView:
     rules = live.state.rules
     target = live.state.round.target if live.state.round is not None else 0
     asked = rules.async_.buffer if rules.mode == "async" else target
