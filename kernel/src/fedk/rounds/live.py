@@ -136,6 +136,7 @@ class Live:
     arming: Token | None = None  # the opening of a round whose first task is on its way: then its deadline runs
     awaited: int = 0  # answers after which something may be decided, as the rows say
     arrived: int = 0  # results since then
+    summing: set[str] = field(default_factory=set)  # combiners whose sums have come and are not in the rows
     population: tuple[int, int] = (-1, 0)  # version of the roster, and how many of it the session may ask
     row: Row = field(default_factory=dict)  # of the session as last written
     round_row: Row = field(default_factory=dict)  # of the open round as last written

@@ -315,6 +315,8 @@ class Runner:
         live.awaited = wanted(new)
         live.arrived -= sum(isinstance(entry.note, Taken) for entry in entries)
         for note in (entry.note for entry in entries):
+            if isinstance(note, Summed):
+                live.summing.discard(note.name.rpartition("#")[0])
             if isinstance(note, Summed) and live.partials.get(note.name) is not note:
                 self.forget(note.span)  # it was not taken
             elif isinstance(note, Committed) and any(note is one for one in kept(entries, actions)):

@@ -22,10 +22,10 @@ from fedk.rounds.door import Door
 from fedk.rounds.draining import Draining
 from fedk.rounds.errands import Errands
 from fedk.rounds.graces import Graces
-from fedk.rounds.inbox import Entry, Linked, Seen
+from fedk.rounds.inbox import COMPANY, Entry, Linked, Seen
 from fedk.rounds.live import Live, Summed
 from fedk.rounds.runner import Runner
-from fedk.rounds.states import ENDED, session_of
+from fedk.rounds.states import ENDED, ROOT, session_of
 from fedk.state import tables as t
 
 GRACE = 10.0
@@ -280,8 +280,16 @@ class Tier:
         """A sum whose bytes stand in the spool. Judged when this returns."""
         done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         event = ev.Partial(combiner.id, number, summed.tasks)
-        self.runner.inbox.put(Entry(session, event, summed, done))
+        self.runner.inbox.put(Entry(session, event, summed, done, self._company(combiner, session)))
         await done
+
+    def _company(self, combiner: Combiner, session: str) -> float:
+        """Seconds that a sum may wait for those of others, which its round waits for anyway."""
+        live = self.runner.lives.get(session)
+        if live is None:
+            return 0.0
+        live.summing.add(combiner.id)
+        return COMPANY if {task.holder for task in live.state.accepted()} - live.summing - {ROOT} else 0.0
 
     def awaits(self, combiner: Combiner, task: str) -> Awaited | None:
         """What was reported of a result that is wanted as it came; None: not from this combiner, or no more."""
