@@ -1,6 +1,6 @@
 """The performer: each action of the machine, once the transaction that it comes of is committed."""
 
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,8 +32,15 @@ class Performer:
     post: Callable[[str, ev.Event], None]
     spawn: Callable[[Coroutine[Any, Any, None]], None]
 
-    def perform(self, live: Live, action: act.Action, waited: Collection[str], *, ahead: bool) -> None:
-        """Do it. `waited`: tasks whose word has been said; `ahead`: updates may be folded as they come."""
+    def perform(self, live: Live, actions: Sequence[act.Action], waited: Collection[str]) -> None:
+        """Do them. `waited`: tasks whose word has been said."""
+        ahead = not any(isinstance(action, act.Fold) for action in actions)  # who makes the model takes the last
+        for action in actions:
+            if isinstance(action, act.Emit) or (isinstance(action, act.Receipt) and action.task in waited):
+                continue  # it is in the rows; it has been said
+            self._perform(live, action, waited, ahead=ahead)
+
+    def _perform(self, live: Live, action: act.Action, waited: Collection[str], *, ahead: bool) -> None:
         task = live.state.tasks.get(getattr(action, "task", ""))
         match action:
             case act.Select():

@@ -298,9 +298,7 @@ class Runner:
             record(event)
         self.feed.publish(events)
         for live, new, actions in steps:
-            ahead = not any(isinstance(action, act.Fold) for action in actions)  # who makes the model takes the last
-            for action in actions:
-                self._performing.perform(live, action, waited, ahead=ahead)
+            self._performing.perform(live, actions, waited)
             if new.id in over:
                 self._over(live, new)
             elif new.status not in ENDED:
