@@ -1,15 +1,9 @@
 """What checking a model has shown, and how far it was checked."""
 
-import asyncio
-from collections.abc import Coroutine
 from dataclasses import dataclass
-from typing import Any, TypeVar
-
-from starlette.requests import ClientDisconnect, Request
+from typing import Any
 
 from fedk.rounds.replay import Replayed
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,22 +41,3 @@ class Check:
             "verified": self.verified,
             "whole": not (self.bytes or self.digest or tried.differs),
         }
-
-
-async def while_wanted(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """What takes long ends when nobody waits for its answer any more."""
-    doing, leaving = asyncio.create_task(work), asyncio.create_task(_left(request))
-    try:
-        await asyncio.wait({doing, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        if not doing.done():
-            raise ClientDisconnect
-        return doing.result()
-    finally:
-        for task in (doing, leaving):
-            task.cancel()
-        await asyncio.wait({doing, leaving})
-
-
-async def _left(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass

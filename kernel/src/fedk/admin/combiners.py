@@ -7,6 +7,7 @@ from starlette.routing import Route
 from fedk.admin.page import flag
 from fedk.admin.queries import combiners
 from fedk.admin.services import Services, services
+from fedk.admin.waiting import while_wanted
 
 
 async def listed(request: Request) -> Response:
@@ -28,7 +29,7 @@ async def drain(request: Request) -> Response:
     desk, name = services(request).running(), request.path_params["name"]
     await desk.drain_combiner(name)
     if flag(request, "wait"):
-        await desk.drained(name)
+        await while_wanted(request, desk.drained(name))
     return await show(request)
 
 

@@ -11,11 +11,12 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from fedk.admin.check import Check, while_wanted
+from fedk.admin.check import Check
 from fedk.admin.page import MOST, flag, number
 from fedk.admin.queries import models, trail
 from fedk.admin.services import Services, project, services
 from fedk.admin.upload import received
+from fedk.admin.waiting import while_wanted
 from fedk.aggregation.model import Model
 from fedk.api.errors import BlobError
 from fedk.blobs.reader import Span

@@ -43,7 +43,8 @@ def show(at: Address, name: str, as_json: bool) -> None:
 @asking
 def drain(at: Address, name: str, wait: bool, as_json: bool) -> None:
     """Send its clients elsewhere and take what it holds; it gets no client any more. No round is lost."""
-    found = _posted(at, name, "drain", wait="true" if wait else None)
+    left = f"{name} drains on: fedk combiner show {name}{at.flags}" if wait else ""
+    found = _posted(at, name, "drain", left=left, wait="true" if wait else None)
     if as_json:
         click.echo(document(found))
         return
@@ -64,9 +65,16 @@ def rebalance(at: Address, as_json: bool) -> None:
     click.echo(document(found) if as_json else f"{found['moved']} clients were sent to another server")
 
 
-def _posted(at: Address, *path: str, **query: Any) -> Any:
+def _posted(at: Address, *path: str, left: str = "", **query: Any) -> Any:
+    """`left` is what to say to who does not wait for the end."""
+
     async def post() -> Any:
-        async with asked(at) as rest:
-            return await rest.post("combiners", *path, **query)
+        try:
+            async with asked(at) as rest:
+                return await rest.post("combiners", *path, **query)
+        except asyncio.CancelledError:
+            if left:
+                click.echo(left, err=True)
+            raise
 
     return asyncio.run(post())

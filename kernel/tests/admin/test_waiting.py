@@ -6,8 +6,8 @@ import pytest
 from starlette.requests import ClientDisconnect, Request
 
 from fedk.admin import admin_app
-from fedk.admin.check import while_wanted
 from fedk.admin.http import HttpServer
+from fedk.admin.waiting import while_wanted
 from fedk.rounds.replay import Replayed, Replays
 from fedk.testing.site import Site
 
