@@ -8,7 +8,10 @@ from fedk.rounds.states import ENDED, Session
 from fedk.rounds.waiting import waiting_for
 
 if TYPE_CHECKING:
+    from fedk.rounds.book import Book
+    from fedk.rounds.inbox import Entry
     from fedk.rounds.runner import Runner
+    from fedk.rounds.step import Step
 
 
 class Broken(AssertionError):
@@ -84,20 +87,24 @@ def of_waiting(s: Session, *, moving: bool, at_work: bool) -> None:
 
 
 def watch(runner: "Runner") -> None:
-    """Check a runner after every batch from now on."""
-    adopt = runner._after
+    """Check a runner at every step of the machine, and after every batch, from now on."""
+    take, adopt = runner._take, runner._after
 
-    async def after(batch: Sequence[Any], steps: Sequence[Any], events: Sequence[Any]) -> None:
-        for live, new, _ in steps:
-            of_step(live.state, new)
-            of_state(new)
+    def taken(book: "Book", step: "Step", entries: "Sequence[Entry]") -> None:
+        old = step.new
+        take(book, step, entries)
+        of_step(old, step.new)
+        of_state(step.new)
+
+    async def after(batch: Sequence[Any], steps: "Sequence[Step]", events: Sequence[Any]) -> None:
         await adopt(batch, steps, events)
-        for live, new, _ in steps:
+        for live, new in [(step.live, step.new) for step in steps]:
             if new.status not in ENDED:
                 check(bool(waiting_for(live, runner.roster)), "waits for nothing that is shown")
                 moving = bool(runner.inbox._items) or bool(live.state.outstanding())
                 of_waiting(new, moving=moving, at_work=bool(runner._working))
 
+    runner._take = taken  # type: ignore[method-assign]  # to look on
     runner._after = after  # type: ignore[method-assign]  # to look on
 
 

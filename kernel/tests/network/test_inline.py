@@ -13,11 +13,12 @@ from fedk_protocol.v1 import federation_pb2 as pb
 
 
 async def test_a_result_gets_a_receipt_and_then_the_model_that_it_is_in(house: House) -> None:
-    client = await house.joined("a")
-    await house.session()
-    task = await client.next("task")
+    client, other = await house.joined("a"), await house.joined("b")
+    await house.session(clients={"min": 2})
+    task, last = await client.next("task"), await other.next("task")
     result = await client.answer(task, {"model": weights(2.0)}, num_examples=7, metrics={"loss": 0.5})
     assert (await client.next("receipt")).result_id == result.result_id
+    await other.answer(last, {"model": weights(2.0)})
     verdict = await client.next("verdict")
     assert (verdict.outcome, verdict.model, verdict.result_id) == (
         pb.OUTCOME_COMMITTED,
@@ -26,6 +27,8 @@ async def test_a_result_gets_a_receipt_and_then_the_model_that_it_is_in(house: H
     )
     accepted = await house.event("update.accepted")
     assert accepted.body["client"] == "a"
+    assert (await other.next("verdict")).outcome == pb.OUTCOME_COMMITTED  # its model was made with the answer to it
+    assert "receipt" not in other.inbox.kinds()
 
 
 async def test_an_initial_model_is_recorded(house: House) -> None:

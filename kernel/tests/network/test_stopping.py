@@ -27,7 +27,7 @@ async def test_an_answer_under_way_is_taken_and_no_task_follows(house: House) ->
     draining = asyncio.create_task(house.network.drain(60))
     await client.next("drain")
     await client.answer(task, {"model": weights(1.0)})
-    assert (await client.next("receipt")).task == task.id
+    assert (await client.next("verdict")).task == task.id
     await draining
     await house.event("round.committed")
     await house.event("round.open")

@@ -41,17 +41,16 @@ async def half(client: ScriptedClient, said: pb.Result, data: bytes = MODEL) -> 
     assert await call.code() is grpc.StatusCode.ABORTED
 
 
-async def test_a_large_result_gets_a_receipt_and_is_in_the_model(house: House) -> None:
+async def test_a_large_result_is_in_the_model_that_it_completes(house: House) -> None:
     client, task = await asked(house)
-    reply = await client.upload(result(task), {"model": MODEL})
-    assert reply.receipt.result_id == "r1"
-    assert (await client.next("verdict")).outcome == pb.OUTCOME_COMMITTED
+    verdict = (await client.upload(result(task), {"model": MODEL})).verdict
+    assert (verdict.result_id, verdict.outcome) == ("r1", pb.OUTCOME_COMMITTED)
     sent, received = house.network.traffic((await house.event("session.finished")).session or "")
     assert len(MODEL) < received < len(MODEL) + 1_000
     assert sent < 1_000
 
 
-async def test_the_client_is_free_at_the_receipt(house: House) -> None:
+async def test_the_client_is_free_at_the_answer(house: House) -> None:
     client, task = await asked(house, rounds=2)
     await client.upload(result(task), {"model": MODEL})
     assert (await client.next("task")).round == 2
@@ -63,8 +62,7 @@ async def test_an_upload_that_broke_goes_on_where_it_was(house: House) -> None:
     reply = await client.upload(result(task), {"model": MODEL})
     assert reply.send_from.offset == HALF
     reply = await client.upload(result(task), {"model": MODEL}, offset=HALF)
-    assert reply.WhichOneof("kind") == "receipt"
-    assert (await client.next("verdict")).outcome == pb.OUTCOME_COMMITTED
+    assert reply.verdict.outcome == pb.OUTCOME_COMMITTED
 
 
 async def test_it_goes_on_on_another_stream_too(house: House) -> None:
@@ -76,8 +74,7 @@ async def test_it_goes_on_on_another_stream_too(house: House) -> None:
     told = await client.next("send_from")
     assert told.offset == HALF
     reply = await client.upload(result(task), {"model": MODEL}, offset=told.offset)
-    assert reply.WhichOneof("kind") == "receipt"
-    await client.next("verdict")
+    assert reply.verdict.outcome == pb.OUTCOME_COMMITTED
 
 
 async def test_a_client_that_dies_on_the_way_leaves_what_came_before(house: House) -> None:
@@ -90,8 +87,7 @@ async def test_a_client_that_dies_on_the_way_leaves_what_came_before(house: Hous
     if reply.WhichOneof("kind") == "send_from":
         assert reply.send_from.offset == HALF
         reply = await client.upload(result(task), {"model": MODEL}, offset=HALF)
-    assert reply.WhichOneof("kind") == "receipt"
-    await client.next("verdict")
+    assert reply.verdict.outcome == pb.OUTCOME_COMMITTED
 
 
 @pytest.mark.parametrize("offset", [1, HALF])
@@ -108,8 +104,7 @@ async def test_hashes_may_follow_the_bytes(house: House) -> None:
     await call.write(pb.UploadMessage(data=MODEL))
     await call.write(pb.UploadMessage(end=pb.UploadEnd(sha256={"model": hashlib.sha256(MODEL).digest()})))
     await call.done_writing()
-    assert (await call).WhichOneof("kind") == "receipt"
-    await client.next("verdict")
+    assert (await call).verdict.outcome == pb.OUTCOME_COMMITTED
 
 
 async def test_or_they_are_missing_and_the_result_is_refused(house: House) -> None:
@@ -170,24 +165,22 @@ async def test_a_full_spool_settles_nothing(tmp_path: Path) -> None:
         refusal = (await client.upload(result(task), {"model": MODEL})).refusal
         assert (refusal.reason, refusal.retry) == ("spool-full", True)
         house.spool.limit = 2**30
-        assert (await client.upload(result(task), {"model": MODEL})).WhichOneof("kind") == "receipt"
-        await client.next("verdict")
+        assert (await client.upload(result(task), {"model": MODEL})).verdict.outcome == pb.OUTCOME_COMMITTED
 
 
 async def test_one_half_upload_of_a_task_is_kept(house: House) -> None:
     client, task = await asked(house)
     for n in range(3):
         await half(client, result(task, result_id=f"r{n}"))
+        assert house.spool.used("default") == len(MODEL)
     reply = await client.upload(result(task, result_id="last"), {"model": MODEL})
-    assert reply.WhichOneof("kind") == "receipt"
-    assert house.spool.used("default") == len(MODEL)
-    await client.next("verdict")
+    assert reply.verdict.outcome == pb.OUTCOME_COMMITTED
+    assert house.spool.used("default") == 0
 
 
 async def test_a_settled_result_is_answered_again_before_its_bytes(house: House) -> None:
     client, task = await asked(house)
     await client.upload(result(task), {"model": MODEL})
-    await client.next("verdict")
     call = client.stub.Upload(metadata=[(TICKET, client.welcome.ticket)])
     await call.write(pb.UploadMessage(begin=pb.UploadBegin(result=result(task))))
     assert (await call).verdict.model == "digits-1/1"

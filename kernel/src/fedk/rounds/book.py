@@ -6,8 +6,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sqlalchemy import Table
-
 from fedk.blobs.reader import Span
 from fedk.rounds import actions as act
 from fedk.rounds.clients import Measured
@@ -37,11 +35,11 @@ class Book:
     place: Callable[[Span], str]  # Spool.place
     writes: Writes = field(default_factory=Writes)
     events: list[Published] = field(default_factory=list)
-    _entered: set[tuple[Any, ...]] = field(default_factory=set)  # keys of rows that are entered once
 
     def session(
         self,
         live: Live,
+        old: Session,
         new: Session,
         actions: Sequence[act.Action],
         *,
@@ -50,12 +48,11 @@ class Book:
         committed: Committed | None,
         traffic: tuple[int, int],
     ) -> None:
-        """Enter one session's part of the batch."""
-        before = len(self.events), self._size()
-        old = live.state
+        """Enter one session's part of the batch, or one of its parts: from `old` to `new`."""
+        before = len(self.events), self.writes.count
         write_tasks(self.writes, old, new, live.record)
         for was, task in tasks_changed(old, new):
-            self._task(live, was, task, taken.get(task.id))
+            self._task(live, old, was, task, taken.get(task.id))
         if new.round is not None and old.round is not None and new.round.partials is not old.round.partials:
             for name in new.round.partials - old.round.partials:
                 self._partial(live, summed[name])
@@ -70,11 +67,7 @@ class Book:
         for action in actions:
             if isinstance(action, act.Emit):
                 self._emit(live, action, more.get(action.type, {}))
-        self._session(live, new, changed=(len(self.events), self._size()) != before)
-
-    def _size(self) -> int:
-        w = self.writes
-        return sum(map(len, (*w.inserts.values(), *w.replaces.values(), *w.updates.values())))
+        self._session(live, new, changed=(len(self.events), self.writes.count) != before)
 
     def _session(self, live: Live, new: Session, *, changed: bool) -> None:
         row = session_row(new, live.record)
@@ -83,7 +76,7 @@ class Book:
             live.record.v = version + 1
             row["v"] = version + 1
             changes = {name: row[name] for name in row if name == "id" or live.row.get(name, _UNKNOWN) != row[name]}
-            self.writes.sessions.append((live.name, changes, version))
+            self.writes.session(live.name, changes, version)
             live.row = row
 
     # ---- rounds ----
@@ -98,21 +91,19 @@ class Book:
                 "attempt": max(was.attempt, attempts - 1),
                 "closed_at": live.opened_at + live.seconds,
             }
-            self._round(live, new, live.round_row | last | _moved(live, traffic))
+            self._round(live, old, new, live.round_row | last | _moved(live, traffic))
             live.round_row = {}
         if now is None or (now is was and new.status == old.status):
             return
         if another:
             live.opened_at, live.began, live.traffic, live.refused = time.time(), time.monotonic(), traffic, 0
         times = {"opened_at": live.opened_at, "closed_at": None, **_deadline(live, new)}
-        self._round(live, new, round_row(new, now, live.record, times | _moved(live, traffic)))
+        self._round(live, old, new, round_row(new, now, live.record, times | _moved(live, traffic)))
 
-    def _round(self, live: Live, new: Session, row: dict[str, Any]) -> None:
-        if _lasting(row) == _lasting(live.round_row) and new.status == live.state.status:
+    def _round(self, live: Live, old: Session, new: Session, row: dict[str, Any]) -> None:
+        if _lasting(row) == _lasting(live.round_row) and new.status == old.status:
             return
-        rows = self.writes.replaces.setdefault(t.rounds, [])
-        rows[:] = [r for r in rows if (r["session"], r["no"]) != (new.id, row["no"])]
-        rows.append(row)
+        self.writes.replace(t.rounds, row)
         live.round_row = row
 
     def _commit(
@@ -202,21 +193,15 @@ class Book:
             "state": "live",
             "created_at": time.time(),
         }
-        self._once(t.blobs, row)
+        self.writes.replace(t.blobs, row)
 
     def reference(self, project: str, sha256: bytes, kind: str, id_: str) -> None:
         """What needs a blob."""
-        self._once(t.blob_refs, {"project": project, "sha256": sha256, "ref_kind": kind, "ref_id": id_})
-
-    def _once(self, table: Table, row: dict[str, Any]) -> None:
-        key = (table.name, *(row[c.name] for c in table.primary_key.columns))
-        if key not in self._entered:
-            self._entered.add(key)
-            self.writes.replace(table, row)
+        self.writes.replace(t.blob_refs, {"project": project, "sha256": sha256, "ref_kind": kind, "ref_id": id_})
 
     # ---- tasks ----
 
-    def _task(self, live: Live, was: Task | None, task: Task, taken: Taken | None) -> None:
+    def _task(self, live: Live, old: Session, was: Task | None, task: Task, taken: Taken | None) -> None:
         if task.end is not None and task.end.outcome in UNWANTED and (was is None or was.end is None):
             self._rejection(live, task)
         if was is not None and was.state == task.state == "accepted":
@@ -226,7 +211,7 @@ class Book:
         if task.state == "accepted":
             self._accepted(live, task, taken, again=was is not None and was.result_id != "")
         elif task.end is not None and task.end.outcome == "recorded":
-            self._recorded(live, task, taken)
+            self._recorded(live, old, task, taken)
 
     def _here(self, live: Live, task: Task, taken: Taken | None) -> None:
         """The bytes of an accepted result have come from the combiner that held them: in a sum, or as they were."""
@@ -287,9 +272,9 @@ class Book:
             live.measured.setdefault(task.base, Means()).add(kind, measured)
             self._metrics(live, task, task.base, kind, measured)
 
-    def _recorded(self, live: Live, task: Task, taken: Taken) -> None:
+    def _recorded(self, live: Live, old: Session, task: Task, taken: Taken) -> None:
         live.settings_read.update(taken.arrival.settings_read)
-        if task.base >= live.state.head:  # those of an older model have been told
+        if task.base >= old.head:  # those of an older model have been told
             live.measured.setdefault(task.base, Means()).add(task.kind, _own(taken))
         self._metrics(live, task, task.base, task.kind, _own(taken))
 
@@ -354,17 +339,13 @@ class Book:
     def client(self, seen: Seen) -> None:
         """A client has come or gone."""
         member = seen.member
-        rows = self.writes.replaces.setdefault(t.clients, [])
-        rows[:] = [row for row in rows if row["id"] != member.id]
-        rows.append(member.row())
+        self.writes.replace(t.clients, member.row())
         self.publish(member.project, None, seen.event, {"client": member.name, "instance": member.instance})
 
     def combiner(self, linked: Linked) -> None:
         """A combiner has come or gone, or drains."""
         if isinstance(linked.combiner, Combiner):
-            rows = self.writes.replaces.setdefault(t.combiners, [])
-            rows[:] = [row for row in rows if row["name"] != linked.combiner.name]
-            rows.append(linked.combiner.row())
+            self.writes.replace(t.combiners, linked.combiner.row())
         self.publish("", None, linked.event, {"combiner": linked.combiner.name, "holder": linked.combiner.id})
 
     def publish(self, project: str, session: str | None, type_: str, body: Mapping[str, Any]) -> None:

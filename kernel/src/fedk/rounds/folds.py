@@ -2,13 +2,13 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from fedk.aggregation.composition import AnyFolding, begin
 from fedk.aggregation.contribution import Contribution, Sum
 from fedk.aggregation.terms import Terms
-from fedk.api.aggregator import Update
+from fedk.api.aggregator import MeanAggregator, Update
 from fedk.api.errors import BlobError, FedkError, FormulaError
 from fedk.blobs.hold import Hold
 from fedk.blobs.part import Stored
@@ -30,6 +30,9 @@ from fedk.rounds.trail import Share
 from fedk.rounds.views import key_of, round_view, update_view
 from fedk.state.store import Store
 
+SMALL_MODEL, SMALL = 2**20, 16 * 2**20
+"""Bytes of a model, and of updates and sums, that are soon folded: in 10 ms."""
+
 log = logging.getLogger("fedk.rounds")
 
 
@@ -41,7 +44,6 @@ class Folds:
     opener: Opener
     blobs: Blobs
     roster: Roster
-    put: Callable[[Entry], None]
     memory: Budget
 
     def ahead(self, live: Live, task: Task, taken: Taken) -> None:
@@ -52,8 +54,22 @@ class Folds:
         if task.round == live.state.head + 1:
             self._making(live, task.round).add(self._contribution(live, task, taken))
 
-    async def make(self, live: Live, action: act.Fold) -> None:
-        """Make the model of a closed round."""
+    def soon(self, live: Live, action: act.Fold) -> bool:
+        """Whether a model is made sooner than a transaction: then both its updates and it need but one.
+
+        Noise is paid for in a transaction before it is drawn (decision 8); only a mean's cost is known beforehand.
+        """
+        base, formula = live.bases.get(action.token.round - 1), live.aggregator
+        if base is None or not isinstance(formula, MeanAggregator) or formula.random:
+            return False
+        tasks = [live.state.tasks[i] for i in action.tasks]
+        sums = {live.partials[name].span for name in {task.partial for task in tasks} - {""}}
+        spans = [live.taken[task.id].arrival.span for task in tasks if not task.partial]
+        size = sum(span.size for span in (*spans, *sums) if span is not None)
+        return base.stored.size <= SMALL_MODEL and size <= SMALL and not self.memory.short
+
+    async def made(self, live: Live, action: act.Fold) -> Entry:
+        """Make the model of a closed round: what has come of it."""
         session, no, hold = live.state.id, action.token.round, self.blobs.hold()
         try:
             made = await self._made(live, action, hold)
@@ -62,24 +78,21 @@ class Folds:
         except FormulaError as error:
             hold.close()
             log.exception("formula.error session=%s round=%d", live.name, no)
-            failed = ev.FoldFailed(action.token, f"{live.record.aggregator}: {error}")
-            self.put(Entry(session, failed))
+            return Entry(session, ev.FoldFailed(action.token, f"{live.record.aggregator}: {error}"))
         except (FedkError, OSError) as error:
             hold.close()
             lost = await asyncio.to_thread(damaged, live.taken, action.tasks)
             if lost:
-                self.put(Entry(session, ev.FoldFailed(action.token, str(error), lost)))
-            else:
-                log.exception("fold.failed session=%s round=%d", live.name, no)
-                why = f"model {no} cannot be stored: {error}"
-                self.put(Entry(session, ev.Blocked(why, action.token, passing=True)))
+                return Entry(session, ev.FoldFailed(action.token, str(error), lost))
+            log.exception("fold.failed session=%s round=%d", live.name, no)
+            why = f"model {no} cannot be stored: {error}"
+            return Entry(session, ev.Blocked(why, action.token, passing=True))
         except Exception as error:  # the session must hear of it: it would wait for its model for ever
             hold.close()
             log.exception("fold.failed session=%s round=%d: a fault of this server", live.name, no)
             why = f"a fault of this server: {type(error).__name__} {error}"
-            self.put(Entry(session, ev.FoldFailed(action.token, why)))
-        else:
-            self.put(Entry(session, ev.Folded(action.token, why), note))
+            return Entry(session, ev.FoldFailed(action.token, why))
+        return Entry(session, ev.Folded(action.token, why), note)
 
     def _making(self, live: Live, no: int) -> Making:
         """The running aggregate of round `no`."""

@@ -29,44 +29,67 @@ from fedk.state import tables as t
 from fedk.state.prepared import prepared
 
 Row = dict[str, Any]
+Key = tuple[Any, ...]
 
 
 @dataclass(slots=True)
 class Writes:
-    """The rows of one transaction, by table, so that each table costs one statement of each kind."""
+    """The rows of one transaction, by table, so that each table costs one statement of each kind. Of what is said of a
+    row more than once, the last counts.
+    """
 
+    count: int = 0  # words
     inserts: dict[Table, list[Row]] = field(default_factory=dict)
-    replaces: dict[Table, list[Row]] = field(default_factory=dict)  # by primary key: delete, then insert
-    updates: dict[tuple[Table, frozenset[str]], list[Row]] = field(default_factory=dict)  # by primary key
-    sessions: list[tuple[str, Row, int]] = field(default_factory=list)  # name, changes, version they must still have
+    replaces: dict[Table, dict[Key, Row]] = field(default_factory=dict)  # by primary key: delete, then insert
+    updates: dict[Table, dict[Key, Row]] = field(default_factory=dict)  # by primary key
+    sessions: dict[str, tuple[Row, int]] = field(default_factory=dict)  # changes by name, version they must still have
 
     def insert(self, table: Table, row: Row) -> None:
+        self.count += 1
         self.inserts.setdefault(table, []).append(row)
 
     def replace(self, table: Table, row: Row) -> None:
-        self.replaces.setdefault(table, []).append(row)
+        self.count += 1
+        self.replaces.setdefault(table, {})[_key(table, row)] = row
 
     def update(self, table: Table, row: Row) -> None:
-        self.updates.setdefault((table, frozenset(row)), []).append(row)
+        self.count += 1
+        rows, key = self.updates.setdefault(table, {}), _key(table, row)
+        rows[key] = {**rows[key], **row} if key in rows else row
+
+    def session(self, name: str, row: Row, version: int) -> None:
+        """Its row, which has this version; after an earlier word of this batch the one that it had before that."""
+        before, first = self.sessions.get(name, ({}, version))
+        self.sessions[name] = {**before, **row}, first
 
     def empty(self) -> bool:
         """Whether a transaction would write nothing."""
-        return not (self.inserts or self.replaces or self.updates or self.sessions)
+        return not (self.count or self.sessions)
 
     def execute(self, tx: Connection) -> None:
         """Write them. StateError when a session's row is not the one that was read: another leader wrote it."""
-        for name, row, version in self.sessions:
+        for name, (row, version) in self.sessions.items():
             names = frozenset(row)
             change = prepared(_change(t.sessions, names, versioned=True), tx.dialect, (), _changed(t.sessions, names))
             if change.run(tx, [{**row, "version": version}]) != 1:
                 raise StateError(f"session {name} was changed by another server: its row is not at version {version}")
-        for table, rows in self.replaces.items():
+        for table, replaced in self.replaces.items():
+            rows = list(replaced.values())
             prepared(_gone(table), tx.dialect, (), _keys(table)).run(tx, rows)
             prepared(_new(table), tx.dialect, tuple(rows[0])).run(tx, rows)
         for table, rows in self.inserts.items():
             prepared(_new(table), tx.dialect, tuple(rows[0])).run(tx, rows)
-        for (table, names), rows in self.updates.items():
-            prepared(_change(table, names), tx.dialect, (), _changed(table, names)).run(tx, rows)
+        for table, updated in self.updates.items():
+            for names, rows in _alike(updated.values()).items():
+                prepared(_change(table, names), tx.dialect, (), _changed(table, names)).run(tx, rows)
+
+
+def _alike(rows: Iterable[Row]) -> dict[frozenset[str], list[Row]]:
+    """By the columns that they have."""
+    found: dict[frozenset[str], list[Row]] = {}
+    for row in rows:
+        found.setdefault(frozenset(row), []).append(row)
+    return found
 
 
 # Made once: building a statement takes as long as SQLite takes to run it.
@@ -90,6 +113,10 @@ def _change(table: Table, names: frozenset[str], *, versioned: bool = False) -> 
     if versioned:
         change = change.where(table.c.v == bindparam("version"))
     return change.values({name: bindparam(f"to_{name}") for name in changed})
+
+
+def _key(table: Table, row: Row) -> Key:
+    return tuple([row[name] for _, name in _keys(table)])
 
 
 @cache

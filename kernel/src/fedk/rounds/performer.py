@@ -1,6 +1,7 @@
 """The performer: each action of the machine, once the transaction that it comes of is committed."""
 
-from collections.abc import Callable, Collection, Coroutine, Sequence
+import asyncio
+from collections.abc import Callable, Collection, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,15 +15,17 @@ from fedk.rounds.clients import Clients, SendFrom
 from fedk.rounds.folds import Folds
 from fedk.rounds.gathering import tell
 from fedk.rounds.gating import selected, with_settings
+from fedk.rounds.inbox import Entry
 from fedk.rounds.live import Live
 from fedk.rounds.offers import offer
 from fedk.rounds.roster import Member, Roster
 from fedk.rounds.states import Task
+from fedk.rounds.step import Step
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Performer:
-    """`post` gives a session an event; `spawn` begins what takes a while."""
+    """`post` gives a session an event, `put` one with what it has brought along; `spawn` begins what takes a while."""
 
     clients: Clients
     roster: Roster
@@ -30,23 +33,25 @@ class Performer:
     gates: Gates
     folds: Folds
     post: Callable[[str, ev.Event], None]
+    put: Callable[[Entry], None]
     spawn: Callable[[Coroutine[Any, Any, None]], None]
 
-    def perform(self, live: Live, actions: Sequence[act.Action], waited: Collection[str]) -> None:
-        """Do them. `waited`: tasks whose word has been said."""
-        ahead = not any(isinstance(action, act.Fold) for action in actions)  # who makes the model takes the last
-        for action in actions:
+    def perform(self, step: Step, waited: Collection[str]) -> None:
+        """Do what it asks for. `waited`: tasks whose word has been said."""
+        live, ahead = step.live, step.fold is None  # who makes the model takes the last
+        for action in step.actions:
             if isinstance(action, act.Emit) or (isinstance(action, act.Receipt) and action.task in waited):
                 continue  # it is in the rows; it has been said
-            self._perform(live, action, waited, ahead=ahead)
+            if isinstance(action, act.Fold):
+                self.spawn(self._make(live, action, step.making))
+            else:
+                self._perform(live, action, waited, ahead=ahead)
 
     def _perform(self, live: Live, action: act.Action, waited: Collection[str], *, ahead: bool) -> None:
         task = live.state.tasks.get(getattr(action, "task", ""))
         match action:
             case act.Select():
                 self.spawn(self._gated_select(live, action))
-            case act.Fold():
-                self.spawn(self.folds.make(live, action))
             case act.Arm() | act.Disarm():
                 _turn(live, action)
             case act.Offer() if task is not None:
@@ -84,6 +89,9 @@ class Performer:
 
     async def _gated_select(self, live: Live, action: act.Select) -> None:
         self.post(live.state.id, await selected(self.gates, live, action, self.roster))
+
+    async def _make(self, live: Live, action: act.Fold, begun: "asyncio.Task[Entry] | None") -> None:
+        self.put(await (begun or self.folds.made(live, action)))
 
     def _redeliver(self, live: Live, task: Task) -> None:
         """Ask for a result again, of a client that still keeps it."""

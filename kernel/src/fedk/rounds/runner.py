@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine, Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -43,6 +44,7 @@ from fedk.rounds.repairs import Repairs
 from fedk.rounds.retention import leaves
 from fedk.rounds.roster import Roster
 from fedk.rounds.states import ENDED, FINAL, Round, Session, Task, session_of
+from fedk.rounds.step import Step
 from fedk.rounds.trouble import Trouble
 from fedk.settings.settings import GIB
 from fedk.state import tables as t
@@ -50,6 +52,9 @@ from fedk.state.errors import LostLease
 from fedk.state.store import Store
 
 PROJECT = "default"
+
+SOON = 0.25
+"""Seconds that a batch waits for the model of a round that it closes: a disk or a formula may be slow, and others wait."""
 
 log = logging.getLogger("fedk.rounds")
 
@@ -70,7 +75,7 @@ class Runner:
         self.store, self.blobs, self.spool, self.gates = store, blobs, spool, gates or Gates()
         self.opener = Opener(blobs, spool, aggregators)
         self.roster, self.combiners, self.feed, self.inbox = Roster(), Combiners(), Feed(), Inbox()
-        self.folds = Folds(store, self.opener, blobs, self.roster, self.inbox.put, Budget(accumulators))
+        self.folds = Folds(store, self.opener, blobs, self.roster, Budget(accumulators))
         self.presence, self.repairs = Presence(self.post), Repairs(self._again)
         self.collection = Collection(store, blobs)
         self.lives: dict[str, Live] = {}
@@ -91,7 +96,7 @@ class Runner:
         """Read the rows, derive what is pending, and go on."""
         self._performer = Performer(
             clients=clients, roster=self.roster, spool=self.spool, gates=self.gates, folds=self.folds, post=self.post,
-            spawn=self._spawn,
+            put=self.inbox.put, spawn=self._spawn,
         )  # fmt: skip
         self.broken = asyncio.get_running_loop().create_future()
         await self._first_project()
@@ -243,7 +248,7 @@ class Runner:
                 except (FedkError, SQLAlchemyError, OSError) as error:
                     await self._discard(batch, error)
 
-    async def _batch(self, batch: Sequence[Item]) -> None:
+    async def _batch(self, batch: list[Item]) -> None:
         grouped: dict[str, list[Entry]] = {}
         book = Book(self.roster, self.spool.place)
         for item in batch:
@@ -253,26 +258,28 @@ class Runner:
                 book.client(item)
             else:
                 book.combiner(item)
-        steps = [self._step(book, self.lives[s], entries) for s, entries in grouped.items() if s in self.lives]
-        events = [
-            Published(self._seq + n, e.project, e.session, e.type, e.body, e.at) for n, e in enumerate(book.events, 1)
-        ]
-        for event in events:
-            book.writes.insert(t.events, event_row(event))
-        if not book.writes.empty():
-            taken = any(isinstance(e.note, Taken) for entries in grouped.values() for e in entries)
-            synced = self.spool.sync() if taken else None  # bytes before rows
-            await self.store.write(book.writes.execute, after=synced)
-            self.trouble.over()
-        self._seq += len(events)
+        steps = [Step(self.lives[s], self.lives[s].state, []) for s in grouped if s in self.lives]
+        try:
+            for step in steps:
+                self._take(book, step, grouped[step.new.id])
+                await self._close(book, step, batch)
+            events = await self._written(book, steps, batch)
+        except BaseException:
+            for step in steps:
+                if step.making is not None:
+                    self._spawn(_in_vain(step.making))
+            raise
         await self._after(batch, steps, events)
 
-    def _step(self, book: Book, live: Live, entries: Sequence[Entry]) -> tuple[Live, Session, list[act.Action]]:
+    def _take(self, book: Book, step: Step, entries: Sequence[Entry]) -> None:
+        """What has happened to a session, into its state and into the book."""
+        live, old = step.live, step.new
         draw = None if self.gates.has("clients_selected") else partial(drawn, live, roster=self.roster)
-        new, actions = advance(live.state, [e.event for e in entries], draw=draw)
+        new, actions = advance(old, [e.event for e in entries], draw=draw)
         notes = kept(entries, actions)
         book.session(
             live,
+            old,
             new,
             actions,
             taken={n.arrival.task: dated(live, new, n, self.roster) for n in notes if isinstance(n, Taken)},
@@ -280,29 +287,57 @@ class Runner:
             committed=next((n for n in notes if isinstance(n, Committed)), None),
             traffic=self.network.traffic(live.state.id),
         )
-        return live, new, actions
+        step.new = new
+        step.actions += actions
 
-    async def _after(
-        self,
-        batch: Sequence[Item],
-        steps: Sequence[tuple[Live, Session, list[act.Action]]],
-        events: Sequence[Published],
-    ) -> None:
+    async def _close(self, book: Book, step: Step, batch: list[Item]) -> None:
+        """Where the batch closes a round whose model is soon made, it commits that too: one transaction for both."""
+        if (fold := step.fold) is None:
+            return
+        ahead = replace(step.live, state=step.new)
+        if not self.folds.soon(ahead, fold):
+            return
+        step.making = asyncio.create_task(self.folds.made(ahead, fold))
+        await asyncio.wait({step.making}, timeout=SOON)
+        step.live.curve = ahead.curve
+        if step.making.done():
+            entry, step.making = step.making.result(), None
+            step.actions.remove(fold)
+            batch.append(entry)
+            self._take(book, step, [entry])
+
+    async def _written(self, book: Book, steps: Sequence[Step], batch: Sequence[Item]) -> Sequence[Published]:
+        """The book is in the rows, and the bytes that they name on the disk."""
+        events = [
+            Published(self._seq + n, e.project, e.session, e.type, e.body, e.at) for n, e in enumerate(book.events, 1)
+        ]
+        for event in events:
+            book.writes.insert(t.events, event_row(event))
+        if not book.writes.empty():
+            results = [e.note.arrival.task for e in batch if isinstance(e, Entry) and isinstance(e.note, Taken)]
+            stays = any(step.stays(task) for step in steps for task in results)
+            await self.store.write(book.writes.execute, after=self.spool.sync() if stays else None)
+            self.trouble.over()
+        self._seq += len(events)
+        return events
+
+    async def _after(self, batch: Sequence[Item], steps: Sequence[Step], events: Sequence[Published]) -> None:
         """The transaction is committed: adopt the states, answer who waits, perform the actions."""
-        superseded = [live.state.id for live, new, _ in steps if leaves(live, new)]
-        over = {new.id for live, new, _ in steps if new.status in ENDED and live.state.status not in ENDED}
-        for live, new, actions in steps:
-            self._adopt(live, new, [x for x in batch if isinstance(x, Entry) and x.session == new.id], actions)
+        superseded = [step.new.id for step in steps if leaves(step.live, step.new)]
+        over = {s.new.id for s in steps if s.new.status in ENDED and s.live.state.status not in ENDED}
+        for step in steps:
+            entries = [x for x in batch if isinstance(x, Entry) and x.session == step.new.id]
+            self._adopt(step.live, step.new, entries, step.actions)
         waited = self._reply(batch)
         for event in events:
             record(event)
         self.feed.publish(events)
-        for live, new, actions in steps:
-            self._performing.perform(live, actions, waited)
-            if new.id in over:
-                self._over(live, new)
-            elif new.status not in ENDED:
-                self._tidy(live, new)
+        for step in steps:
+            self._performing.perform(step, waited)
+            if step.new.id in over:
+                self._over(step.live, step.new)
+            elif step.new.status not in ENDED:
+                self._tidy(step.live, step.new)
         if superseded:
             self.collection.look(*superseded)
         self.written()
@@ -457,3 +492,10 @@ class Runner:
         self._working.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("a fault of this server", exc_info=error)
+
+
+async def _in_vain(making: "asyncio.Task[Entry]") -> None:
+    """A model of results that are not in the rows."""
+    entry = await making
+    if isinstance(entry.note, Committed):
+        entry.note.close()
