@@ -3,24 +3,42 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import FileIO
 from typing import Self
 
 from fedk.api.errors import BlobError
 
 
+@dataclass(slots=True, eq=False)
+class Held:
+    """Bytes that are in memory until they are in their file, from `offset` on."""
+
+    offset: int
+    data: bytes | None
+
+
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Bytes of a local file."""
+    """Bytes of a local file, or that will be there."""
 
     path: str
     offset: int
     size: int
+    held: Held | None = field(default=None, compare=False, repr=False)
 
     def part(self, offset: int, size: int) -> "Span":
         """Of its bytes those from `offset` on."""
-        return Span(self.path, self.offset + offset, size)
+        return Span(self.path, self.offset + offset, size, self.held)
+
+    @property
+    def memory(self) -> memoryview | None:
+        """The bytes, while they are not in the file."""
+        data = self.held.data if self.held is not None else None
+        if self.held is None or data is None:
+            return None
+        start = self.offset - self.held.offset
+        return memoryview(data)[start : start + self.size]
 
 
 class Reader:
@@ -32,11 +50,15 @@ class Reader:
     def __init__(self, span: Span) -> None:
         self.span = span
         self.size = span.size
+        self._file: FileIO | None = None
+        self._memory = span.memory
+        if self._memory is not None:
+            return
         try:
             self._file = FileIO(span.path)
         except OSError as error:
             raise BlobError(f"model bytes cannot be read: {span.path}: {error.strerror}") from error
-        if os.fstat(self._file.fileno()).st_size < span.offset + span.size:
+        if os.fstat(self._handle).st_size < span.offset + span.size:
             self.close()
             raise self._truncated()
 
@@ -44,6 +66,9 @@ class Reader:
         """Fill `buffer` (contiguous bytes) from position `at`."""
         view = buffer.cast("B") if buffer.format != "B" or buffer.ndim != 1 else buffer
         self._check(at, view.nbytes)
+        if self._memory is not None:
+            view[:] = self._memory[at : at + view.nbytes]
+            return
         position = self.span.offset + at
         while view.nbytes:
             got = self._pread(view, position)
@@ -54,8 +79,10 @@ class Reader:
     def read(self, at: int, n: int) -> bytes:
         """`n` bytes from position `at`."""
         self._check(at, n)
+        if self._memory is not None:
+            return bytes(self._memory[at : at + n])
         with self._failing():
-            data = os.pread(self._file.fileno(), n, self.span.offset + at)
+            data = os.pread(self._handle, n, self.span.offset + at)
         if len(data) == n:
             return data
         rest = bytearray(n - len(data))  # a read may stop early
@@ -63,7 +90,9 @@ class Reader:
         return data + rest
 
     def close(self) -> None:
-        self._file.close()
+        self._memory = None
+        if self._file is not None:
+            self._file.close()
 
     def __enter__(self) -> Self:
         return self
@@ -75,9 +104,15 @@ class Reader:
         if at < 0 or at + n > self.size:
             raise ValueError(f"{n:,} bytes at {at:,} are beyond the span's {self.size:,}")
 
+    @property
+    def _handle(self) -> int:
+        if self._file is None:
+            raise ValueError("this reader is closed")
+        return self._file.fileno()
+
     def _pread(self, view: memoryview, position: int) -> int:
         with self._failing():
-            return os.preadv(self._file.fileno(), [view], position)
+            return os.preadv(self._handle, [view], position)
 
     @contextmanager
     def _failing(self) -> Iterator[None]:

@@ -1,5 +1,7 @@
 """Results that wait for a commit: small ones in append-only segments, large ones each in a file of its own.
 
+What is appended is in memory until the next sync writes it: a result whose model is committed before that needs no disk.
+
 <root>/<project>/<session>/<round>-<n>.segment
 <root>/<project>/<session>/<task>.<hash of the result id>.upload
 """
@@ -12,7 +14,7 @@ import logging
 import os
 import secrets
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -22,7 +24,7 @@ from threading import Lock
 from fedk.api.errors import Refused, StateError
 from fedk.blobs import disk
 from fedk.blobs.disk import Bytes
-from fedk.blobs.reader import Span
+from fedk.blobs.reader import Held, Span
 from fedk.blobs.upload import Ledger, Upload
 
 SEGMENT, UPLOAD, TRASH = ".segment", ".upload", ".trash"
@@ -39,6 +41,8 @@ class _File:
     round: int | None  # of a segment
     size: int  # bytes reserved; of a segment those written
     live: dict[int, int] = field(default_factory=dict)  # offset → size of the results that wait
+    held: list[Held] = field(default_factory=list)  # appended and not yet written
+    exists: bool = True
     handle: Upload | None = None
 
 
@@ -77,13 +81,13 @@ class Spool:
             self._admit(project, size := memoryview(data).nbytes)
             path = self._segments.get((session, number)) or self._begin(project, session, number)
             file = self._files[path]
-            offset = file.size
-            self._write(path, data, offset)
-            file.live[offset] = size
-            self._reserve(file, offset + size)
+            held = Held(file.size, bytes(data))
+            file.held.append(held)
+            file.live[held.offset] = size
+            self._reserve(file, held.offset + size)
             self._dirty[path] = None
-            self._taken(project)
-            return Span(path, offset, size)
+            self._full.pop(project, None)
+            return Span(path, held.offset, size, held)
 
     def upload(self, session: str, task: str, result_id: str, size: int, *, project: str = "default") -> Upload:
         """The file of a large result, where it stands. Its `size` bytes are reserved now."""
@@ -114,17 +118,20 @@ class Spool:
         async with self._syncing:  # or a second batch would pass while the first one's fsync is under way
             self._check()
             with self._lock:
+                held = {path: self._begun(path) for path in self._dirty}
                 files, self._dirty = self._dirty, {}
                 directories, self._dirty_directories = self._dirty_directories, {}
             if not files and not directories:
                 return
             try:
-                await asyncio.to_thread(self._fsync, [*files, *directories])
+                await asyncio.to_thread(self._last, held, [*files, *directories])
             except BaseException:  # also cancelled: the thread may not be done
                 with self._lock:
                     self._dirty = files | self._dirty
                     self._dirty_directories = directories | self._dirty_directories
                 raise
+            with self._lock:
+                self._written(held)
 
     def recover(self, spans: Iterable[Span], *, open_tasks: Collection[str] | None = None) -> None:
         """At start: `spans` are the results that rows still need. Cuts each segment behind its last one and never
@@ -147,7 +154,7 @@ class Spool:
 
     def place(self, span: Span) -> str:
         """For a row: the span's file, relative to the spool, so that a data directory can be moved."""
-        return "/".join(Path(span.path).parts[-3:])
+        return "/".join(span.path.rsplit(os.sep, 3)[1:])
 
     def locate(self, place: str, offset: int, size: int) -> Span:
         """The span that a row names."""
@@ -194,10 +201,9 @@ class Spool:
 
     def _begin(self, project: str, session: str, number: int) -> str:
         directory = self.root / project / session
-        self._make(directory)
         names = (directory / f"{number}-{n}{SEGMENT}" for n in itertools.count())
-        path = next(str(name) for name in names if not name.exists())
-        self._files[path] = _File(project, session, number, 0)
+        path = next(str(name) for name in names if str(name) not in self._files and not name.exists())
+        self._files[path] = _File(project, session, number, 0, exists=False)
         self._segments[session, number] = path
         return path
 
@@ -214,16 +220,53 @@ class Spool:
         except OSError as error:
             raise self._failure(str(path), error) from error
 
-    def _write(self, path: str, data: Bytes, offset: int) -> None:
-        """At the offset, not at the end: what a full disk left of an earlier result is written over."""
-        try:
-            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    def _begun(self, path: str) -> list[Held]:
+        """What is to be written into a file, which is there from now on: who forgets it deletes it."""
+        file = self._files[path]
+        if not file.exists:
+            self._make(Path(path).parent)
             try:
-                disk.write_at(handle, data, offset)
+                Path(path).touch()
+            except OSError as error:
+                raise self._failed(path, error) from error
+            file.exists = True
+        return list(file.held)
+
+    def _last(self, held: Mapping[str, Sequence[Held]], paths: Sequence[str]) -> None:
+        """Write what is held, and make all of it last. Blocking."""
+        for path, parts in held.items():
+            if parts:
+                with suppress(FileNotFoundError):  # forgotten meanwhile
+                    self._write(path, parts)
+        self._fsync(paths)
+
+    def _write(self, path: str, parts: Sequence[Held]) -> None:
+        """At its offset each, not at the end: what a full disk left of an earlier try is written over."""
+        try:
+            handle = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+            try:
+                for one in parts:
+                    disk.write_at(handle, one.data or b"", one.offset)
             finally:
                 os.close(handle)
+        except FileNotFoundError:
+            raise
         except OSError as error:
-            raise self._failure(path, error) from error
+            raise self._failed(path, error) from error
+
+    def _failed(self, path: str, error: OSError) -> StateError:
+        """Results that are taken cannot be written: their clients have no receipt."""
+        failure = self._failure(path, error)
+        return failure if isinstance(failure, StateError) else StateError(f"{failure}: clients send again")
+
+    def _written(self, held: Mapping[str, Sequence[Held]]) -> None:
+        """They are read from their files from now on."""
+        for path, parts in held.items():
+            if (file := self._files.get(path)) is not None:
+                file.held = file.held[len(parts) :]
+            for one in parts:
+                one.data = None
+        self._full.pop("", None)
 
     def _make(self, directory: Path) -> None:
         try:
@@ -244,7 +287,7 @@ class Spool:
         self._used[file.project] += size - file.size
         file.size = size
 
-    def _fsync(self, paths: list[str]) -> None:
+    def _fsync(self, paths: Sequence[str]) -> None:
         try:
             for path in paths:
                 with suppress(FileNotFoundError):  # forgotten meanwhile
@@ -298,7 +341,8 @@ class Spool:
             return
         if file.handle is not None:
             file.handle.close()
-        self._delete(Path(path))
+        if file.exists:
+            self._delete(Path(path))
         self._dirty.pop(path, None)
         self._used[file.project] -= file.size
         if file.round is None:
