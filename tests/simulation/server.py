@@ -103,7 +103,7 @@ class FaultySpool(Spool):
             raise Refused("spool-full", "no space left")
         return super().append(session, number, data, project=project)
 
-    def _fsync(self, paths: list[str]) -> None:
+    def _fsync(self, paths: Sequence[str]) -> None:
         if self._world.chance(0.002):
             self._broken = "the disk is gone"
             raise StateError(self._broken)

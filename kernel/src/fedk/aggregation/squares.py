@@ -6,11 +6,11 @@ from fedk.aggregation.numbers import summed
 from fedk.aggregation.scratch import SCRATCH
 from fedk.api.aggregator import Array
 
-LANES = 1024
+LANES = 256
 
 
 class Squares:
-    """The same to the bit however the stream is cut into blocks: number i is added to lane i mod 1024, in order.
+    """The same to the bit however the stream is cut into blocks: number i is added to lane i mod 256, in order.
 
     A norm decides weights and clipping, and the network where blocks end: twice the same bytes have the same norm.
     """
