@@ -81,7 +81,10 @@ class Inspection:
         if self._bad is not None:
             self._count(run, block, self._bad)
             return
-        high, low = float(np.maximum.reduce(block)), float(np.minimum.reduce(block))  # block.max() calls this by a detour
+        high, low = (
+            float(np.maximum.reduce(block)),
+            float(np.minimum.reduce(block)),
+        )  # block.max() calls this by a detour
         if not (-self._limit <= low and high <= self._limit):  # NaN fails every comparison
             self._complain(run, block)
             return
