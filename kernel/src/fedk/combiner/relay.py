@@ -34,6 +34,7 @@ from fedk.rounds.clients import (
     Work,
 )
 from fedk.rounds.door import OpenTask
+from fedk.rounds.inbox import Waiter
 from fedk.rounds.states import task_id
 from fedk_protocol.v1 import federation_pb2 as pb
 from fedk_protocol.v1 import tier_pb2 as tier
@@ -231,8 +232,7 @@ class Relay:
         """Hold a result whose bytes have passed intake: durable when this returns."""
         known = self._tasks.get(arrival.task)
         if known is None or self._holdings.get(arrival.task) is not None:
-            if arrival.span is not None and not self._holds(arrival):
-                self._spool.forget(arrival.span)
+            self.drop(arrival)
             answer = await self.answer(arrival.client, arrival.task, arrival.result_id)
             return answer or SendFrom(arrival.task, arrival.result_id, 0)
         work = known.brief.work
@@ -241,6 +241,15 @@ class Relay:
         self.forget(arrival.task)
         self._flushes.look()
         return Receipt(arrival.task, arrival.result_id)
+
+    def note(self, _arrival: Arrival, _holder: str, _waiter: Waiter) -> bool:
+        """What a combiner holds is written down first: `take` it."""
+        return False
+
+    def drop(self, arrival: Arrival) -> None:
+        """Forget its bytes: it was not taken."""
+        if arrival.span is not None and not self._holds(arrival):
+            self._spool.forget(arrival.span)
 
     def _holds(self, arrival: Arrival) -> bool:
         held = self._holdings.get(arrival.task)

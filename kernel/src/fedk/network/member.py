@@ -10,6 +10,7 @@ import grpc
 
 from fedk.api.printable import printable
 from fedk.network.agenda import Agenda
+from fedk.network.awaited import Awaited
 from fedk.network.calls import Context, Ended, parsed, violated
 from fedk.network.doors import AnyDoor
 from fedk.network.hello import ID
@@ -61,13 +62,14 @@ class Member:
         self._stream = Stream(context, self._next_task, also=also)
         self._draining = False
         self._slots = asyncio.Semaphore(capacity)  # results of one client that are answered at a time
+        self._awaited, self._quiet = 0, asyncio.Event()  # results that have no answer yet
         self._answering: set[asyncio.Task[None]] = set()
         self._chatter = Pace(rate=50, burst=200)  # far beyond a curve that a person follows
 
     @property
     def busy(self) -> bool:
         """Whether it has an answer to give, or is being answered."""
-        return bool(self.agenda.active or self._answering)
+        return bool(self.agenda.active or self._awaited)
 
     async def serve(self) -> None:
         """Until its stream ends. Raises Ended."""
@@ -146,14 +148,19 @@ class Member:
     async def _listen(self) -> None:
         while self.cause == "lost" and (raw := await self._stream.read()) is not None:
             await self._hear(parsed(pb.ClientMessage, raw), len(raw))
-        if self.cause == "goodbye" and self._answering:  # what it sent before it left still counts
-            await asyncio.wait(self._answering)
+        if self.cause == "goodbye" and self._awaited:  # what it sent before it left still counts
+            self._quiet.clear()
+            await self._quiet.wait()
 
     async def _hear(self, message: pb.ClientMessage, size: int) -> None:
         match message.WhichOneof("kind"):
             case "result":
                 await self._slots.acquire()
-                self._answer(message.result, size, await self._reception.room(message.result, size))
+                room = await self._reception.room(message.result, size)
+                awaited = Awaited(self, message.result, size, room)
+                self._awaited += 1
+                if not self._reception.at_once(self.client, awaited):
+                    self._answer(awaited)
             case "failure":
                 self._fail(message.failure)
             case "progress" if self._chatter.allows():
@@ -165,18 +172,40 @@ class Member:
             case "hello":
                 raise violated("Hello is said once, at the beginning")
 
-    def _answer(self, result: pb.Result, size: int, held: int) -> None:
-        answering = asyncio.create_task(self._take(result, size, held))
+    def _answer(self, awaited: Awaited) -> None:
+        answering = asyncio.create_task(self._take(awaited.result, awaited.received, awaited.held))
         self._answering.add(answering)
-        answering.add_done_callback(self._answered)
+        answering.add_done_callback(self._taken)
 
     async def _take(self, result: pb.Result, size: int, held: int) -> None:
         self.reply(await self._reception.inline(self.client, result, size, held))
 
-    def _answered(self, answering: "asyncio.Task[None]") -> None:
+    def _taken(self, answering: "asyncio.Task[None]") -> None:
         self._answering.discard(answering)
-        self._slots.release()
         self._stream.failed(answering)
+        self._free()
+
+    def answered(self, awaited: Awaited, answer: Answer | None) -> None:
+        """By the commit of what was taken at once."""
+        self._reception.over(awaited, again=answer is None)
+        if answer is None:
+            self._answer(awaited)
+            return
+        self.reply(answer)
+        self._free()
+
+    def failed(self, awaited: Awaited, error: Exception) -> None:
+        """It is not in the rows: the client keeps it, and comes again."""
+        self._reception.over(awaited)
+        self._stream.fault(error)
+        self._free()
+
+    def _free(self) -> None:
+        """A result less is awaited."""
+        self._awaited -= 1
+        if not self._awaited:
+            self._quiet.set()
+        self._slots.release()
         self._changed()
 
     def _fail(self, failure: pb.Failure) -> None:

@@ -14,6 +14,7 @@ from fedk.blobs.spool import Spool
 from fedk.blobs.upload import Upload
 from fedk.network import results
 from fedk.network.allowance import Allowance
+from fedk.network.awaited import Awaited
 from fedk.network.calls import Ended, violated
 from fedk.network.doors import AnyDoor
 from fedk.network.inflow import ALL, Inflow, Read
@@ -24,6 +25,7 @@ from fedk.network.turns import Turn, Turns
 from fedk.network.unpacking import Unpacker
 from fedk.rounds.clients import SendFrom
 from fedk.rounds.door import OpenTask
+from fedk.rounds.states import ROOT
 from fedk_protocol.reasons import Reason
 from fedk_protocol.v1 import federation_pb2 as pb
 
@@ -79,6 +81,43 @@ class Reception:
         await self._allowance.take(held := received + UNPACKED * rest)
         return held
 
+    def at_once(self, client: str, awaited: Awaited) -> bool:
+        """Take a small result that is all here, which hears its answer; False: only `inline` can."""
+        result, task = awaited.result, self._door.open_task(client, awaited.result.task)
+        if task is None or (task.expected is None and task.kind == "train") or results.is_packed(result):
+            return False
+        if awaited.received > SMALL or not self._turns.begin(result.task):
+            return False
+        taken = False
+        try:
+            incoming = Incoming(client, result, task, awaited.received)
+            results.check(result, task)
+            facts, span = (
+                (_NOTHING, None) if self._is_bare(incoming) else self._store(incoming, results.bytes_of(result))
+            )
+            awaited.arrival = results.arrival(client, result, facts, span, awaited.received)
+            taken = self._door.note(awaited.arrival, ROOT, awaited)
+        except (Refused, *_BASE_GONE):
+            return False  # `inline` says what is wrong
+        finally:
+            if not taken:
+                self._turns.end(result.task)
+                self._forget(awaited)
+        self._traffic.received(task.session, awaited.received)
+        return True
+
+    def over(self, awaited: Awaited, *, again: bool = False) -> None:
+        """What was taken at once has been answered, or is to be taken `again`, by `inline`."""
+        self._turns.end(awaited.result.task)
+        self._forget(awaited)
+        if not again:
+            self._allowance.give(awaited.held)
+
+    def _forget(self, awaited: Awaited) -> None:
+        if awaited.arrival is not None:
+            self._door.drop(awaited.arrival)
+            awaited.arrival = None
+
     async def inline(self, client: str, result: pb.Result, received: int, held: int) -> Answer:
         """Take a result that is all here, for which `room` was had."""
         try:
@@ -130,7 +169,7 @@ class Reception:
         return await self._take(incoming, facts, span, incoming.received)
 
     async def _stored(self, incoming: Incoming) -> tuple[Facts, Span | None]:
-        if not incoming.result.blobs and incoming.task.expected is None:
+        if self._is_bare(incoming):
             return _NOTHING, None
         data = results.bytes_of(incoming.result)
         if results.is_packed(incoming.result):
@@ -139,6 +178,10 @@ class Reception:
         if len(data) <= SMALL:
             return self._store(incoming, data)
         return await self._threads.run(self._store, incoming, data)
+
+    @staticmethod
+    def _is_bare(incoming: Incoming) -> bool:
+        return not incoming.result.blobs and incoming.task.expected is None
 
     def _store(self, incoming: Incoming, data: bytes) -> tuple[Facts, Span]:
         task = incoming.task

@@ -143,11 +143,16 @@ class Stream:
     def failed(self, task: "asyncio.Task[Any]") -> None:
         """End the call by what a task raised, if anything."""
         error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self.fault(error)
+
+    def fault(self, error: BaseException) -> None:
+        """End the call by what went wrong."""
         if isinstance(error, StateError):
             self.end(unavailable(error))
         elif isinstance(error, Ended):
             self.end(error.with_traceback(None))  # whose frames hold what the client sent
-        elif error is not None:
+        else:
             log.error("a stream ends by a fault of this server", exc_info=error)
             self.end(Ended(grpc.StatusCode.INTERNAL, f"a fault of this server: {type(error).__name__}"))
 

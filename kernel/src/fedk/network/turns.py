@@ -44,9 +44,19 @@ class Turns:
         while (other := self._turns.get(task)) is not None:
             other.give_way()
             await other.over.wait()
-        turn = self._turns[task] = Turn()
+        self.begin(task)
         try:
-            yield turn
+            yield self._turns[task]
         finally:
-            del self._turns[task]
-            turn.over.set()
+            self.end(task)
+
+    def begin(self, task: str) -> bool:
+        """Where nobody has a turn with it; to be ended."""
+        if task in self._turns:
+            return False
+        self._turns[task] = Turn()
+        return True
+
+    def end(self, task: str) -> None:
+        """The next one may begin."""
+        self._turns.pop(task).over.set()

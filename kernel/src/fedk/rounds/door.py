@@ -134,7 +134,7 @@ class Door:
         """Accept a result whose bytes have passed intake: durable, and in the rows, when this returns."""
         live, task = self._runner.live_of(arrival.task), self._runner.task_of(arrival.client, arrival.task)
         if live is None or task is None or not task.open:
-            self._drop(arrival)
+            self.drop(arrival)
             return await self._said(arrival.client, arrival.task, arrival.result_id)
         try:
             taken = self._taken(live, task, arrival)
@@ -142,16 +142,16 @@ class Door:
         except FormulaError as error:
             return await self._formula_error(live, arrival, error)
         except Refused as refused:
-            self._drop(arrival)
+            self.drop(arrival)
             return await self.refuse(arrival.client, arrival.task, arrival.result_id, refused)
         written: asyncio.Future[Reply | None] = asyncio.get_running_loop().create_future()
         self._post(live, taken, holder, written)
         reply = await written
-        self._drop(arrival)
+        self.drop(arrival)
         return reply or await self._said(arrival.client, arrival.task, arrival.result_id)
 
     def note(self, arrival: Arrival, holder: str, waiter: Waiter) -> bool:
-        """A result that a combiner holds, where nothing but its commit is to be waited for; False: `take` it."""
+        """Accept a result where nothing but its commit is to be waited for; False: `take` it."""
         live, task = self._runner.live_of(arrival.task), self._runner.task_of(arrival.client, arrival.task)
         if live is None or task is None or not task.open or self._runner.gates.has("update_received"):
             return False
@@ -169,7 +169,7 @@ class Door:
         patience = company if live.arrived < live.awaited else 0.0
         self._runner.inbox.put(Entry(live.state.id, result, taken, waiter, patience))
 
-    def _drop(self, arrival: Arrival) -> None:
+    def drop(self, arrival: Arrival) -> None:
         """Forget its bytes, unless they are the accepted ones: the same result may come twice, into one file."""
         live = self._runner.live_of(arrival.task)
         taken = live.taken.get(arrival.task) if live is not None else None
@@ -198,7 +198,7 @@ class Door:
         log.error(
             "formula.error session=%s client=%s", live.name, self._runner.roster.name(arrival.client), exc_info=error
         )
-        self._drop(arrival)
+        self.drop(arrival)
         live.formula_errors += 1
         refused = Refused("formula-error", str(error))
         reply = await self.refuse(arrival.client, arrival.task, arrival.result_id, refused)
