@@ -9,10 +9,6 @@ from fedk.rounds import inbox as room
 from fedk.rounds.inbox import Entry, Inbox
 
 
-def sent(inbox: Inbox, task: str) -> None:
-    inbox.put_aside(Entry("s", ev.Sent(task)), task)
-
-
 async def events(inbox: Inbox) -> list[ev.Event]:
     async with asyncio.timeout(10):  # what is never given out fails
         return [item.event for item in await inbox.batch() if isinstance(item, Entry)]
@@ -21,7 +17,7 @@ async def events(inbox: Inbox) -> list[ev.Event]:
 async def test_a_result_takes_the_place_of_its_tasks_sending() -> None:
     inbox = Inbox()
     for task in ("s-1", "s-2"):
-        sent(inbox, task)
+        inbox.put_aside(task)
     inbox.put(Entry("s", ev.Result("s-1", "r", "root")))
     assert await events(inbox) == [ev.Result("s-1", "r", "root")]
     inbox.close()
@@ -32,7 +28,7 @@ async def test_a_sending_that_no_result_overtakes_is_given_out_alone(monkeypatch
     monkeypatch.setattr(room, "ASIDE", 0.01)
     inbox = Inbox()
     for round_ in ("1", "2"):  # its time begins anew
-        sent(inbox, f"s-{round_}")
+        inbox.put_aside(f"s-{round_}")
         assert await events(inbox) == [ev.Sent(f"s-{round_}")]
 
 

@@ -99,11 +99,11 @@ class Door:
 
     def sent(self, task: str) -> None:
         """The task is on its client's stream."""
-        live, entry = self._runner.live_of(task), Entry(session_of(task), ev.Sent(task), patience=LINGER)
+        live = self._runner.live_of(task)
         if live is not None and live.arms(task):
-            self._runner.inbox.put(entry)
+            self._runner.inbox.put(Entry(live.state.id, ev.Sent(task), patience=LINGER))
         else:
-            self._runner.inbox.put_aside(entry, task)
+            self._runner.inbox.put_aside(task)
 
     def failed(self, client: str, task: str, reason: str, detail: str) -> None:
         """The client could not answer."""

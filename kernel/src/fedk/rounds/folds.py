@@ -98,7 +98,8 @@ class Folds:
         """The running aggregate of round `no`."""
         making = live.makings.get(no)
         if making is None:
-            making = live.makings[no] = Making(lambda: self._folding(live, no), self.memory)
+            small = live.bases[no - 1].stored.size <= SMALL_MODEL
+            making = live.makings[no] = Making(lambda: self._folding(live, no), self.memory, small=small)
         return making
 
     def _folding(self, live: Live, no: int) -> AnyFolding:

@@ -9,10 +9,11 @@ from typing import Any, Protocol
 from fedk.aggregation.state import AggregatorState
 from fedk.rounds.actions import Action, Keep
 from fedk.rounds.combiners import Branch, Combiner
-from fedk.rounds.events import Event, Result
+from fedk.rounds.events import Event, Result, Sent
 from fedk.rounds.live import Base, Summed, Taken
 from fedk.rounds.making import Made
 from fedk.rounds.roster import Member
+from fedk.rounds.states import session_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +102,7 @@ class Inbox:
         self._filled = asyncio.Event()
         self._closed = False
         self._lingering: asyncio.TimerHandle | None = None
-        self._aside: dict[str, Entry] = {}  # by task
+        self._aside: dict[str, None] = {}  # tasks
         self._due: asyncio.TimerHandle | None = None  # when they are given out
 
     def put(self, item: Item) -> None:
@@ -116,15 +117,15 @@ class Inbox:
         elif not self._filled.is_set():
             self._linger(item.patience)
 
-    def put_aside(self, item: Entry, task: str) -> None:
-        """Its result, if that comes soon, says all that this does."""
-        self._aside[task] = item
+    def put_aside(self, task: str) -> None:
+        """It is sent. Its result, if that comes soon, says so too."""
+        self._aside[task] = None
         if self._due is None:
             self._due = asyncio.get_running_loop().call_later(ASIDE, self._take_up)
 
     def _take_up(self) -> None:
         self._due = None
-        self._items.extend(self._aside.values())
+        self._items.extend(Entry(session_of(task), Sent(task)) for task in self._aside)
         self._aside.clear()
         if self._items:
             self._filled.set()

@@ -163,7 +163,7 @@ def session_row(s: Session, record: Record) -> Row:
         "project": record.project,
         "name": record.name,
         "first_model": record.first_model,
-        "rules": s.rules.model_dump(mode="json", by_alias=True),
+        "rules": s.rules.document,
         "rules_version": 1,
         "status": s.status,
         "why": s.why,

@@ -40,8 +40,9 @@ class Made:
 class Making:
     """One round's running aggregate. An accumulator is a cache of the spool: it may be dropped and folded again."""
 
-    def __init__(self, start: Callable[[], AnyFolding], memory: Budget) -> None:
-        self._start, self._memory = start, memory
+    def __init__(self, start: Callable[[], AnyFolding], memory: Budget, *, small: bool = False) -> None:
+        """A `small` one is begun in less time than a thread is."""
+        self._start, self._memory, self._small = start, memory, small
         self._needed = False  # the round is closed, its model is being made
         self._over = False
         self._folding: AnyFolding | None = None
@@ -77,12 +78,15 @@ class Making:
     async def _may_fold(self) -> bool:
         if self._folding is not None:
             return True
-        folding = await asyncio.to_thread(self._start)
+        folding = await self._started()
         if self._over or not self._memory.spare(self, folding.nbytes):
             folding.close()
             return False
         self._folding = folding
         return True
+
+    async def _started(self) -> AnyFolding:
+        return self._start() if self._small else await asyncio.to_thread(self._start)
 
     def _fold(self, batch: Iterable[Contribution]) -> None:
         began = time.perf_counter()
@@ -116,7 +120,7 @@ class Making:
         if self._folding is not None and not self._folding.keys <= wanted:
             self.drop()
         if self._folding is None:
-            folding = await asyncio.to_thread(self._start)
+            folding = await self._started()
             await self._memory.take(self, folding.nbytes)
             self._folding = folding
 

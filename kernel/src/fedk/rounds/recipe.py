@@ -19,7 +19,7 @@ def recipe(rules: Rules, view: Round, plugins: Iterable[Part], folded: Iterable[
     were added up here, in the order of the additions, and the keys that the formula saw: a sum of float64 depends in its
     last bits on that order.
     """
-    said = rules.model_dump(mode="json", by_alias=True)
+    said = rules.document
     return {
         "rules": {key: said[key] for key in _RULES if key in said},
         "population": view.population,

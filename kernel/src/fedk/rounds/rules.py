@@ -1,6 +1,7 @@
 """The rules of a session: what a session file or a REST body may say, with every default filled in."""
 
 import re
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -168,6 +169,11 @@ class Rules(BaseModel):
     deterministic: bool = Field(
         False, description="exact sums: the same models to the bit, whatever the order, the combiners and the crashes"
     )
+
+    @cached_property
+    def document(self) -> dict[str, Any]:
+        """As JSON has them; not to be changed. A session's rules are asked for with each of its batches."""
+        return self.model_dump(mode="json", by_alias=True)
 
     @model_validator(mode="after")
     def _parsed(self) -> "Rules":

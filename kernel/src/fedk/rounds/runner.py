@@ -83,6 +83,7 @@ class Runner:
         self._seq = 0
         self._loop: asyncio.Task[None] | None = None
         self._working: set[asyncio.Task[None]] = set()  # models in the making, and what waits for gates
+        self._closing_files: list[Callable[[], None]] = []  # of models that are the head, or no base any more
         self._turn = asyncio.Lock()  # one at a time changes what is in memory
         self._closing = asyncio.Event()
         self.trouble = Trouble()
@@ -338,6 +339,10 @@ class Runner:
                 self._over(step.live, step.new)
             elif step.new.status not in ENDED:
                 self._tidy(step.live, step.new)
+        if self._closing_files:
+            # in a thread: the last name of a file may be gone, and closing it then frees its blocks
+            self._spawn(asyncio.to_thread(_each, self._closing_files))
+            self._closing_files = []
         if superseded:
             self.collection.look(*superseded)
         self.written()
@@ -354,7 +359,7 @@ class Runner:
                 self.forget(note.span)  # it was not taken
             elif isinstance(note, Committed) and any(note is one for one in kept(entries, actions)):
                 live.aggregator_state.close()
-                self._spawn(asyncio.to_thread(note.base.hold.settle))
+                self._closing_files.append(note.base.hold.settle)
                 live.bases[new.head], live.aggregator_state = note.base, note.state
             elif isinstance(note, Committed):
                 note.close()
@@ -475,8 +480,7 @@ class Runner:
         """Close what no open task needs any more."""
         needed = {new.head} | {task.base for task in new.tasks.values() if task.state != "settled"}
         for no in [no for no in live.bases if no not in needed]:
-            # in a thread: the last name of its file may be gone, and closing it then frees its blocks
-            self._spawn(asyncio.to_thread(live.bases.pop(no).close))
+            self._closing_files.append(live.bases.pop(no).close)
             live.works = {key: work for key, work in live.works.items() if key[0] != no}
         for no in [no for no in live.makings if no <= new.head]:
             live.makings.pop(no).close()
@@ -492,6 +496,11 @@ class Runner:
         self._working.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("a fault of this server", exc_info=error)
+
+
+def _each(calls: Iterable[Callable[[], None]]) -> None:
+    for call in calls:
+        call()
 
 
 async def _in_vain(making: "asyncio.Task[Entry]") -> None:

@@ -70,7 +70,7 @@ def session_facts(live: Live) -> SessionFacts:
         name=live.name,
         project=live.project,
         aggregator=live.record.aggregator,
-        rules=live.state.rules.model_dump(mode="json", by_alias=True),
+        rules=live.state.rules.document,
         round=live.state.accepting,
     )
 
