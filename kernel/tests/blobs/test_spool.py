@@ -89,7 +89,7 @@ class TestSegments:
         for session, number, project in (("s1", 1, "a"), ("s1", 2, "a"), ("s2", 1, "b")):
             spool.append(session, number, b"x", project=project)
         await spool.sync()
-        assert files(root, spool) == ["a/s1/1-0.segment", "a/s1/2-0.segment", "b/s2/1-0.segment"]
+        assert files(root, spool) == ["a/s1/1-0.segment", "a/s1/2-1.segment", "b/s2/1-2.segment"]
 
     def test_a_view_of_any_dtype_is_taken_as_its_bytes(self, spool: Spool) -> None:
         assert read(spool.append("s1", 1, memoryview(b"abcdefgh").cast("I"))) == b"abcdefgh"
@@ -127,9 +127,9 @@ class TestSegments:
         spool.append("s2", 1, b"abc")
         await spool.sync()
         spool.drop("s1", rounds_before=3)
-        assert files(root, spool) == ["default/s1/3-0.segment", "default/s2/1-0.segment"]
+        assert files(root, spool) == ["default/s1/3-2.segment", "default/s2/1-3.segment"]
         spool.drop("s1")
-        assert files(root, spool) == ["default/s2/1-0.segment"]
+        assert files(root, spool) == ["default/s2/1-3.segment"]
         assert spool.used("default") == 3
 
 

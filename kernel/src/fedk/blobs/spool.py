@@ -56,6 +56,7 @@ class Spool:
         self._files: dict[str, _File] = {}
         self._segments: dict[tuple[str, int], str] = {}  # that take further results
         self._uploads: dict[str, dict[str, None]] = {}  # their files, by task
+        self._numbers = itertools.count()  # of segments: who forgets twice must not meet another's
         self._used: Counter[str] = Counter()
         self._dirty: dict[str, None] = {}  # files in the order of writing, then directories
         self._dirty_directories: dict[str, None] = {}
@@ -201,7 +202,7 @@ class Spool:
 
     def _begin(self, project: str, session: str, number: int) -> str:
         directory = self.root / project / session
-        names = (directory / f"{number}-{n}{SEGMENT}" for n in itertools.count())
+        names = (directory / f"{number}-{n}{SEGMENT}" for n in self._numbers)
         path = next(str(name) for name in names if str(name) not in self._files and not name.exists())
         self._files[path] = _File(project, session, number, 0, exists=False)
         self._segments[session, number] = path

@@ -394,6 +394,16 @@ class Runner:
             self._fail(error)
         else:
             await self._reread({item.session for item in batch if isinstance(item, Entry)})
+            for note in [item.note for item in batch if isinstance(item, Entry)]:
+                if isinstance(note, Taken):
+                    self._give_up(note)
+
+    def _give_up(self, note: Taken) -> None:
+        """Its client sends it again, if it is not in the rows."""
+        live = self.live_of(note.arrival.task)
+        known = live.taken.get(note.arrival.task) if live is not None else None
+        if known is None or known.arrival.span != note.arrival.span:
+            self.forget(note.arrival.span)
 
     async def _reread(self, sessions: Iterable[str]) -> None:
         try:
