@@ -330,11 +330,13 @@ class Runner:
             entries = [x for x in batch if isinstance(x, Entry) and x.session == step.new.id]
             self._adopt(step.live, step.new, entries, step.actions)
         waited = self._reply(batch)
-        for event in events:
-            record(event)
-        self.feed.publish(events)
         for step in steps:
             self._performing.perform(step, waited)
+        self.feed.publish(events)
+        await asyncio.sleep(0)  # words and tasks leave first: nobody waits for what follows
+        for event in events:
+            record(event)
+        for step in steps:
             if step.new.id in over:
                 self._over(step.live, step.new)
             elif step.new.status not in ENDED:
