@@ -1,8 +1,10 @@
 """The client's own lines for a person: the logger "fedk_client", on stderr where the program has set up no logging."""
 
 import logging
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TextIO
 
 log = logging.getLogger("fedk_client")
 
@@ -13,8 +15,7 @@ def on_stderr() -> Iterator[None]:
     if log.hasHandlers():
         yield
         return
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
+    handler = _Stderr()
     level = log.level
     log.addHandler(handler)
     log.setLevel(level or logging.INFO)
@@ -23,3 +24,46 @@ def on_stderr() -> Iterator[None]:
     finally:
         log.removeHandler(handler)
         log.setLevel(level)
+
+
+def say(line: str) -> None:
+    """A line of INFO that comes in every round.
+
+    Where nobody but this module listens, it is written without a record of who said it and where: that would cost
+    three times as much, 0.15 ms of a small round.
+    """
+    if not log.isEnabledFor(logging.INFO):
+        return
+    handler = log.handlers[0] if log.handlers else None
+    if not (isinstance(handler, _Stderr) and handler.is_alone() and handler.say(line)):
+        log.info("%s", line)
+
+
+class _Stderr(logging.StreamHandler[TextIO]):
+    """The time of day before each line; it is worked out once for all lines of a second."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setFormatter(logging.Formatter("%(asctime)s %(message)s", datefmt=_CLOCK))
+        self._second, self._clock = 0, ""
+
+    def is_alone(self) -> bool:
+        """Whether nobody else hears what is logged, or changes it."""
+        return len(log.handlers) == 1 and not (log.filters or self.filters or logging.root.handlers)
+
+    def say(self, line: str) -> bool:
+        """Whether it could be written."""
+        if (second := int(time.time())) != self._second:
+            self._second, self._clock = second, time.strftime(_CLOCK, time.localtime(second))
+        self.acquire()
+        try:
+            self.stream.write(f"{self._clock} {line}\n")
+            self.stream.flush()
+        except (OSError, ValueError):  # a stream that is closed; a name that it cannot encode
+            return False
+        finally:
+            self.release()
+        return True
+
+
+_CLOCK = "%H:%M:%S"

@@ -19,7 +19,7 @@ from fedk_client.desk import Desk
 from fedk_client.disk import Disk
 from fedk_client.errors import ClientError, TaskCancelled
 from fedk_client.failure import describe
-from fedk_client.journal import on_stderr
+from fedk_client.journal import on_stderr, say
 from fedk_client.outbox import Outbox
 from fedk_client.packing import capabilities
 from fedk_client.seeds import restored
@@ -145,7 +145,7 @@ class Running(Generic[M, D]):
             log.error("%s of %s round %d failed: %s", *what, exc_info=trace)  # noqa: TRY400 — sometimes with it
             self._fail(assignment, Reason.RAISED, describe(error, share=self._share_errors))
         else:
-            log.info("%s %s", label(kept), answer.summary(assignment.kind, time.perf_counter() - begin))
+            say(f"{label(kept)} {answer.summary(assignment.kind, time.perf_counter() - begin)}")
             self._agenda.finish(assignment.id)
             self._connection.answered(kept)
 
