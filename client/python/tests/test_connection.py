@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from fedk.testing.protocol import Connection, ScriptedServer
 from fedk_client import ClientApp, Task, TaskCancelled, Update, Validation
 from fedk_client.errors import Superseded, TurnedAway
+from fedk_client.loop import submit
 from fedk_client.running import Running
 from fedk_protocol.codec import Safetensors
 from fedk_protocol.v1 import federation_pb2 as pb
@@ -79,6 +80,42 @@ async def test_a_small_round_is_one_message_each_way(server: ScriptedServer, sta
     assert (result.task, result.num_examples, dict(result.metrics)) == ("t1", 4, {"loss": 0.5})
     assert (result.before["validate"].num_examples, dict(result.before["validate"].metrics)) == (2, {"sum": 3.0})
     assert client.inbox.kinds() == ["result"]
+
+
+async def test_a_small_round_takes_no_task_of_the_loop_and_its_words_are_written_at_once(
+    server: ScriptedServer, start: Start
+) -> None:
+    start(app_of(), server.address)
+    client = await server.joined()
+    begun: list[Any] = []
+
+    def make(loop: asyncio.AbstractEventLoop, work: Any, **options: Any) -> "asyncio.Task[Any]":
+        begun.append(work)
+        return asyncio.Task(work, loop=loop, **options)
+
+    await asyncio.wrap_future(submit(_make_tasks_with(make)))
+    for id_ in ("t1", "t2"):
+        await client.send(task=task(server, id_))
+        await client.verdict(await client.next("result"), COMMITTED)
+    await asyncio.wrap_future(submit(_make_tasks_with(None)))
+    assert len(begun) == 1, "the one that has ended the count"
+
+
+async def _make_tasks_with(make: Any) -> None:
+    asyncio.get_running_loop().set_task_factory(make)
+
+
+async def test_an_inline_model_that_came_damaged_is_a_failure(server: ScriptedServer, start: Start) -> None:
+    start(app_of(), server.address)
+    client = await server.joined()
+    asked = task(server)
+    asked.inputs["model"].inline = bytes(asked.inputs["model"].size)
+    await client.send(task=asked)
+    failure = await client.next("failure")
+    assert (failure.task, failure.reason) == ("t1", "bad-hash")
+    assert failure.detail.endswith("came damaged")
+    await client.send(task=task(server, "t2"))
+    assert weights(await client.next("result")) == [2, 2, 2]
 
 
 async def test_an_answer_that_is_made_before_its_delivery_returns_is_sent(server: ScriptedServer, start: Start) -> None:

@@ -47,7 +47,7 @@ def test_a_result_is_kept_with_sizes_and_hashes_until_its_verdict(shelf: Shelf) 
         sha256(part).digest() for part in parts
     ]
     assert b"".join(kept.chunks(10, 64)) == whole[10:]
-    assert [kept.inline().blobs[name].inline for name in ("control", "model")] == parts
+    assert [kept.message().result.blobs[name].inline for name in ("control", "model")] == parts
     assert outbox.find("t") is kept
     assert outbox.settle("t", kept.result_id, committed=True) is kept
     assert outbox.find("t") is None
@@ -127,7 +127,7 @@ def test_a_new_process_finds_results_and_states_by_round(tmp_path: Path) -> None
     one, again = before.find("t1"), found.find("t1")
     assert one is not None
     assert again is not None
-    assert one.inline() == again.inline()
+    assert one.message() == again.message()
     found.settle("t1", again.result_id, committed=True)
     assert values(Outbox(on_disk(tmp_path)).state("s", 2)) == [1.0]
     assert len(Outbox(on_disk(tmp_path))) == 2

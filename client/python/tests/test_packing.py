@@ -40,7 +40,7 @@ def answer(w: NDArray[Any] = STEP, **more: Any) -> Answer:
 def arrived(kept: Kept, codec: str) -> Mapping[str, NDArray[Any]]:
     """What the server reads."""
     assert kept.result.blobs["model"].codec == codec
-    data = kept.inline().blobs["model"].inline
+    data = kept.message().result.blobs["model"].inline
     return TopK().decode(data, base=ZEROS) if codec == "top-k" else Safetensors().decode(data)
 
 

@@ -2,8 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
-from functools import partial
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any
 
 import grpc
@@ -54,29 +53,43 @@ class Conversation:
         self._wire = Wire(channel, desk.welcome)
         self._jobs = Jobs(self._stream.cancel)
         self._delivery = Delivery(desk, self._stream, self._wire, self._jobs, self._hear)
+        self._hearers: dict[str, Callable[[Any], Awaitable[None]]] = {
+            "welcome": self._on_welcome,
+            "task": self._on_task,
+            "cancel": self._on_cancel,
+            "send_from": self._on_send_from,
+            "receipt": self._on_receipt,
+            "refusal": self._on_refusal,
+            "verdict": self._on_verdict,
+            "redirect": self._on_redirect,
+            "drain": self._on_drain,
+            "superseded": self._on_superseded,
+        }
+        self._capabilities = frozenset(desk.hello.capabilities)
         self._goodbye = ""
         self.welcomed = False
 
     async def hold(self) -> None:
         """Until the stream ends. Raises grpc.RpcError, Redirected, Deferred, TurnedAway, Superseded."""
         try:
-            self._stream.send(hello=self._greeting)
-            async for message in self._stream:
-                if kind := message.WhichOneof("kind"):
-                    await self._hear(kind, getattr(message, kind))
+            self._stream.send(pb.ClientMessage(hello=self._greeting))
+            while words := await self._stream.read():
+                for word in words:
+                    if kind := word.WhichOneof("kind"):
+                        await self._hear(kind, getattr(word, kind))
         except asyncio.CancelledError:
             if self._jobs.fault:
                 raise self._jobs.fault from None
             raise
         finally:
             self._jobs.close()
-            await self._stream.close()
+            self._stream.close()
 
     def leave(self, reason: str) -> None:
         """Say goodbye, once welcomed; the server ends the stream then."""
         self._goodbye = reason
         if self.welcomed:
-            self._stream.send(goodbye=pb.Goodbye(reason=reason))
+            self._stream.send(pb.ClientMessage(goodbye=pb.Goodbye(reason=reason)))
             self._stream.finish()
 
     def answer(self, kept: Kept) -> None:
@@ -93,23 +106,11 @@ class Conversation:
         """Send the failures that wait for a stream."""
         if self.welcomed:
             for failure in self._desk.failures.values():
-                self._stream.send(failure=failure)
+                self._stream.send(pb.ClientMessage(failure=failure))
             self._desk.failures.clear()
 
     async def _hear(self, kind: str, message: Any) -> None:
-        hearers: dict[str, Callable[[Any], Awaitable[None]]] = {
-            "welcome": self._on_welcome,
-            "task": self._on_task,
-            "cancel": self._on_cancel,
-            "send_from": self._on_send_from,
-            "receipt": self._on_receipt,
-            "refusal": self._on_refusal,
-            "verdict": self._on_verdict,
-            "redirect": self._on_redirect,
-            "drain": self._on_drain,
-            "superseded": self._on_superseded,
-        }
-        await hearers[kind](message)
+        await self._hearers[kind](message)
 
     # ---- the connection ----
 
@@ -161,7 +162,7 @@ class Conversation:
             self._delivery.send(kept)
         elif task.id in desk.agenda:
             log.debug("task %s came again, and is being worked on", task.id)
-        elif unsupported := _unsupported(task, desk.hello.capabilities):
+        elif unsupported := _unsupported(task, self._capabilities):
             self._fail(task.id, Reason.NOT_SUPPORTED, unsupported)
         else:
             self._fetch(desk.agenda.add(task))
@@ -178,21 +179,36 @@ class Conversation:
             self._fail(cancel.task, Reason.CANCELLED, cancel.reason)
 
     def _fetch(self, entry: Entry) -> None:
-        if not entry.ready:
+        if entry.ready:
+            return
+        try:
+            inputs = self._desk.inputs.inline(entry.task.inputs)
+        except InputLost as error:
+            self._lack(entry.task, error)
+            return
+        if inputs is None:
             self._jobs.start(entry.task.id, self._bring(entry))
+        else:
+            self._deliver(entry, inputs)
 
     async def _bring(self, entry: Entry) -> None:
-        task, desk = entry.task, self._desk
         try:
-            inputs = await self._inputs(task)
+            inputs = await self._inputs(entry.task)
         except InputLost as error:
-            desk.agenda.finish(task.id)
-            self._fail(task.id, Reason.BAD_HASH, str(error))
+            self._lack(entry.task, error)
             return
-        entry.ready = True
-        desk.inputs.trim({blob.sha256 for each in desk.agenda.entries() for blob in each.task.inputs.values()})
-        self._jobs.finish(task.id)  # user code may answer before this returns, and its result must find no job here
-        desk.deliver(Assignment.of(task, inputs, entry.deadline))
+        self._jobs.finish(entry.task.id)  # user code may answer before this returns, and its result must find no job
+        self._deliver(entry, inputs)
+
+    def _lack(self, task: pb.Task, error: InputLost) -> None:
+        self._desk.agenda.finish(task.id)
+        self._fail(task.id, Reason.BAD_HASH, str(error))
+
+    def _deliver(self, entry: Entry, inputs: Mapping[str, bytes | memoryview]) -> None:
+        entry.ready, desk = True, self._desk
+        if desk.inputs:
+            desk.inputs.trim({blob.sha256 for each in desk.agenda.entries() for blob in each.task.inputs.values()})
+        desk.deliver(Assignment.of(entry.task, inputs, entry.deadline))
 
     async def _inputs(self, task: pb.Task) -> dict[str, bytes | memoryview]:
         while True:
@@ -248,9 +264,11 @@ class Conversation:
         self._redelivery.answered(result_id, reason)
 
     async def _settle(self, task: str, result_id: str, *, committed: bool = False) -> Kept | None:
-        settle = partial(self._desk.outbox.settle, task, result_id, committed=committed)
+        outbox = self._desk.outbox
+        if not outbox.slow:
+            return outbox.settle(task, result_id, committed=committed)
         # in a thread, and awaited, so that a later task sees the state that this promotes
-        return await asyncio.to_thread(settle) if self._desk.outbox.slow else settle()
+        return await asyncio.to_thread(outbox.settle, task, result_id, committed=committed)
 
 
 def _words(reason: str, detail: str) -> str:
@@ -267,11 +285,12 @@ def results(count: int) -> str:
     return f"{count} result{'s' if count != 1 else ''}"
 
 
-def _unsupported(task: pb.Task, capabilities: Any) -> str:
+def _unsupported(task: pb.Task, capabilities: Collection[str]) -> str:
     if task.kind not in capabilities:
         kinds = [one for one in capabilities if ":" not in one]
         return f'kind "{task.kind}": this app has {", ".join(kinds)}'
-    for name, blob in task.inputs.items():
+    for name in task.inputs:  # a map's items() are made in Python, and dear
+        blob = task.inputs[name]
         if blob.codec not in ("", Safetensors.name):
             return f'codec "{blob.codec}" of {name}: this client reads {Safetensors.name}'
         if blob.representation == pb.REPRESENTATION_DELTA:

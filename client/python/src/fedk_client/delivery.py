@@ -1,5 +1,6 @@
 """Sends kept results on one connection: inside a message, or by upload."""
 
+import math
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -21,6 +22,9 @@ class Delivery:
         self, desk: Desk, stream: Stream, wire: Wire, jobs: Jobs, hear: Callable[[str, Any], Awaitable[None]]
     ) -> None:
         self._desk, self._stream, self._wire, self._jobs, self._hear = desk, stream, wire, jobs, hear
+        # many small sets may make a large message together: half of the limit leaves room for all else
+        self._most = int(desk.welcome.limits.message_max) // 2 or math.inf
+        self._inline_max = desk.inline_max
 
     def send(self, kept: Kept) -> None:
         """All of it; an upload that is under way goes on as it is."""
@@ -30,7 +34,7 @@ class Delivery:
     def send_from(self, kept: Kept, offset: int) -> None:
         """What the server has not; an upload that is under way ends."""
         if self._fits(kept):
-            self._stream.send(result=kept.inline())
+            self._stream.send(kept.message())
         else:
             self._jobs.start(kept.task, self._upload(kept, offset))
 
@@ -39,9 +43,9 @@ class Delivery:
         self._jobs.start(kept.task, self._again(kept))
 
     def _fits(self, kept: Kept) -> bool:
-        # many small sets may make a large message together: half of the limit leaves room for all else
-        message_max = int(self._desk.welcome.limits.message_max)
-        return kept.largest <= self._desk.inline_max and (not message_max or kept.size <= message_max // 2)
+        if kept.size > self._most:
+            return False
+        return kept.size <= self._inline_max or kept.largest <= self._inline_max
 
     async def _again(self, kept: Kept) -> None:
         await pause(draw(self._desk.delays))

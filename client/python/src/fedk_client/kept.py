@@ -44,12 +44,12 @@ class Kept:
         """For Hello.outbox."""
         return pb.Kept(task=self.task, result_id=self.result_id, sha256=self.sha256, size=self.size)
 
-    def inline(self) -> pb.Result:
+    def message(self) -> pb.ClientMessage:
         """The result with its blobs' bytes inside."""
-        message, offset = pb.Result(), 0
-        message.CopyFrom(self.result)
-        for name in sorted(message.blobs):
-            blob = message.blobs[name]
+        message, offset = pb.ClientMessage(result=self.result), 0
+        blobs = message.result.blobs
+        for name in sorted(blobs):
+            blob = blobs[name]
             blob.inline = bytes(self.body.read(offset, blob.size))
             offset += blob.size
         return message

@@ -1,11 +1,13 @@
-"""The two directions of one Connect call: sending never waits, receiving is iterated."""
+"""The two directions of one Connect call: sending never waits, receiving does."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections import deque
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import grpc
 
+from fedk_client.eager import Eager
 from fedk_protocol.v1 import federation_pb2 as pb
 
 if TYPE_CHECKING:
@@ -19,41 +21,51 @@ class Stream:
 
     def __init__(self, stub: "FederationAsyncStub", metadata: Sequence[tuple[str, str]] = ()) -> None:
         self._call = stub.Connect(metadata=tuple(metadata))
-        self._queue: asyncio.Queue[pb.ClientMessage | None] = asyncio.Queue()
-        self._writer = asyncio.create_task(self._write())
+        self._queue: deque[pb.ClientMessage | None] = deque()
+        self._writer: Eager | None = None
+        self._writing = False
 
-    def send(self, **message: Any) -> None:
-        """Queue one message: `send(result=…)`. After the stream's end it goes nowhere."""
-        self._queue.put_nowait(pb.ClientMessage(**message))
+    def send(self, message: pb.ClientMessage) -> None:
+        """Write it: in this turn of the loop where nothing is queued. After the stream's end it goes nowhere."""
+        self._put(message)
 
     def mention(self, message: pb.ClientMessage) -> None:
-        """Queue one message that may be dropped."""
-        if self._queue.qsize() < _CROWDED:
-            self._queue.put_nowait(message)
+        """Write a message that may be dropped."""
+        if len(self._queue) < _CROWDED:
+            self._put(message)
 
     def finish(self) -> None:
         """Nothing more will be sent; what is queued still is."""
-        self._queue.put_nowait(None)
+        self._put(None)
 
-    async def __aiter__(self) -> AsyncIterator[pb.ServerMessage]:
-        async for message in self._call:
-            yield message
-            for word in message.also:
-                yield word
+    async def read(self) -> Sequence[pb.ServerMessage]:
+        """The words that have come together; none at the stream's end."""
+        message = await self._call.read()
+        return (message, *message.also) if isinstance(message, pb.ServerMessage) else ()
 
     def cancel(self) -> None:
-        """Break off: who iterates gets asyncio.CancelledError."""
+        """Break off: who reads gets asyncio.CancelledError."""
         self._call.cancel()
 
-    async def close(self) -> None:
-        self._writer.cancel()
+    def close(self) -> None:
+        if self._writer:
+            self._writer.cancel()
         self.cancel()
-        await asyncio.wait({self._writer})
+
+    def _put(self, message: pb.ClientMessage | None) -> None:
+        self._queue.append(message)
+        if not self._writing:
+            self._writer = Eager(self._write())
 
     async def _write(self) -> None:
+        self._writing = True
         try:
-            while (message := await self._queue.get()) is not None:
-                await self._call.write(message)
-            await self._call.done_writing()
+            while self._queue:
+                if (message := self._queue.popleft()) is not None:
+                    await self._call.write(message)
+                else:
+                    await self._call.done_writing()
         except (grpc.RpcError, asyncio.InvalidStateError):
-            return  # the call is over: who reads it learns why
+            self._queue.clear()  # the call is over: who reads it learns why
+        finally:
+            self._writing = False

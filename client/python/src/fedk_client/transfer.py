@@ -56,6 +56,15 @@ class Inputs:
     def __init__(self) -> None:
         self._arriving: dict[bytes, _Arriving] = {}
 
+    def inline(self, blobs: Mapping[str, pb.Blob]) -> dict[str, bytes | memoryview] | None:
+        """All of a task's inputs, where nothing has to be fetched. Raises InputLost."""
+        found: dict[str, bytes | memoryview] = {}
+        for name in blobs:
+            if not (blob := blobs[name]).HasField("inline"):
+                return None
+            found[name] = _checked(name, blob)
+        return found
+
     async def fetch(self, wire: Wire, blobs: Mapping[str, pb.Blob]) -> dict[str, bytes | memoryview]:
         """All of a task's inputs. What has come stays here when the connection breaks.
 
@@ -67,16 +76,24 @@ class Inputs:
         """Drop all blobs but these."""
         self._arriving = {hash_: blob for hash_, blob in self._arriving.items() if hash_ in wanted}
 
+    def __len__(self) -> int:
+        return len(self._arriving)
+
     async def _one(self, wire: Wire, name: str, blob: pb.Blob) -> bytes | memoryview:
         if blob.HasField("inline"):
-            if len(blob.inline) != blob.size or sha256(blob.inline).digest() != blob.sha256:
-                raise InputLost(f"{name} {blob.sha256.hex()[:8]}… came damaged")
-            return blob.inline
+            return _checked(name, blob)
         arriving = self._arriving.setdefault(blob.sha256, _Arriving(int(blob.size)))
         for _ in range(2):  # once more from the start, for bytes that were damaged on the way
             if await arriving.complete(wire, blob.sha256):
                 return arriving.view
         raise InputLost(f"{name} {blob.sha256.hex()[:8]}… came damaged, twice")
+
+
+def _checked(name: str, blob: pb.Blob) -> bytes:
+    data = blob.inline  # asked for once: each time is a copy
+    if len(data) != blob.size or sha256(data).digest() != blob.sha256:
+        raise InputLost(f"{name} {blob.sha256.hex()[:8]}… came damaged")
+    return data
 
 
 class _Arriving:
