@@ -178,13 +178,15 @@ def layout_of(tensors: Mapping[str, Shaped], metadata: Mapping[str, str] | None 
 
     Raises BadBlob for a name or dtype that the format lacks.
     """
-    specs = tuple((name, _spec(name, tensor)) for name, tensor in tensors.items())
-    notes = tuple(sorted((metadata or {}).items()))
-    return (_known if len(specs) <= _FEW else _layout)(specs, notes)
+    shaped = tuple((name, tensor.dtype, tensor.shape) for name, tensor in tensors.items())
+    notes = tuple(sorted(metadata.items())) if metadata else ()
+    return (_known if len(shaped) <= _FEW else _layout)(shaped, notes)
 
 
-def _layout(named: tuple[tuple[str, Spec], ...], noted: tuple[tuple[str, str], ...]) -> Layout:
-    specs, notes = dict(named), dict(noted)
+def _layout(
+    shaped: tuple[tuple[str, "np.dtype[Any]", tuple[int, ...]], ...], noted: tuple[tuple[str, str], ...]
+) -> Layout:
+    specs, notes = {name: _spec(name, dtype, shape) for name, dtype, shape in shaped}, dict(noted)
     places = list(_places(specs))  # offsets from the end of the header, which is not known yet
     header = _header(places, {**notes, ORDER: _json(list(specs))})
     placed = tuple(replace(tensor, offset=len(header) + tensor.offset) for tensor in places)
@@ -194,14 +196,13 @@ def _layout(named: tuple[tuple[str, Spec], ...], noted: tuple[tuple[str, str], .
 _known = lru_cache(8)(_layout)  # a session's models all look alike
 
 
-def _spec(name: str, tensor: Shaped) -> Spec:
+def _spec(name: str, dtype: "np.dtype[Any]", shape: tuple[int, ...]) -> Spec:
     check_name(name)
-    dtype = np.dtype(tensor.dtype)
     dtype = dtype.newbyteorder("<") if dtype.byteorder == ">" else dtype
     if dtype not in _NAMES:
         choices = ", ".join(str(known) for known in _NAMES)
         raise BadBlob(Reason.BAD_DTYPE, f"{shown(name)} is {dtype}; the format has {choices}")
-    return Spec(dtype, tuple(map(int, tensor.shape)))
+    return Spec(dtype, tuple(map(int, shape)))
 
 
 def _places(specs: Mapping[str, Spec]) -> Iterator[Tensor]:
