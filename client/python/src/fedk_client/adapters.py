@@ -59,7 +59,7 @@ class Dictionaries:
     """Plain numpy: a dict of arrays, or of what numpy makes arrays of."""
 
     def fits(self, model: object) -> bool:
-        return isinstance(model, Mapping)
+        return isinstance(model, (dict, Mapping))  # a Mapping is looked for in Python, most are a dict
 
     def dump(self, model: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
         return {str(name): np.asarray(value) for name, value in model.items()}

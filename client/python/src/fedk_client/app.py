@@ -54,28 +54,26 @@ class ClientApp(Generic[M, D]):
             raise AppError("ClientApp takes dump= and load= together: to and from a dict of arrays")
         self.model = model
         self._data, self._dump, self._load = data, dump, load
-        self._train: Callable[[M, Task[D]], Update] | None = None
-        self._validate: Callable[[M, Task[D]], Validation] | None = None
+        self._functions: dict[str, Callable[[M, Task[D]], object]] = {}  # user code by kind
 
     def train(self, function: Callable[[M, Task[D]], Update]) -> Callable[[M, Task[D]], Update]:
         """Decorator of the function that trains a model with the global weights on this client's data."""
-        self._train = function
+        self._functions["train"] = function
         return function
 
     def validate(self, function: Callable[[M, Task[D]], Validation]) -> Callable[[M, Task[D]], Validation]:
         """Decorator of the function that measures a model with the global weights on this client's data."""
-        self._validate = function
+        self._functions["validate"] = function
         return function
 
     @property
     def kinds(self) -> tuple[str, ...]:
         """The kinds of task that this app can do."""
-        functions = {"train": self._train, "validate": self._validate}
-        return ("init", *(kind for kind, function in functions.items() if function))
+        return ("init", *sorted(self._functions))
 
     def function(self, kind: str) -> Callable[[M, Task[D]], object]:
         """User code for "train" or "validate"."""
-        function = {"train": self._train, "validate": self._validate}.get(kind)
+        function = self._functions.get(kind)
         if function is None:
             raise AppError(f'this app has no function for "{kind}": it has {", ".join(self.kinds)}')
         return function
@@ -86,7 +84,9 @@ class ClientApp(Generic[M, D]):
 
     def weights(self, model: object) -> dict[str, NDArray[Any]]:
         """A model's arrays, in its framework's order; views of the model where the framework gives them."""
-        dump: Callable[[Any], Arrays] = self._dump or adapter_of(model).dump
+        if self._dump is None:
+            return adapter_of(model).dump(model)
+        dump: Callable[[Any], Arrays] = self._dump
         return {name: np.asarray(array) for name, array in dump(model).items()}
 
     def with_weights(self, arrays: Arrays) -> M:
@@ -95,8 +95,9 @@ class ClientApp(Generic[M, D]):
         if self._load is not None:
             self._load(net, arrays)
             return net
-        check_same(arrays, self.weights(net), whose="the weights given", others="what model() makes")
-        adapter_of(net).load(net, arrays)
+        adapter = adapter_of(net)
+        check_same(arrays, adapter.dump(net), whose="the weights given", others="what model() makes")
+        adapter.load(net, arrays)
         return net
 
     def run(

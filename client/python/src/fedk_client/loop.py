@@ -30,6 +30,8 @@ def soon(call: Callable[[], object]) -> None:
 
 
 def _loop() -> asyncio.AbstractEventLoop:
+    if _loops:
+        return _loops[0]
     with _starting:
         if not _loops:
             _loops.append(_started())

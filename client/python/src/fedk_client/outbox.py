@@ -1,7 +1,7 @@
 """Results until their verdict. A result's `state` becomes its session's when the verdict says committed."""
 
+import os
 import threading
-import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from hashlib import sha256
 from itertools import takewhile
@@ -44,7 +44,8 @@ class Outbox:
         Raises BadBlob for arrays that the format lacks.
         """
         sent, left = None, self._states(assignment.session, assignment.round)[1]
-        if MODEL in answer.blobs and (sent := packed(assignment, _arrays(answer.blobs[MODEL]), left)):
+        coded = bool(assignment.codec) and MODEL in answer.blobs
+        if coded and (sent := packed(assignment, _arrays(answer.blobs[MODEL]), left)):
             left = sent.left or left
         state = {**answer.state, **{_LEFT + name: array for name, array in left.items()}}
         with self._lock:
@@ -107,36 +108,33 @@ class _Seal:
     def chunks(self, blobs: Mapping[str, Arrays]) -> Iterator[bytes | memoryview]:
         for name in sorted(blobs):
             own, size = self.whole if self._alone else sha256(), 0  # of one blob: its own
-            blob, pieces = self._pieces(name, blobs[name])
-            for chunk in pieces:
+            blob = self._result.blobs[name]
+            for chunk in self._pieces(name, blobs[name], blob):
                 own.update(chunk)
                 if not self._alone:
                     self.whole.update(chunk)
                 size += len(chunk)
                 yield chunk
-            self._result.blobs[name].CopyFrom(blob)
-            self._result.blobs[name].MergeFrom(pb.Blob(sha256=own.digest(), size=size))
+            blob.sha256, blob.size = own.digest(), size
             self.size += size
 
-    def _pieces(self, name: str, arrays: Arrays) -> tuple[pb.Blob, Iterable[bytes | memoryview]]:
+    def _pieces(self, name: str, arrays: Arrays, blob: pb.Blob) -> Iterable[bytes | memoryview]:
+        """Says in `blob` how they are written."""
         if name == MODEL and self._sent is not None:
-            return self._sent.blob, self._sent.pieces
-        native = pb.Blob(codec=Safetensors.name, representation=pb.REPRESENTATION_FULL)
-        return native, Safetensors().encode(_arrays(arrays))
+            blob.CopyFrom(self._sent.blob)
+            return self._sent.pieces
+        blob.codec, blob.representation = Safetensors.name, pb.REPRESENTATION_FULL
+        return Safetensors().encode(_arrays(arrays))
 
 
 def _result(assignment: Assignment, answer: Answer) -> pb.Result:
-    return pb.Result(
-        task=assignment.id,
-        result_id=uuid.uuid4().hex,
-        num_examples=answer.num_examples,
-        metrics=answer.metrics,
-        before={
-            kind: pb.Measured(num_examples=measured.num_examples, metrics=measured.metrics)
-            for kind, measured in answer.before.items()
-        },
-        settings_read=answer.settings_read,
-    )
+    result = pb.Result(task=assignment.id, result_id=os.urandom(16).hex(), num_examples=answer.num_examples)
+    result.settings_read.extend(answer.settings_read)
+    for name, value in answer.metrics.items():
+        result.metrics[name] = value
+    for kind, measured in answer.before.items():
+        result.before[kind].CopyFrom(pb.Measured(num_examples=measured.num_examples, metrics=measured.metrics))
+    return result
 
 
 def _arrays(arrays: Arrays) -> Arrays:

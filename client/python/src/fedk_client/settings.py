@@ -8,6 +8,7 @@ from fedk_client.errors import AppError
 
 Setting = TypeVar("Setting", bool, int, float, str)
 
+_NONE = ("", "{}")  # what most tasks bring, and nobody needs to parse
 _KINDS = (bool, int, float, str)  # bool first: it is an int
 
 
@@ -21,7 +22,7 @@ class Settings(Mapping[str, Any]):
     @classmethod
     def from_json(cls, text: str) -> "Settings":
         """Of a task's `settings`; nothing is an empty object."""
-        return cls(json.loads(text or "{}"))
+        return cls(json.loads(text) if text not in _NONE else None)
 
     def __getitem__(self, name: str) -> Any:
         self._read.add(name)

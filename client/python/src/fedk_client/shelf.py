@@ -44,10 +44,7 @@ class Memory:
         self._states: dict[str, bytes] = {}
 
     def write(self, result_id: str, chunks: Iterable[bytes | memoryview]) -> Body:
-        body = bytearray()
-        for chunk in chunks:
-            body += chunk
-        return Buffer(body)
+        return Buffer(b"".join(chunks))
 
     def keep(self, kept: Kept, state: bytes) -> None:
         self._pending[kept.result_id] = state
@@ -71,8 +68,9 @@ class Memory:
 class Buffer:
     """A body in memory."""
 
-    def __init__(self, data: bytes | bytearray) -> None:
-        self._data = memoryview(data)
+    def __init__(self, data: bytes) -> None:
+        self._data = data
 
-    def read(self, offset: int, size: int) -> memoryview:
-        return self._data[offset : offset + size]
+    def read(self, offset: int, size: int) -> bytes | memoryview:
+        whole = size == len(self._data)  # as most are read: without a copy of it
+        return self._data if whole and not offset else memoryview(self._data)[offset : offset + size]

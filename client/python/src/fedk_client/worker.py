@@ -119,6 +119,8 @@ def _checked(given: object, wanted: type[G], kind: str) -> G:
 
 
 def _check_wants(assignment: Assignment, metrics: Mapping[str, float]) -> None:
+    if not assignment.wants:
+        return
     wanted = (name.removeprefix(f"{assignment.kind}.") for name in assignment.wants)
     if missing := [name for name in wanted if name not in metrics]:
         raise AppError(
@@ -129,6 +131,8 @@ def _check_wants(assignment: Assignment, metrics: Mapping[str, float]) -> None:
 
 def _sets(assignment: Assignment, update: Update) -> dict[str, Arrays]:
     # sets that nobody asked for stay here: the same code serves SCAFFOLD and plain averaging
+    if not assignment.sets:
+        return {}
     if missing := [name for name in assignment.sets if name not in update.sets]:
         raise AppError(
             f"train returned no set {', '.join(missing)}, which the session's aggregator needs: "
