@@ -75,11 +75,14 @@ def unpacked(task: OpenTask, source: Source, facts: Facts) -> Unpacked:
 
 def bytes_of(result: pb.Result) -> bytes:
     """The blobs' bytes, inline in the result, in the order of their names."""
-    for name, blob in result.blobs.items():
-        if len(blob.inline) != blob.size:
-            text = f"{shown(name)}: {len(blob.inline):,} bytes came of the {blob.size:,} announced"
+    parts = []
+    for name in sorted(result.blobs):
+        blob = result.blobs[name]
+        data = blob.inline  # asked for once: each time is a copy
+        if len(data) != blob.size:
+            text = f"{shown(name)}: {len(data):,} bytes came of the {blob.size:,} announced"
             raise Refused(Reason.BAD_HASH, text)
-    parts = [blob.inline for _, blob in sorted(result.blobs.items())]
+        parts.append(data)
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
