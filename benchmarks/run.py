@@ -70,6 +70,9 @@ SECTIONS = {
     "aggregation": Section("aggregation", aggregated, 600),
     "curves": Section("curves", curves.measure, 600),
 }
+PEERS = "peers"
+"""Section that `make bench-peers` writes."""
+
 TABLE = ("ten", "thousand", "large", "law", "gigabyte", "fold", "sessions", "idle", "server")  # of the page's targets
 
 
@@ -98,19 +101,48 @@ def measured(asked: Sequence[str], scale: Scale, latest: dict[str, Any], file: P
         for row in SECTIONS[name].rows(scale):
             print(row.line(), flush=True)
             rows.append(row)
-        written = [row.document() for row in rows]
-        latest["sections"][name] = {"at": began, "quick": scale.quick, "machine": machine, "rows": written}
+        latest["sections"][name] = section(rows, began, machine, quick=scale.quick)
         found += rows
-        file.write_text(json.dumps(latest, indent=2, ensure_ascii=False) + "\n")
+        write(file, latest)
     return found
+
+
+def section(rows: Sequence[Row], began: float, machine: dict[str, Any], *, quick: bool) -> dict[str, Any]:
+    """As the document has it."""
+    return {"at": began, "quick": quick, "machine": machine, "rows": [row.document() for row in rows]}
+
+
+def read_latest(file: Path) -> dict[str, Any]:
+    """What was found before, by section."""
+    before = json.loads(file.read_text()) if file.exists() else {}
+    return {"sections": {name: one for name, one in before.get("sections", {}).items() if name in (*SECTIONS, PEERS)}}
+
+
+def write(file: Path, latest: dict[str, Any]) -> None:
+    file.write_text(json.dumps(latest, indent=2, ensure_ascii=False) + "\n")
+
+
+def keep(file: Path, name: str, rows: Sequence[Row], *, quick: bool) -> None:
+    """Put one section into the document; the others stay."""
+    latest = read_latest(file)
+    latest["sections"][name] = section(rows, time.time(), here().document(), quick=quick)
+    write(file, latest)
+
+
+def told(rows: Sequence[Row]) -> int:
+    """Say which rows miss; the exit code."""
+    missed = [row.name for row in rows if row.verdict == "miss"]
+    if missed:
+        print(f"missed: {', '.join(missed)}", file=sys.stderr)
+    return 1 if missed else 0
 
 
 def publish(latest: dict[str, Any]) -> None:
     """The page's tables and curves, from all sections."""
-    rows = {name: [read(row) for row in section["rows"]] for name, section in latest["sections"].items()}
-    began = min(section["at"] for section in latest["sections"].values())
-    ended = max(section["at"] for section in latest["sections"].values())
-    loads = [section["machine"]["load"] for section in latest["sections"].values()]
+    sections = [latest["sections"][name] for name in SECTIONS]
+    rows = {name: [read(row) for row in latest["sections"][name]["rows"]] for name in SECTIONS}
+    began, ended = min(one["at"] for one in sections), max(one["at"] for one in sections)
+    loads = [one["machine"]["load"] for one in sections]
     when = f"{time.strftime('%Y-%m-%d %H:%M', time.gmtime(began))} to {time.strftime('%H:%M', time.gmtime(ended))} UTC"
     about = f"`make bench`, {when}. {here().line}; {min(loads):.1f} to {max(loads):.1f} before its sections."
     page.write("targets", f"{about}\n\n{page.table(row for name in TABLE for row in rows[name])}")
@@ -143,18 +175,14 @@ def main() -> int:
     machine = here()
     if machine.load > 1:
         print(f"the machine is busy (load {machine.load:.1f}): times are too long", file=sys.stderr)
-    before = json.loads(given.to.read_text()) if given.to.exists() else {}
-    latest = {"sections": {name: one for name, one in before.get("sections", {}).items() if name in SECTIONS}}
+    latest = read_latest(given.to)
     found = measured(given.only or list(SECTIONS), Scale(quick=given.quick), latest, given.to)
-    sections = latest["sections"].values()
+    sections = [one for name, one in latest["sections"].items() if name in SECTIONS]
     if given.to == LATEST and len(sections) == len(SECTIONS) and not any(one["quick"] for one in sections):
         publish(latest)
     if given.to == LATEST and not given.quick and "tier" in (given.only or SECTIONS):
         publish_tier(latest)
-    missed = [row.name for row in found if row.verdict == "miss"]
-    if missed:
-        print(f"missed: {', '.join(missed)}", file=sys.stderr)
-    return 1 if missed else 0
+    return told(found)
 
 
 if __name__ == "__main__":

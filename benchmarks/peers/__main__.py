@@ -2,12 +2,12 @@
 
     python -m benchmarks.peers [--quick] [--only flwr|nvflare|fedn]…
 
-Installs each peer from the package index into an environment of its own below benchmarks/.peers. Prints how many times as
-long as fedk each takes, and why one does not run; writes benchmarks/peers.json and the table of docs/benchmarks.md.
+Installs each peer from the package index into an environment of its own below benchmarks/.peers. Prints fedk's time beside
+each one's, `met` or `miss`, and why one does not run; writes the section `peers` of benchmarks/latest.json and the table of
+docs/benchmarks.md. Exit 1 where a row misses.
 """
 
 import argparse
-import json
 import signal
 import sys
 import tempfile
@@ -23,47 +23,42 @@ from benchmarks.machine import here
 from benchmarks.peers import fedn, flower, nvflare, ours
 from benchmarks.peers.environment import Environment, cleared, installed
 from benchmarks.peers.work import Work
-from benchmarks.run import bounded, interrupted
+from benchmarks.row import Row
+from benchmarks.run import LATEST, bounded, interrupted, keep, told
+from benchmarks.run import PEERS as SECTION
 
 PEERS: dict[str, ModuleType] = {module.NAME: module for module in (flower, nvflare, fedn)}
 SECONDS = 400  # for one work of one peer
-FILE = Path(__file__).resolve().parent.parent / "peers.json"
+TENTH, HALF = 0.1, 0.5
+"""Of a peer's time: of a small round, and of a large one, of which the wire alone takes more than a tenth."""
 
 
 @dataclass
 class Findings:
     """Seconds of each round, by work and who did it; and why somebody did not."""
 
-    seconds: dict[str, dict[str, list[float]]] = field(default_factory=dict)
-    reasons: dict[str, str] = field(default_factory=dict)
+    seconds: dict[Work, dict[str, list[float]]] = field(default_factory=dict)
+    reasons: dict[tuple[str, Work | None], str] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
 
     def took(self, work: Work, who: str, spent: Sequence[float]) -> None:
-        self.seconds.setdefault(work.name, {}).setdefault(who, []).extend(spent)
-        ours = self.seconds[work.name].get("fedk", [])
-        times = f"   {median(spent) / median(ours):,.0f} × fedk" if who != "fedk" and ours else ""
-        print(f"round, {work.name:20} {who:20} {median(spent):>9.3f} s{times}", flush=True)
+        self.seconds.setdefault(work, {}).setdefault(who, []).extend(spent)
 
     def failed(self, who: str, work: Work | None, error: Exception) -> None:
         """One line: of what a process said last, its end."""
         text = " ".join(str(error).split()) or type(error).__name__
-        self.reasons[f"{who}, {work.name}" if work else who] = text if len(text) < 300 else f"… {text[-300:]}"  # noqa: PLR2004
-        print(f"{who}: {text[-600:]}", flush=True)
+        self.reasons[who, work] = text if len(text) < 300 else f"… {text[-300:]}"  # noqa: PLR2004
 
-    def table(self) -> str:
-        """Works down, servers across; how many times as long as fedk in brackets."""
-        names = ["fedk", *self.versions]
-        head = ["round of", *(f"{name} {self.versions.get(name, '')}".strip() for name in names)]
-        return page.lines(
-            head, [[work, *(_cell(found, name) for name in names)] for work, found in self.seconds.items()]
-        )
-
-
-def _cell(found: dict[str, list[float]], name: str) -> str:
-    if name not in found:
-        return "–"
-    spent, least = median(found[name]), median(found["fedk"])
-    return f"{spent:.3g} s" if name == "fedk" else f"{spent:.3g} s ({spent / least:,.0f} ×)"
+    def row(self, work: Work, who: str) -> Row:
+        """Ours beside a peer's, as far as it goes."""
+        named = f"round, {work.name}, beside {who}"
+        reason = self.reasons.get((who, work)) or self.reasons.get((who, None), "")
+        spent = self.seconds.get(work, {})
+        if reason or who not in spent:
+            return Row(named, reason=reason or "it was not measured")
+        target = TENTH if work.small else HALF
+        beside = f"{who} {self.versions[who]}"
+        return Row(named, median(spent["fedk"]), "s", beside, median(spent[who]), target=target, relative=True)
 
 
 def compare(names: Sequence[str], works: Sequence[Work], findings: Findings) -> None:
@@ -76,13 +71,15 @@ def compare(names: Sequence[str], works: Sequence[Work], findings: Findings) -> 
         except RuntimeError as error:
             findings.failed(name, None, error)
     for work in works:
-        for name, environment in environments.items():
-            with bounded(SECONDS):
-                findings.took(work, "fedk", ours.measure(work))
-            try:
-                findings.took(work, name, once(name, work, environment))
-            except Exception as error:  # noqa: BLE001  # whatever goes wrong in a peer is what is told of it
-                findings.failed(name, work, error)
+        for name in names:
+            if name in environments:
+                with bounded(SECONDS):
+                    findings.took(work, "fedk", ours.measure(work))
+                try:
+                    findings.took(work, name, once(name, work, environments[name]))
+                except Exception as error:  # noqa: BLE001  # whatever goes wrong in a peer is what is told of it
+                    findings.failed(name, work, error)
+            print(findings.row(work, name).line(), flush=True)
 
 
 def once(name: str, work: Work, environment: Environment) -> list[float]:
@@ -93,27 +90,27 @@ def once(name: str, work: Work, environment: Environment) -> list[float]:
             return list(PEERS[name].measure(work, environment, folder))
 
 
-def publish(findings: Findings) -> None:
+def publish(findings: Findings, rows: Sequence[Row]) -> None:
     when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
     commands = "\n".join(f"- {name}: `{PEERS[name].COMMANDS}`" for name in findings.versions)
-    reasons = "\n".join(f"- {who} did not run: {text}" for who, text in findings.reasons.items())
-    page.write("peers", f"`make bench-peers`, {when}. {here().line}.\n\n{findings.table()}\n\n{commands}\n{reasons}")
+    page.write("peers", f"`make bench-peers`, {when}. {here().line}.\n\n{page.table(rows)}\n\n{commands}")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--only", action="append", choices=PEERS, help="this peer; may be given several times")
     parser.add_argument("--quick", action="store_true", help="two clients and one counted round; writes no page")
+    parser.add_argument("--to", type=Path, default=LATEST, metavar="FILE", help="the JSON document")
     given = parser.parse_args()
     signal.signal(signal.SIGTERM, interrupted)
     works = [Work(2, 10_000, 2)] if given.quick else [Work(10, 10_000, 4), Work(4, 25_000_000, 4)]
-    findings = Findings()
-    compare(given.only or list(PEERS), works, findings)
-    document = {"at": time.time(), "quick": given.quick, "machine": here().document(), **vars(findings)}
-    FILE.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
-    if not given.quick and not given.only:
-        publish(findings)
-    return 0
+    findings, names = Findings(), given.only or list(PEERS)
+    compare(names, works, findings)
+    rows = [findings.row(work, name) for work in works for name in names]
+    keep(given.to, SECTION, rows, quick=given.quick)
+    if given.to == LATEST and not given.quick and not given.only:
+        publish(findings, rows)
+    return told(rows)
 
 
 if __name__ == "__main__":
