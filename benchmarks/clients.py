@@ -14,13 +14,12 @@ ECHO = ROOT / "examples" / "echo" / "client.py"
 
 @contextmanager
 def echoes(server: Server, clients: int, *, weights: int) -> Iterator[None]:
-    """`fedk-client run` of the echo example, whose model has so many float32."""
+    """`fedk-client run` of the echo example, whose model has so many float32 and is another one in each round."""
+    env = {"ECHO_WEIGHTS": str(weights), "ECHO_MOVE": "1"}
     with ExitStack() as ending:
         for n in range(clients):
             words = ("--server", server.listen, "--name", f"echo-{n}", "--share-errors", "--end-with-stdin")
-            process = Process(
-                "fedk-client", "run", f"{ECHO}:app", *words, folder=server.folder, ECHO_WEIGHTS=str(weights)
-            )
+            process = Process("fedk-client", "run", f"{ECHO}:app", *words, folder=server.folder, **env)
             ending.enter_context(process)
         yield
 
