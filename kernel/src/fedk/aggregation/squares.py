@@ -21,10 +21,9 @@ class Squares:
     def add(self, values: Array) -> None:
         """At most a block of them, the next of the stream; they are used up. What overflows is infinite."""
         with np.errstate(over="ignore"):
-            np.multiply(values, values, out=values)
             begun = min(-self._at % LANES, values.size)
-            self._add(self._at % LANES, values[:begun])
             end = values.size - (values.size - begun) % LANES
+            self._add(self._at % LANES, values[:begun])
             if end > begun:
                 self._add_rows(values[begun:end])
             self._add(0, values[end:])
@@ -33,11 +32,12 @@ class Squares:
     def total(self) -> float:
         return summed(self._lanes.tolist())
 
-    def _add(self, lane: int, squares: Array) -> None:
-        lanes = self._lanes[lane : lane + squares.size]
-        np.add(lanes, squares, out=lanes)
+    def _add(self, lane: int, values: Array) -> None:
+        lanes = self._lanes[lane : lane + values.size]
+        np.add(lanes, np.multiply(values, values, out=values), out=lanes)
 
-    def _add_rows(self, squares: Array) -> None:
-        rows = SCRATCH.part[: LANES + squares.size]
-        rows[:LANES], rows[LANES:] = self._lanes, squares
+    def _add_rows(self, values: Array) -> None:
+        rows = SCRATCH.part[: LANES + values.size]
+        rows[:LANES] = self._lanes
+        np.multiply(values, values, out=rows[LANES:])
         np.add.reduce(rows.reshape(-1, LANES), axis=0, out=self._lanes)  # row after row

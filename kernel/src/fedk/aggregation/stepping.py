@@ -14,7 +14,7 @@ from fedk.aggregation.formula import formula, name_of
 from fedk.aggregation.grid import Grid, Kind, Run
 from fedk.aggregation.model import Model
 from fedk.aggregation.numbers import BLOCK, Numbers, has_master, to_booleans, to_integers, widened
-from fedk.aggregation.scratch import WIDEST
+from fedk.aggregation.scratch import WIDEST, page
 from fedk.aggregation.state import MASTER, Tensors
 from fedk.api.aggregator import Array, Config, MeanAggregator, Round
 from fedk.api.errors import FormulaError
@@ -66,7 +66,7 @@ class Stepping:
         self._x, self._mean = _Buffer(block), _Buffer(block)
         self._sets = {name: _Buffer(block) for name in source.sets}
         self._states = {name: _Buffer(block) for name in tensors.fills}
-        self._raw, self._master = np.empty(block * WIDEST, np.uint8), np.empty(block * 4, np.uint8)
+        self._raw, self._master = page(block * WIDEST), page(block * 4)
         self._out, self._wide = np.empty(block * WIDEST, np.uint8), np.empty(block, np.float32)
 
     def write(self, model: Write, state: Write) -> None:
