@@ -22,6 +22,7 @@ from fedk.aggregation.stepping import Stepping, nowhere
 from fedk.aggregation.total import Total
 from fedk.api.aggregator import Array, Config, MeanAggregator, Round
 from fedk.api.errors import FormulaError
+from fedk_protocol.codec import layout_of
 
 TOGETHER = 8
 """Updates that pass over the sums at once; each has a file open."""
@@ -117,7 +118,7 @@ class Folding:
     def close(self) -> None:
         """Give the memory back."""
         self._whole = False
-        self.accumulator = Accumulator(Grid(self._base.layout), ())
+        self.accumulator = Accumulator(Grid(layout_of({})), ())
 
     @contextmanager
     def _whole_or_not(self) -> Iterator[None]:

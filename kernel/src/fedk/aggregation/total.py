@@ -5,6 +5,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from fedk.aggregation.rooms import ROOMS
 from fedk.api.aggregator import Array
 
 
@@ -18,7 +19,7 @@ class Total:
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self.digits: dict[int, Array] = {self.home: np.empty(size)}
+        self.digits: dict[int, Array] = {self.home: ROOMS.of(size)}
 
     @property
     def nbytes(self) -> int:
