@@ -1,6 +1,5 @@
 """A blob on its way into the storage."""
 
-import hashlib
 import secrets
 from collections.abc import Callable
 from contextlib import suppress
@@ -13,6 +12,7 @@ from fedk.blobs import disk
 from fedk.blobs.bucket import Bucket
 from fedk.blobs.cache import Cache, Copy
 from fedk.blobs.disk import Bytes
+from fedk.blobs.hashing import Behind
 
 DIGITS = 64
 """Of a SHA-256 in hex."""
@@ -72,7 +72,7 @@ class Part:
     ) -> None:
         self._get_shelf, self._project, self._holder, self._sealed = shelf, project, holder, sealed
         self._name = secrets.token_hex(8)
-        self._hash, self._size, self._ahead = hashlib.sha256(), 0, disk.Ahead()
+        self._hash, self._size, self._ahead = Behind(), 0, disk.Ahead()
         self._file: BinaryIO | None = None
         self._copy: Copy | None = None
         self._over = False
