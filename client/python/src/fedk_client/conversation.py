@@ -192,6 +192,7 @@ class Conversation:
             self._deliver(entry, inputs)
 
     async def _bring(self, entry: Entry) -> None:
+        self._trim()
         try:
             inputs = await self._inputs(entry.task)
         except InputLost as error:
@@ -205,10 +206,15 @@ class Conversation:
         self._fail(task.id, Reason.BAD_HASH, str(error))
 
     def _deliver(self, entry: Entry, inputs: Mapping[str, bytes | memoryview]) -> None:
-        entry.ready, desk = True, self._desk
-        if desk.inputs:
-            desk.inputs.trim({blob.sha256 for each in desk.agenda.entries() for blob in each.task.inputs.values()})
-        desk.deliver(Assignment.of(entry.task, inputs, entry.deadline))
+        entry.ready = True
+        self._trim()
+        self._desk.deliver(Assignment.of(entry.task, inputs, entry.deadline))
+
+    def _trim(self) -> None:
+        """What no task wants any more, so that what comes next can stand there."""
+        if self._desk.inputs:
+            entries = self._desk.agenda.entries()
+            self._desk.inputs.trim({blob.sha256 for each in entries for blob in each.task.inputs.values()})
 
     async def _inputs(self, task: pb.Task) -> dict[str, bytes | memoryview]:
         while True:

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from fedk_client.kept import Body, Kept
+from fedk_client.rooms import LEAST, Rooms
 
 
 class Shelf(Protocol):
@@ -42,9 +43,18 @@ class Memory:
     def __init__(self) -> None:
         self._pending: dict[str, bytes] = {}
         self._states: dict[str, bytes] = {}
+        self._rooms = Rooms()
 
     def write(self, result_id: str, chunks: Iterable[bytes | memoryview]) -> Body:
-        return Buffer(b"".join(chunks))
+        pieces, at = list(chunks), 0
+        size = sum(map(len, pieces))
+        if size < LEAST:
+            return Buffer(b"".join(pieces))
+        room = self._rooms.of(size)
+        for piece in pieces:
+            room[at : at + len(piece)] = piece
+            at += len(piece)
+        return Buffer(room)
 
     def keep(self, kept: Kept, state: bytes) -> None:
         self._pending[kept.result_id] = state
@@ -68,7 +78,7 @@ class Memory:
 class Buffer:
     """A body in memory."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes | memoryview) -> None:
         self._data = data
 
     def read(self, offset: int, size: int) -> bytes | memoryview:

@@ -4,9 +4,9 @@ from collections.abc import AsyncIterator, Collection, Mapping
 from hashlib import sha256
 
 import grpc
-import numpy as np
 
 from fedk_client.kept import Kept
+from fedk_client.rooms import Rooms
 from fedk_protocol.fields import DOWNLOADED, UPLOADED, data_of, enclosed
 from fedk_protocol.metadata import TICKET
 from fedk_protocol.v1 import federation_pb2 as pb
@@ -55,6 +55,7 @@ class Inputs:
 
     def __init__(self) -> None:
         self._arriving: dict[bytes, _Arriving] = {}
+        self._rooms = Rooms()
 
     def inline(self, blobs: Mapping[str, pb.Blob]) -> dict[str, bytes | memoryview] | None:
         """All of a task's inputs, where nothing has to be fetched. Raises InputLost."""
@@ -82,7 +83,9 @@ class Inputs:
     async def _one(self, wire: Wire, name: str, blob: pb.Blob) -> bytes | memoryview:
         if blob.HasField("inline"):
             return _checked(name, blob)
-        arriving = self._arriving.setdefault(blob.sha256, _Arriving(int(blob.size)))
+        arriving = self._arriving.get(blob.sha256)
+        if arriving is None:
+            arriving = self._arriving[blob.sha256] = _Arriving(self._rooms.of(int(blob.size)))
         for _ in range(2):  # once more from the start, for bytes that were damaged on the way
             if await arriving.complete(wire, blob.sha256):
                 return arriving.view
@@ -99,8 +102,8 @@ def _checked(name: str, blob: pb.Blob) -> bytes:
 class _Arriving:
     """A blob as far as it is here."""
 
-    def __init__(self, size: int) -> None:
-        self._data = np.empty(size, np.uint8).data  # a bytearray would be filled with zeros first
+    def __init__(self, room: memoryview) -> None:
+        self._data = room
         self._got, self._hash = 0, sha256()
 
     @property
