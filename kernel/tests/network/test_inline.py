@@ -9,6 +9,7 @@ import pytest
 from kernel.tests.network.conftest import House, opened, weights
 
 from fedk.api.codec import Safetensors
+from fedk.rounds.door import Door
 from fedk_protocol.v1 import federation_pb2 as pb
 
 
@@ -29,6 +30,19 @@ async def test_a_result_gets_a_receipt_and_then_the_model_that_it_is_in(house: H
     assert accepted.body["client"] == "a"
     assert (await other.next("verdict")).outcome == pb.OUTCOME_COMMITTED  # its model was made with the answer to it
     assert "receipt" not in other.inbox.kinds()
+
+
+@pytest.mark.parametrize("way", ["notes", "note"])
+async def test_what_cannot_be_taken_at_once_is_taken_all_the_same(
+    house: House, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A gate wants to see it; or its formula fails, and the session is to hear of it."""
+    monkeypatch.setattr(Door, way, property(lambda _: False) if way == "notes" else lambda *_: False)
+    client = await house.joined("a")
+    await house.session()
+    await client.answer(await client.next("task"), {"model": weights(2.0)})
+    assert (await client.next("verdict")).outcome == pb.OUTCOME_COMMITTED
+    assert house.spool.used("default") == 0
 
 
 async def test_an_initial_model_is_recorded(house: House) -> None:

@@ -242,6 +242,11 @@ class Relay:
         self._flushes.look()
         return Receipt(arrival.task, arrival.result_id)
 
+    @property
+    def notes(self) -> bool:
+        """Whether `note` may be asked."""
+        return False
+
     def note(self, _arrival: Arrival, _holder: str, _waiter: Waiter) -> bool:
         """What a combiner holds is written down first: `take` it."""
         return False

@@ -86,7 +86,7 @@ class Reception:
         result, task = awaited.result, self._door.open_task(client, awaited.result.task)
         if task is None or (task.expected is None and task.kind == "train") or results.is_packed(result):
             return False
-        if awaited.received > SMALL or not self._turns.begin(result.task):
+        if awaited.received > SMALL or not self._door.notes or not self._turns.begin(result.task):
             return False
         taken = False
         try:
@@ -103,8 +103,9 @@ class Reception:
             if not taken:
                 self._turns.end(result.task)
                 self._forget(awaited)
-        self._traffic.received(task.session, awaited.received)
-        return True
+        if taken:
+            self._traffic.received(task.session, awaited.received)
+        return taken
 
     def over(self, awaited: Awaited, *, again: bool = False) -> None:
         """What was taken at once has been answered, or is to be taken `again`, by `inline`."""

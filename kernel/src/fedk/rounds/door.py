@@ -150,10 +150,15 @@ class Door:
         self.drop(arrival)
         return reply or await self._said(arrival.client, arrival.task, arrival.result_id)
 
+    @property
+    def notes(self) -> bool:
+        """Whether `note` may be asked: no gate wants to see updates."""
+        return not self._runner.gates.has("update_received")
+
     def note(self, arrival: Arrival, holder: str, waiter: Waiter) -> bool:
         """Accept a result where nothing but its commit is to be waited for; False: `take` it."""
         live, task = self._runner.live_of(arrival.task), self._runner.task_of(arrival.client, arrival.task)
-        if live is None or task is None or not task.open or self._runner.gates.has("update_received"):
+        if live is None or task is None or not task.open or not self.notes:
             return False
         try:
             self._post(live, self._taken(live, task, arrival), holder, waiter)
