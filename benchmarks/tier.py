@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from benchmarks.clients import crowd
+from benchmarks.crowd import model
 from benchmarks.process import Process
 from benchmarks.row import Row
 from benchmarks.scale import Scale
@@ -16,6 +17,12 @@ from benchmarks.server import FREE, Server, served
 
 WEIGHTS = 10_000  # float32: 40 kB
 COMBINERS = (0, 1, 2, 4)
+FALL = 0.66
+"""Of a combiner's members, by which its root's models fall: one down and a float64 sum up are three, beside two of each."""
+
+WORDS = 100
+"""Bytes for each client: its task, report, weight and verdict."""
+
 _COUNTS = re.compile(r"bytes_sent:(\d+)|bytes_received:(\d+)")
 
 
@@ -24,6 +31,7 @@ class Spent:
     """By a root, a round."""
 
     bytes: float
+    models: float  # of them: what the server itself counts for the session, which behind combiners are models and sums
     cpu: float
     seconds: float
 
@@ -45,10 +53,11 @@ def _rows(name: str, spent: Spent, flat: Spent | None, clients: int, combiners: 
         yield Row("its CPU for each client", each * spent.cpu, "ms")
         yield Row("round", spent.seconds, "s")
         return
-    share = combiners / clients
-    yield Row(
-        f"{name}: root's bytes a round", spent.bytes / 1e6, "MB", "flat", flat.bytes / 1e6, target=share, relative=True
-    )
+    fall, words = flat.models / spent.models, (spent.bytes - spent.models) / clients
+    members = clients / combiners
+    yield Row(f"{name}: root's bytes a round", spent.bytes / 1e6, "MB", "flat", flat.bytes / 1e6)
+    yield Row("models and sums of them fall by", fall, "×", "members", members, target=FALL, more=True, relative=True)
+    yield Row("words for each client", words, "bytes", target=WORDS)
     yield Row("its CPU a round", spent.cpu, "s", "flat", flat.cpu)
     yield Row("its CPU for each client", each * spent.cpu, "ms", "flat", each * flat.cpu, target=0.25, relative=True)
     yield Row("round", spent.seconds, "s", "flat", flat.seconds)
@@ -57,10 +66,20 @@ def _rows(name: str, spent: Spent, flat: Spent | None, clients: int, combiners: 
 def _spent(combiners: int, clients: int, rounds: int) -> Spent:
     role = "controller" if combiners else "standalone"
     with served(FEDK_SERVER__ROLE=role) as root, _grown(root, combiners), crowd(root, clients, weights=WEIGHTS):
-        root.session(clients=clients, rounds=1)  # threads are started, modules imported
+        # rounds alone: no client is asked for the first model, nor to measure the last one
+        alone = {"model": root.put(model(WEIGHTS)), "validation": {"every": 0}}
+        root.session(clients=clients, rounds=1, **alone)  # threads are started, modules imported
         before, cpu = _moved(root), root.cpu
-        seconds = root.session(clients=clients, rounds=rounds)
-        return Spent((_moved(root) - before) / rounds, (root.cpu - cpu) / rounds, median(seconds))
+        name = root.begin(clients=clients, rounds=rounds, **alone)
+        seconds = root.ended(name)
+        bytes_, cpu = _moved(root) - before, root.cpu - cpu
+        return Spent(bytes_ / rounds, _counted(root, name) / rounds, cpu / rounds, median(seconds))
+
+
+def _counted(root: Server, session: str) -> int:
+    """Bytes of the session's messages both ways, as the server counts them."""
+    found = root.rest(f"sessions/{session}/rounds?limit=1000")["rounds"]
+    return sum(one["sent"] + one["received"] for one in found)
 
 
 @contextmanager

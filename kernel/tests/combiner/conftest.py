@@ -19,12 +19,13 @@ from fedk.blobs.spool import Spool
 from fedk.combiner import words
 from fedk.combiner.below import Below
 from fedk.combiner.children import Children
+from fedk.combiner.columns import numbers
 from fedk.combiner.flushes import Flushes
 from fedk.combiner.holdings import Held, Holdings
 from fedk.combiner.inputs import Inputs
 from fedk.combiner.partials import Order, Partials
 from fedk.combiner.relay import Relay
-from fedk.rounds.clients import Arrival, Flush, Joined, Joining, Offer, Reply
+from fedk.rounds.clients import Arrival, Flush, Joined, Joining, Offer, Reply, Wanted
 from fedk.rounds.combiners import Combiner
 from fedk.rounds.live import Summed
 from fedk.rounds.states import task_id
@@ -70,8 +71,8 @@ class Above:
         self.here += [one.client for one in here]
         self.gone += [one.client for one in gone]
 
-    def report(self, held: Iterable[tier.Report] = (), lost: Iterable[str] = ()) -> None:
-        self.reported += [report.result.task for report in held]
+    def report(self, held: Iterable[Arrival] = (), lost: Iterable[str] = ()) -> None:
+        self.reported += [one.task for one in held]
         for task in lost:
             self.lost.put_nowait(task)
 
@@ -103,7 +104,7 @@ class Above:
     async def partial(self) -> tuple[list[str], list[float]]:
         """Tasks of the next sum that comes, and the sum."""
         first, data = await self.delivered.get()
-        tasks = sorted(task_id(first.partial.session, number) for number in first.partial.tasks)
+        tasks = sorted(task_id(first.partial.session, number) for number in numbers(first.partial.tasks))
         values = load(data)["w"]
         if first.partial.raw:
             values = values * weight(tasks[0])
@@ -221,13 +222,14 @@ class Middle:
         for task in tasks:
             data = Safetensors().dumps({"w": update(task)})
             span = self.spool.append(SESSION, 1, data)
-            await self.holdings.put(Held(words.report(arrival(task)), "default", SESSION, span))
+            await self.holdings.put(Held(arrival(task), span))
 
     def flush(self, *tasks: str, forward: bool = False) -> None:
         """The parent asks for these."""
-        self.relay.flush(
-            tier.Flush(session=SESSION, project="default", round=1, forward=forward, shares=map(share, tasks))
+        message = tier.Flush(
+            session=SESSION, project="default", round=1, forward=forward, shares=words.shares(map(share, tasks))
         )
+        self.relay.flush(words.flush(message))
 
     async def bring(self, child: Combiner, *tasks: str) -> int:
         """A sum of these comes from a combiner below; its number."""
@@ -246,7 +248,7 @@ class Middle:
 
     def _added_up(self, tasks: Collection[str]) -> tuple[Mapping[str, Place], bool, str, bytes]:
         path = self.folder / "below"
-        held = [Held(words.report(arrival(task)), "", SESSION, None) for task in tasks]
+        held = [Held(arrival(task), None) for task in tasks]
         base = self.folder / "base"
         base.write_bytes(BASE)
         order = Order(delta=False, sets=(), plain=(), exact=False)
@@ -271,7 +273,7 @@ def _whole(path: Path) -> Any:
 def _with_bytes(folder: Path, held: Held) -> Held:
     path = folder / f"{held.task}.update"
     path.write_bytes(Safetensors().dumps({"w": update(held.task)}))
-    return Held(held.report, held.project, held.session, _whole(path))
+    return Held(held.arrival, _whole(path))
 
 
 def arrival(task: str, **more: Any) -> Arrival:
@@ -281,8 +283,8 @@ def arrival(task: str, **more: Any) -> Arrival:
     return Arrival(task, f"client-{task}", "r1", 1, {}, sha256, blobs=blobs, project="default", **more)
 
 
-def share(task: str) -> tier.Share:
-    return tier.Share(task=task, sha256=arrival(task).sha256, weight=weight(task), scale=1.0, base=BASE_HASH)
+def share(task: str) -> Wanted:
+    return Wanted(task, arrival(task).sha256, weight(task), 1.0, BASE_HASH)
 
 
 def total(*tasks: str) -> tuple[list[str], list[float]]:

@@ -198,9 +198,7 @@ async def test_one_verdict_on_many_goes_to_each_client_and_what_is_not_here_is_s
     east = await middle.child("east")
     await middle.hold(A)
     middle.report(east, B)
-    settled = tier.Settled(
-        session=SESSION, numbers=[1, 2, 9], said=pb.Verdict(outcome=pb.OUTCOME_COMMITTED, model="m/1")
-    )
+    settled = tier.Settled(session=SESSION, tasks=[1, 1, 7], said=pb.Verdict(outcome=pb.OUTCOME_COMMITTED, model="m/1"))
     middle.relay.answers(tier.Answers(settled=[settled]))
     assert middle.down.replies == [
         (f"client-{A}", Verdict(A, "r1", "committed", "m/1"), ()),

@@ -6,6 +6,7 @@ import logging
 import pytest
 from kernel.tests.combiner.conftest import BASE, BASE_HASH, SESSION, Middle
 
+from fedk.combiner.words import Asked
 from fedk.rounds.clients import Joining
 from fedk_protocol.v1 import federation_pb2 as pb
 from fedk_protocol.v1 import tier_pb2 as tier
@@ -13,10 +14,9 @@ from fedk_protocol.v1 import tier_pb2 as tier
 A, B = f"{SESSION}-1", f"{SESSION}-2"
 
 
-def asked(task: str, *common: tier.Common) -> tier.Relay:
+def asked(task: str) -> list[Asked]:
     """Client `a` is asked."""
-    one = tier.Assigned(task=task, client="a", common=1, seed=1, remaining=60.0)
-    return tier.Relay(common=common, tasks=[one])
+    return [Asked(task, "a", common=1, seed=1, remaining=60.0)]
 
 
 def common(number: int = 1) -> tier.Common:
@@ -33,10 +33,10 @@ async def test_a_model_that_came_damaged_is_fetched_anew_for_the_next_task(
     await middle.relay.join(Joining("default", "a", "i1", {}, (), (), ""))
     middle.above.damaged.put_nowait(b"not these")
     with caplog.at_level(logging.ERROR):
-        middle.relay.relay(asked(A, common()))
+        middle.relay.relay([common()], asked(A))
         await asyncio.wait(set(middle.relay._errands._working))
     assert "came from the parent with another hash" in caplog.text
-    middle.relay.relay(asked(B))
+    middle.relay.relay([], asked(B))
     assert await middle.down.offered.get() == B
 
 
@@ -45,8 +45,8 @@ async def test_the_first_of_a_kind_that_is_sent_is_told_at_once_and_of_others_th
 ) -> None:
     """A round's deadline runs from the first on."""
     await middle.relay.join(Joining("default", "a", "i1", {}, (), (), ""))
-    middle.relay.relay(asked(A, common()))
-    middle.relay.relay(asked(B))
+    middle.relay.relay([common()], asked(A))
+    middle.relay.relay([], asked(B))
     for task in (A, B):
         assert await middle.down.offered.get() == task
         middle.relay.sent(task)

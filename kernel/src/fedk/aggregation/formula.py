@@ -4,7 +4,7 @@ import traceback
 
 import numpy as np
 
-from fedk.api.aggregator import AnyAggregator, Config
+from fedk.api.aggregator import AnyAggregator, Config, Update
 from fedk.api.errors import FormulaError
 
 
@@ -17,16 +17,21 @@ def name_of(aggregator: AnyAggregator[Config]) -> str:
     return f"{kind.__module__}.{kind.__qualname__}"
 
 
+def of(update: Update) -> str:
+    """Which one a formula was called with."""
+    return f" for update {update.key} of client {update.client}"
+
+
 class formula:  # noqa: N801  # a context manager, as those of the standard library
     """Around a call of `method`; what is not finite is found in the values, so numpy need not warn.
 
     A class: it is entered for every update, and a generator would cost more than most formulas.
     """
 
-    __slots__ = ("_about", "_aggregator", "_method", "_state")
+    __slots__ = ("_aggregator", "_method", "_state", "_update")
 
-    def __init__(self, aggregator: AnyAggregator[Config], method: str, about: str = "") -> None:
-        self._aggregator, self._method, self._about = aggregator, method, about
+    def __init__(self, aggregator: AnyAggregator[Config], method: str, update: Update | None = None) -> None:
+        self._aggregator, self._method, self._update = aggregator, method, update
         self._state = np.errstate(all="ignore")
 
     def __enter__(self) -> None:
@@ -36,5 +41,6 @@ class formula:  # noqa: N801  # a context manager, as those of the standard libr
         self._state.__exit__(None, None, None)
         if isinstance(error, Exception) and not isinstance(error, FormulaError):
             frame = traceback.extract_tb(error.__traceback__)[-1]
-            text = f"{name_of(self._aggregator)}: {self._method} raised {type(error).__name__}: {error}{self._about}"
+            text = f"{name_of(self._aggregator)}: {self._method} raised {type(error).__name__}: {error}"
+            text += of(self._update) if self._update is not None else ""
             raise FormulaError(f"{text} ({frame.filename}:{frame.lineno})") from error

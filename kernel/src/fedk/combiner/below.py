@@ -4,10 +4,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from fedk.blobs.spool import Spool
-from fedk.rounds.clients import Arrival
+from fedk.rounds.clients import Arrival, Wanted
 from fedk.rounds.live import Summed
 from fedk.rounds.states import session_of
-from fedk_protocol.v1 import tier_pb2 as tier
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,9 +14,9 @@ class Added:
     """A sum of a combiner below, and what was asked of it when it came."""
 
     summed: Summed
-    shares: Mapping[str, tier.Share]  # by task
+    shares: Mapping[str, Wanted]  # by task
 
-    def suits(self, wanted: Mapping[str, tier.Share]) -> bool:
+    def suits(self, wanted: Mapping[str, Wanted]) -> bool:
         """Whether a flush wants these very updates, with these very terms."""
         return all(wanted.get(task) == share for task, share in self.shares.items())
 
@@ -55,9 +54,9 @@ class Below:
         return [found[holder] for found in self._reports.values() if holder in found]
 
     def holding(self, task: str, sha256: bytes) -> str:
-        """Who is asked for these bytes; "" for nobody."""
+        """Who is asked for the result whose hash begins so; "" for nobody."""
         found = self._reports.get(task, {})
-        return next((holder for holder, arrival in found.items() if arrival.sha256 == sha256), "")
+        return next((holder for holder, arrival in found.items() if arrival.sha256.startswith(sha256)), "")
 
     def lose(self, holder: str, tasks: Iterable[str] | None = None) -> list[str]:
         """It holds these no more, or nothing; answers which of them nobody has any more, not even in a sum."""

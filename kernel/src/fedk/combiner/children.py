@@ -10,7 +10,6 @@ from sqlalchemy import delete, insert
 from fedk.api.errors import Refused
 from fedk.blobs.reader import Span
 from fedk.blobs.spool import Spool
-from fedk.combiner import words
 from fedk.combiner.below import Below
 from fedk.combiner.errands import errands
 from fedk.combiner.flushes import Flushes
@@ -231,7 +230,7 @@ class Children:
         for arrival in found:
             self._relay.forget(arrival.task)
             self._below.add(combiner.id, arrival)
-        self._parent.report(words.report(arrival) for arrival in found)
+        self._parent.report(found)
         self._flushes.look()
 
     def lost(self, combiner: Combiner, tasks: Iterable[str]) -> None:
@@ -292,6 +291,5 @@ class Children:
         if self.awaits(combiner, arrival.task) is None:
             self.forget(arrival.span)
             return
-        project, session = arrival.project or "default", session_of(arrival.task)
-        await self._holdings.put(Held(words.report(arrival), project, session, arrival.span))
+        await self._holdings.put(Held(replace(arrival, span=None, project=arrival.project or "default"), arrival.span))
         self._flushes.look()

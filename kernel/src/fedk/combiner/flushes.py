@@ -5,7 +5,7 @@ import hashlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fedk.aggregation.model import Model
@@ -19,7 +19,7 @@ from fedk.combiner.holdings import Held, Holdings
 from fedk.combiner.inputs import Inputs
 from fedk.combiner.parent import Parent
 from fedk.combiner.partials import Order, Partial, Partials
-from fedk.rounds.clients import Clients
+from fedk.rounds.clients import Arrival, Clients, Flush, Wanted
 from fedk.rounds.live import Summed
 from fedk.rounds.states import session_of
 from fedk_protocol.v1 import tier_pb2 as tier
@@ -37,8 +37,8 @@ class Look:
     """Where the updates of a flush are now. Each is in one place: a sum from below goes before anything else."""
 
     sums: Sequence[Added]
-    own: Sequence[tier.Share]
-    below: Mapping[str, Sequence[tier.Share]]  # by the combiner that is asked for them
+    own: Sequence[Wanted]
+    below: Mapping[str, Sequence[Wanted]]  # by the combiner that is asked for them
     gone: Sequence[str]  # nobody has them
     coming: bool  # somebody may still say that it has one
 
@@ -56,7 +56,7 @@ class Flushes:
     ) -> None:
         self._holdings, self._partials, self._inputs, self._spool = holdings, partials, inputs, spool
         self._below, self._parent = below, parent
-        self._latest: dict[str, tier.Flush] = {}  # by session
+        self._latest: dict[str, Flush] = {}  # by session
         self._turns: dict[str, asyncio.Lock] = {}  # by session: one sum after the other
         self._asked: dict[tuple[str, str], frozenset[str]] = {}  # tasks, by session and combiner below
         self._listening: set[asyncio.Event] = set()
@@ -79,10 +79,8 @@ class Flushes:
 
     # ---- what the parent says ----
 
-    def answer(self, flush: tier.Flush) -> None:
+    def answer(self, flush: Flush) -> None:
         """Give these updates: their sum, or each as it came."""
-        for share in flush.shares:  # so that equal shares of two flushes are equal
-            share.base = share.base or flush.base
         self._latest[flush.session] = flush
         self.look()
         self._errands.spawn(self._answer(flush))
@@ -138,23 +136,21 @@ class Flushes:
             self._network.partial_taken(holder, session, number)
         self.look()
 
-    def _wanted(self, holder: str, session: str) -> Mapping[str, tier.Share]:
+    def _wanted(self, holder: str, session: str) -> Mapping[str, Wanted]:
         flush = self._latest.get(session)
-        shares = flush.shares if flush is not None and not flush.forward else ()
-        return {s.task: s for s in shares if (a := self._below.at(holder, s.task)) and a.sha256 == s.sha256}
+        shares = flush.wanted if flush is not None and not flush.forward else ()
+        return {s.task: s for s in shares if (a := self._below.at(holder, s.task)) and a.sha256.startswith(s.sha256)}
 
     def forward(self, holder: str) -> None:
         """Ask a combiner below for each result that it holds, as it came. What is being summed comes in its sum."""
         held = [a for a in self._below.of(holder) if a.blobs and self._holdings.get(a.task) is None]
         for session in sorted({session_of(arrival.task) for arrival in held} - self._latest.keys()):
             own = [arrival for arrival in held if session_of(arrival.task) == session]
-            shares = [tier.Share(task=a.task, sha256=a.sha256, weight=1.0, scale=1.0) for a in own]
-            asked = tier.Flush(session=session, project=own[0].project, forward=True, shares=shares)
-            self._network.flush(holder, words.flush(asked, shares))
+            self._network.flush(holder, _as_they_came(session, own))
 
     # ---- inside ----
 
-    async def _answer(self, flush: tier.Flush) -> None:
+    async def _answer(self, flush: Flush) -> None:
         news = asyncio.Event()
         async with self._turns.setdefault(flush.session, asyncio.Lock()):
             self._listening.add(news)
@@ -170,7 +166,7 @@ class Flushes:
                     for key in [key for key in self._asked if key[0] == flush.session]:
                         del self._asked[key]
 
-    def _see(self, flush: tier.Flush, news: asyncio.Event, told: set[str]) -> Look | None:
+    def _see(self, flush: Flush, news: asyncio.Event, told: set[str]) -> Look | None:
         """Where all is now, told and asked for as it needs; None: another flush has taken this one's place."""
         if self._latest.get(flush.session) is not flush:
             return None
@@ -183,8 +179,8 @@ class Flushes:
             self._ask(flush, holder, shares)
         return look
 
-    def _look(self, flush: tier.Flush) -> Look:
-        wanted = {share.task: share for share in flush.shares}
+    def _look(self, flush: Flush) -> Look:
+        wanted = {share.task: share for share in flush.wanted}
         sums = []
         for added in self._below.sums(flush.session):
             if not flush.forward and added.suits(wanted):
@@ -192,8 +188,8 @@ class Flushes:
             else:
                 self._below.drop(added)
         there = {task for added in sums for task in added.shares}
-        own, below, gone, coming = [], dict[str, list[tier.Share]](), [], False
-        for share in flush.shares:
+        own, below, gone, coming = [], dict[str, list[Wanted]](), [], False
+        for share in flush.wanted:
             if share.task in there:
                 continue
             if self._has(share):
@@ -206,17 +202,17 @@ class Flushes:
                 gone.append(share.task)
         return Look(sums, own, below, gone, coming)
 
-    def _has(self, share: tier.Share) -> bool:
+    def _has(self, share: Wanted) -> bool:
         held = self._holdings.get(share.task)
-        return held is not None and held.report.sha256 == share.sha256
+        return held is not None and held.arrival.sha256.startswith(share.sha256)
 
-    def _ask(self, flush: tier.Flush, holder: str, shares: Sequence[tier.Share]) -> None:
+    def _ask(self, flush: Flush, holder: str, shares: Sequence[Wanted]) -> None:
         tasks, key = frozenset(share.task for share in shares), (flush.session, holder)
         if not tasks <= self._asked.get(key, frozenset()):
             self._asked[key] = tasks
-            self._network.flush(holder, words.flush(flush, shares))
+            self._network.flush(holder, replace(flush, wanted=tuple(shares)))
 
-    async def _forward(self, flush: tier.Flush, news: asyncio.Event) -> None:
+    async def _forward(self, flush: Flush, news: asyncio.Event) -> None:
         given, told = set[str](), set[str]()
         while (look := self._see(flush, news, told)) is not None:
             for share in look.own:
@@ -231,13 +227,10 @@ class Flushes:
         held = self._holdings.get(task)
         if held is None or held.span is None:
             return
-        result = held.report.result
-        first = tier.Delivery(
-            forwarded=tier.Forwarded(task=task, result_id=result.result_id, blobs=dict(result.blobs.items()))
-        )
+        first = tier.Delivery(forwarded=words.forwarded(held.arrival))
         await self._parent.deliver(first, [(Path(held.span.path), held.span.offset, held.span.size)])
 
-    async def _sum(self, flush: tier.Flush, news: asyncio.Event) -> None:
+    async def _sum(self, flush: Flush, news: asyncio.Event) -> None:
         for _ in range(TRIES):
             look = await self._gathered(flush, news)
             if look is None or not (look.own or look.sums):
@@ -251,19 +244,19 @@ class Flushes:
                 await self._parent.deliver(tier.Delivery(partial=words.partial(one)), sizes)
                 return
 
-    async def _gathered(self, flush: tier.Flush, news: asyncio.Event) -> Look | None:
+    async def _gathered(self, flush: Flush, news: asyncio.Event) -> Look | None:
         told = set[str]()
         while (look := self._see(flush, news, told)) is not None and not look.whole:
             await news.wait()
         return look
 
-    async def _made(self, flush: tier.Flush, look: Look) -> Partial:
+    async def _made(self, flush: Flush, look: Look) -> Partial:
         shares = [*look.own, *(share for added in look.sums for share in added.shares.values())]
         terms = {share.task: (share.weight, share.scale) for share in shares}
         if (one := self._partials.of(flush.session, terms)) is not None:
             return one
         with ExitStack() as opened:
-            wanted = sorted({share.base for share in look.own} or {flush.shares[0].base})
+            wanted = sorted({share.base for share in look.own} or {flush.wanted[0].base})
             bases = {base: await self._base(base, opened) for base in wanted}
             parts = [words.contribution(share, self._held(share), bases[share.base]) for share in look.own]
             sums = [
@@ -273,7 +266,7 @@ class Flushes:
             about = (flush.session, flush.project, flush.round)
             return await self._partials.make(*about, terms, parts, sums, base=bases[wanted[0]], order=order)
 
-    def _held(self, share: tier.Share) -> Held:
+    def _held(self, share: Wanted) -> Held:
         held = self._holdings.get(share.task)
         if held is None or held.span is None:
             raise BlobError(f"the update of task {share.task} is settled by now")
@@ -297,12 +290,26 @@ class Flushes:
         self._parent.report(lost=[task for task in lost if self._below.get(task) is None])
 
 
+def _as_they_came(session: str, held: Sequence[Arrival]) -> Flush:
+    return Flush(
+        session=session,
+        project=held[0].project,
+        round=0,
+        forward=True,
+        delta=False,
+        sets=(),
+        plain=(),
+        exact=False,
+        wanted=tuple(Wanted(one.task, one.sha256, 1.0, 1.0, b"") for one in held),
+    )
+
+
 def _whole(held: Held | None) -> bool:
     """Whether its blobs are still those that were reported."""
     if held is None or held.span is None:
         return False
     try:
-        return all(_hash(span) == held.report.result.blobs[name].sha256 for name, span in words.spans(held).items())
+        return all(_hash(span) == held.arrival.blobs[name].sha256 for name, span in words.spans(held).items())
     except BlobError:
         return False
 

@@ -10,7 +10,10 @@ from sqlalchemy import delete, insert, select
 from fedk.api.errors import FedkError, StateError
 from fedk.blobs.reader import Span
 from fedk.blobs.spool import Spool
+from fedk.combiner.batches import arrivals, batches
 from fedk.combiner.parent import Parent
+from fedk.rounds.clients import Arrival
+from fedk.rounds.states import session_of
 from fedk.state import tables as t
 from fedk.state.store import Store
 from fedk_protocol.v1 import tier_pb2 as tier
@@ -22,15 +25,12 @@ log = logging.getLogger("fedk.combiner")
 class Held:
     """One result, as it is reported, and where its bytes stand."""
 
-    report: tier.Report
-    project: str
-    session: str
+    arrival: Arrival
     span: Span | None
 
     @property
     def task(self) -> str:
-        task: str = self.report.result.task
-        return task
+        return self.arrival.task
 
 
 class Holdings:
@@ -51,7 +51,8 @@ class Holdings:
         async with self._store.reading() as db:
             for row in (await db.execute(select(t.reports))).all():
                 span = self._spool.locate(row.place, row.place_offset, row.bytes) if row.place else None
-                self._add(Held(tier.Report.FromString(row.body), row.project, row.session, span))
+                (arrival,) = arrivals(tier.Batch.FromString(row.body), _unnumbered)
+                self._add(Held(arrival, span))
         self._spool.recover([held.span for held in self._held.values() if held.span is not None], open_tasks=set())
         self._loop = asyncio.create_task(self._run())
 
@@ -125,18 +126,23 @@ class Holdings:
             self._add(held)
             if not done.done():
                 done.set_result(None)
-        self._parent.report(held.report for held, _ in coming)
+        self._parent.report(held.arrival for held, _ in coming)
 
     def _row(self, held: Held) -> dict[str, object]:
+        (body,) = batches([held.arrival])
         return {
             "task": held.task,
-            "project": held.project,
-            "session": held.session,
-            "client": held.report.client,
-            "result_id": held.report.result.result_id,
-            "body": held.report.SerializeToString(),
+            "project": held.arrival.project,
+            "session": session_of(held.task),
+            "client": held.arrival.client,
+            "result_id": held.arrival.result_id,
+            "body": body.SerializeToString(),
             "bytes": held.span.size if held.span is not None else 0,
             "place": self._spool.place(held.span) if held.span is not None else "",
             "place_offset": held.span.offset if held.span is not None else 0,
             "received_at": time.time(),
         }
+
+
+def _unnumbered(number: int) -> str:
+    raise ValueError(f"client {number}: what is written down names clients by their ids")

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Protocol
 
-from fedk.rounds.clients import Joined, Joining, Reply
+from fedk.rounds.clients import Arrival, Joined, Joining, Reply
 from fedk_protocol.v1 import tier_pb2 as tier
 
 
@@ -21,7 +21,7 @@ class Parent(Protocol):
     def members(self, here: Iterable[tier.Present] = (), gone: Iterable[tier.Present] = ()) -> None:
         """Who is connected here, and who is no more."""
 
-    def report(self, held: Iterable[tier.Report] = (), lost: Iterable[str] = ()) -> None:
+    def report(self, held: Iterable[Arrival] = (), lost: Iterable[str] = ()) -> None:
         """Results that are durable here; tasks whose results are gone."""
 
     def declined(self, one: tier.Declined) -> None:

@@ -15,6 +15,7 @@ from fedk.blobs.reader import Span
 from fedk.blobs.spool import Spool
 from fedk.combiner import words
 from fedk.combiner.below import Below
+from fedk.combiner.columns import numbers
 from fedk.combiner.errands import errands
 from fedk.combiner.flushes import Flushes
 from fedk.combiner.holdings import Held, Holdings
@@ -23,6 +24,7 @@ from fedk.combiner.parent import Parent
 from fedk.rounds.clients import (
     Arrival,
     Clients,
+    Flush,
     Joined,
     Joining,
     Offer,
@@ -161,7 +163,7 @@ class Relay:
     def _held(self, task: str) -> list[str]:
         """The results of a task that are here or below."""
         held, below = self._holdings.get(task), self._below.get(task)
-        return [*([held.report.result.result_id] if held else []), *([below.result_id] if below else [])]
+        return [*([held.arrival.result_id] if held else []), *([below.result_id] if below else [])]
 
     def joined(self, client: str, outbox: Iterable[str] = ()) -> None:
         """Its stream is ready."""
@@ -209,12 +211,16 @@ class Relay:
         self.forget(task)
         self._parent.declined(tier.Declined(client=client, task=task, reason=reason, detail=detail, failed=True))
 
+    def awaits(self, client: str, task: str) -> bool:
+        """Whether an answer of this client to this task is awaited here."""
+        known = self._tasks.get(task)
+        return known is not None and known.client == client and self._holdings.get(task) is None
+
     def open_task(self, client: str, task: str) -> OpenTask | None:
         """What intake needs; None when no answer of this client to this task is awaited here."""
-        known = self._tasks.get(task)
-        if known is None or known.client != client or self._holdings.get(task) is not None:
+        if not self.awaits(client, task):
             return None
-        brief = known.brief
+        brief = self._tasks[task].brief
         work = brief.work
         about = (work.session, work.project, brief.accepting, work.kind, brief.expected)
         return OpenTask(*about, brief.codec, work.inputs["model"].sha256 if brief.codec is not None else b"")
@@ -222,7 +228,7 @@ class Relay:
     async def answer(self, client: str, task: str, result_id: str) -> Reply | None:
         """What was said of a result; None while it is awaited."""
         held, below = self._holdings.get(task), self._below.get(task)
-        if (held is not None and held.report.client == client) or (below is not None and below.client == client):
+        if (held is not None and held.arrival.client == client) or (below is not None and below.client == client):
             return Receipt(task, result_id)
         if task in self._tasks:
             return None
@@ -235,9 +241,8 @@ class Relay:
             self.drop(arrival)
             answer = await self.answer(arrival.client, arrival.task, arrival.result_id)
             return answer or SendFrom(arrival.task, arrival.result_id, 0)
-        work = known.brief.work
-        report = words.report(replace(arrival, project=work.project))
-        await self._holdings.put(Held(report, work.project, work.session, arrival.span))
+        reported = replace(arrival, span=None, project=known.brief.work.project)
+        await self._holdings.put(Held(reported, arrival.span))
         self.forget(arrival.task)
         self._flushes.look()
         return Receipt(arrival.task, arrival.result_id)
@@ -294,14 +299,14 @@ class Relay:
         self._commons.clear()
         here = [tier.Present(client=client, instance=stay.instance) for client, stay in self._stays.items()]
         self._parent.members(here=here)
-        self._parent.report(held.report for held in self._holdings.all())
-        self._parent.report(words.report(arrival) for arrival in self._below)
+        self._parent.report(held.arrival for held in self._holdings.all())
+        self._parent.report(self._below)
         if self._depths is not None:
             self._depths.attached()
 
-    def relay(self, relay: tier.Relay) -> None:
-        """Tasks for clients of this combiner, and of those below."""
-        for common in relay.common:
+    def relay(self, fresh: Iterable[tier.Common], tasks: Iterable[words.Asked]) -> None:
+        """Tasks for clients of this combiner, and of those below; what they have in common comes once."""
+        for common in fresh:
             for number in list(self._briefs):
                 before = self._commons.get(number)
                 if before and (before.session, before.task.kind) == (common.session, common.task.kind):
@@ -309,7 +314,7 @@ class Relay:
             self._commons[common.id] = common
             if len(self._commons) > COMMONS:
                 self._retire(self._commons.popitem(last=False)[0])
-        for one in relay.tasks:
+        for one in tasks:
             self._errands.spawn(self._offer(one))
 
     def answers(self, answers: tier.Answers) -> None:
@@ -329,7 +334,7 @@ class Relay:
         for many in answers.settled:
             self._settle_many(many)
 
-    def flush(self, flush: tier.Flush) -> None:
+    def flush(self, flush: Flush) -> None:
         """Give these updates: their sum, or each as it came."""
         self._flushes.answer(flush)
 
@@ -394,10 +399,10 @@ class Relay:
         if brief.retired and not brief.tasks:
             brief.close(self._inputs)
 
-    async def _offer(self, one: tier.Assigned) -> None:
+    async def _offer(self, one: words.Asked) -> None:
         held, below = self._holdings.get(one.task), self._below.get(one.task)
         if held is not None or below is not None:  # it is answered; the report may not have reached the parent
-            self._parent.report([*([held.report] if held else []), *([words.report(below)] if below else [])])
+            self._parent.report([*([held.arrival] if held else []), *([below] if below else [])])
             return
         if one.client not in self._stays:
             return
@@ -418,7 +423,7 @@ class Relay:
 
     def _settle_many(self, many: tier.Settled) -> None:
         said, unknown = words.verdict(many.said), list[str]()
-        for number in many.numbers:
+        for number in numbers(many.tasks):
             task = task_id(many.session, number)
             if client := self._client_of(task):
                 self._settle(client, replace(said, task=task))
@@ -429,7 +434,7 @@ class Relay:
     def _client_of(self, task: str) -> str:
         """Whose task it is, if it is held here or below, or awaited; else ""."""
         known, held, below = self._tasks.get(task), self._holdings.get(task), self._below.get(task)
-        found = known or (held.report if held is not None else None) or below
+        found = known or (held.arrival if held is not None else None) or below
         return found.client if found is not None else ""
 
     def _settle(self, client: str, verdict: Verdict) -> None:

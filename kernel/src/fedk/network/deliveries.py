@@ -10,6 +10,7 @@ from fedk.aggregation.intake import Place
 from fedk.blobs.reader import Span
 from fedk.blobs.spool import Spool
 from fedk.blobs.upload import Upload
+from fedk.combiner.columns import numbers
 from fedk.network.calls import Ended, parsed, violated
 from fedk.network.doors import AnyTier
 from fedk.network.threads import Threads
@@ -56,7 +57,7 @@ class Deliveries:
         summed = Summed(
             name,
             partial.round,
-            frozenset(task_id(partial.session, number) for number in partial.tasks),
+            frozenset(task_id(partial.session, number) for number in numbers(partial.tasks)),
             span,
             places,
             partial.raw,

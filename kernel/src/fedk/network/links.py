@@ -9,18 +9,22 @@ from typing import Any
 import grpc
 
 from fedk.aggregation.expected import Expected
-from fedk.aggregation.intake import Place
 from fedk.api.balancer import ServerView
 from fedk.api.errors import Refused
+from fedk.combiner.batches import arrivals
+from fedk.combiner.columns import gaps, numbers
+from fedk.combiner.words import shares
 from fedk.network.calls import Context, Ended, greeting, parsed, violated
 from fedk.network.doors import AnyDoor, AnyTier
 from fedk.network.hello import ID
 from fedk.network.messages import Answer, common, spoken
+from fedk.network.roll import Roll
 from fedk.network.stream import Message, Stream
-from fedk.rounds.clients import Arrival, Flush, Measured, Offer, Present, Receipt, Verdict, Work
+from fedk.network.traffic import Traffic
+from fedk.rounds.clients import Arrival, Flush, Offer, Present, Receipt, Verdict, Work
 from fedk.rounds.combiners import Branch, Combiner
 from fedk.rounds.door import OpenTask
-from fedk.rounds.states import number_of, session_of
+from fedk.rounds.states import number_of, session_of, task_id
 from fedk.settings.settings import COMBINER
 from fedk_protocol.v1 import federation_pb2 as pb
 from fedk_protocol.v1 import tier_pb2 as tier
@@ -37,9 +41,16 @@ class Link:
     """One combiner's stream."""
 
     def __init__(
-        self, combiner: Combiner, context: Context, *, door: AnyDoor, rounds: AnyTier, arrived: Callable[[str], None]
+        self,
+        combiner: Combiner,
+        context: Context,
+        *,
+        door: AnyDoor,
+        rounds: AnyTier,
+        arrived: Callable[[str], None],
+        traffic: Traffic,
     ) -> None:
-        self.combiner = combiner
+        self.combiner, self._traffic = combiner, traffic
         self.clients: set[str] = set()
         self._door, self._rounds, self._arrived = door, rounds, arrived
         self._stream = Stream(context, self._next)
@@ -47,7 +58,7 @@ class Link:
         self._answers: deque[tier.Answer] = deque()
         self._settled: dict[tuple[str, ...], list[int]] = {}  # numbers of tasks, by session and what is said of all
         self._commons: OrderedDict[int, tuple[int, Work]] = OrderedDict()  # by identity: the work is kept
-        self._numbers = count(1)
+        self._numbers, self._roll = count(1), Roll()
 
     # ---- down ----
 
@@ -88,24 +99,40 @@ class Link:
             words = [self._answers.popleft() for _ in range(min(len(self._answers), TOGETHER))]
             settled, self._settled = map(_settled, self._settled.items()), {}
             return Message((tier.Downward(answers=tier.Answers(answers=words, settled=settled)).SerializeToString(),))
-        fresh, tasks = list[tier.Common](), list[tier.Assigned]()
-        while self._offers and len(tasks) < TOGETHER:
+        fresh, tasks = list[tier.Common](), dict[int, list[Offer]]()
+        for _ in range(min(len(self._offers), TOGETHER)):
             offer = self._offers.popleft()
-            if (task := self._door.open_task(offer.client, offer.task)) is not None:  # or it has been settled meanwhile
-                tasks.append(self._assigned(offer, task, fresh))
+            if self._door.awaits(offer.client, offer.task):  # or it has been settled meanwhile
+                tasks.setdefault(self._number(offer, fresh), []).append(offer)
         if not tasks:
             return None
-        return Message((tier.Downward(relay=tier.Relay(common=fresh, tasks=tasks)).SerializeToString(),))
+        relay = tier.Relay(common=fresh, tasks=[self._assigned(number, offers) for number, offers in tasks.items()])
+        return Message((tier.Downward(relay=relay).SerializeToString(),))
 
-    def _assigned(self, offer: Offer, task: OpenTask, fresh: list[tier.Common]) -> tier.Assigned:
-        if id(offer.work) not in self._commons:
-            self._commons[id(offer.work)] = next(self._numbers), offer.work
-            fresh.append(self._common(self._commons[id(offer.work)][0], offer.work, task))
+    def _number(self, offer: Offer, fresh: list[tier.Common]) -> int:
+        """Of what a task has in common with others."""
+        work = offer.work
+        if id(work) not in self._commons:
+            task = self._door.open_task(offer.client, offer.task)
+            assert task is not None  # noqa: S101  # it is awaited
+            self._commons[id(work)] = next(self._numbers), work
+            fresh.append(self._common(self._commons[id(work)][0], work, task))
+            self._traffic.sent(work.session, fresh[-1].ByteSize())
             if len(self._commons) > COMMONS:
                 self._commons.popitem(last=False)
-        number = self._commons[id(offer.work)][0]
-        remaining = offer.work.remaining()
-        return tier.Assigned(task=offer.task, client=offer.client, common=number, seed=offer.seed, remaining=remaining)
+        return self._commons[id(work)][0]
+
+    def _assigned(self, number: int, offers: list[Offer]) -> tier.Assigned:
+        offers.sort(key=lambda offer: number_of(offer.task))
+        work = offers[0].work
+        return tier.Assigned(
+            common=number,
+            session=work.session,
+            tasks=gaps(number_of(offer.task) for offer in offers),
+            clients=[self._roll[offer.client] for offer in offers],
+            seeds=[offer.seed for offer in offers],
+            remaining=work.remaining(),
+        )
 
     def _common(self, number: int, work: Work, task: OpenTask) -> tier.Common:
         return tier.Common(
@@ -137,6 +164,7 @@ class Link:
                     raise violated("Attach is said once, at the beginning")
 
     def _members(self, members: tier.Members) -> None:
+        self._roll.enter(one.client for one in members.here)
         self.clients.update(one.client for one in members.here)
         self.clients.difference_update(one.client for one in members.gone)
         for one in members.here:
@@ -148,8 +176,8 @@ class Link:
 
     def _reports(self, reports: tier.Reports) -> None:
         if reports.held:
-            holder = self.combiner.id
-            self._rounds.report(self.combiner, [_arrival(report, holder) for report in reports.held])
+            found = [one for batch in reports.held for one in _arrivals(batch, self._roll, self.combiner.id)]
+            self._rounds.report(self.combiner, found)
         if reports.lost:
             self._rounds.lost(self.combiner, reports.lost)
         for one in reports.declined:
@@ -159,8 +187,9 @@ class Link:
                 self._rounds.declined(one.client, one.task, Refused(one.reason, one.detail))
 
     def _work(self, work: tier.Work) -> None:
-        for task in work.sent:
-            self._door.sent(task)
+        for sent in work.sent:
+            for number in numbers(sent.tasks):
+                self._door.sent(task_id(sent.session, number))
         for said in work.said:
             if said.WhichOneof("kind") == "progress":
                 progress = said.progress
@@ -176,18 +205,25 @@ class Links:
     """All of them, by the name of their combiner."""
 
     def __init__(
-        self, door: AnyDoor, rounds: AnyTier, *, ticket: Callable[[Combiner], str], arrived: Callable[[str], None]
+        self,
+        door: AnyDoor,
+        rounds: AnyTier,
+        *,
+        ticket: Callable[[Combiner], str],
+        arrived: Callable[[str], None],
+        traffic: Traffic,
     ) -> None:
         self._door, self._rounds, self._ticket, self._arrived = door, rounds, ticket, arrived
+        self._traffic = traffic
         self._links: dict[str, Link] = {}
+        self._by_holder: dict[str, Link] = {}
 
     def __iter__(self) -> Iterator[Link]:
         return iter(list(self._links.values()))
 
     def holding(self, holder: str) -> Link | None:
         """The link of the combiner that holds results under this id."""
-        link = self._links.get(holder.rpartition(".")[0])
-        return link if link is not None and link.combiner.id == holder else None
+        return self._by_holder.get(holder)
 
     def of(self, client: str) -> Link | None:
         """The link of the combiner that a client is connected to."""
@@ -199,20 +235,23 @@ class Links:
         combiner = _combiner(await _greeting(context))
         if not self._rounds.rooted:
             raise Ended(grpc.StatusCode.UNAVAILABLE, "this combiner has no stream to its own parent at the moment")
-        link = Link(combiner, context, door=self._door, rounds=self._rounds, arrived=self._arrived)
+        link = Link(
+            combiner, context, door=self._door, rounds=self._rounds, arrived=self._arrived, traffic=self._traffic
+        )
         version = pb.Version(major=VERSION[0], minor=VERSION[1])
         link.say(attached=tier.Attached(version=version, ticket=self._ticket(combiner), holder=combiner.id))
         if (older := self._links.pop(combiner.name, None)) is not None:
             older.end(grpc.StatusCode.ABORTED, "this combiner has a newer stream")
+            del self._by_holder[older.combiner.id]
             self._rounds.detached(older.combiner)  # who is not named on the newer one is not there any more
-        self._links[combiner.name] = link
+        self._links[combiner.name] = self._by_holder[combiner.id] = link
         try:
             await self._rounds.attach(combiner)
             self._rounds.ready(combiner)
             await link.serve()
         finally:
             if self._links.get(combiner.name) is link:
-                del self._links[combiner.name]
+                del self._links[combiner.name], self._by_holder[combiner.id]
                 self._rounds.detached(combiner)
 
     def servers(self) -> Sequence[ServerView]:
@@ -241,13 +280,14 @@ class Links:
         """A word on a result, to where its client is and to who holds it: the combiner has given its own receipt."""
         if isinstance(answer, Receipt):
             return
-        links = {link for holder in holders if (link := self.holding(holder)) is not None}
-        if self._links and (link := self.of(client)) is not None:
-            if link in links and isinstance(answer, Verdict) and answer.outcome != "lost":  # or it is no task
-                links.discard(link)
-                link.settled(answer)
-            else:
-                links.add(link)
+        if not self._links:
+            return
+        at = self.of(client)
+        links = [link for holder in holders if (link := self._by_holder.get(holder)) is not None and link is not at]
+        if at is not None and at.combiner.id in holders and isinstance(answer, Verdict) and answer.outcome != "lost":
+            at.settled(answer)  # `lost` may be of what is no task
+        elif at is not None:
+            links.append(at)
         if links:
             kind, message = spoken(answer)
             for link in links:
@@ -319,31 +359,14 @@ def _branch(one: tier.Branch) -> Branch:
     )
 
 
-def _arrival(report: tier.Report, holder: str) -> Arrival:
-    result = report.result
-    task, result_id = result.task, result.result_id
-    if not ID.fullmatch(task) or not ID.fullmatch(result_id):
-        raise violated("a report names a task and a result")
-    offset, blobs = 0, dict[str, Place]()
-    for name, blob in sorted(result.blobs.items()):
-        size = blob.size
-        blobs[name] = Place(offset, size, blob.sha256)
-        offset += size
-    return Arrival(
-        task=task,
-        client=report.client,
-        result_id=result_id,
-        num_examples=result.num_examples,
-        metrics=dict(result.metrics),
-        sha256=report.sha256,
-        blobs=blobs,
-        norm=report.norm,
-        max_abs=report.max_abs,
-        before={kind: Measured(m.num_examples, dict(m.metrics)) for kind, m in result.before.items()},
-        settings_read=tuple(result.settings_read),
-        via=(holder, *report.via),
-        project=report.project,
-    )
+def _arrivals(batch: tier.Batch, roll: Roll, holder: str) -> list[Arrival]:
+    try:
+        found = arrivals(batch, roll.name, via=(holder,))
+    except ValueError as error:
+        raise violated(f"a report: {error}") from error
+    if not all(ID.fullmatch(word) for word in (found[-1].task if found else "-", *batch.result_names)):
+        raise violated("a report names tasks and results")
+    return found
 
 
 def _expectation(expected: Expected | None) -> tier.Expectation:
@@ -362,12 +385,11 @@ def _expectation(expected: Expected | None) -> tier.Expectation:
 
 
 def _settled(one: tuple[tuple[str, ...], list[int]]) -> tier.Settled:
-    (session, *words), numbers = one
-    return tier.Settled(session=session, numbers=numbers, said=spoken(Verdict("", "", *words))[1])
+    (session, *words), tasks = one
+    return tier.Settled(session=session, tasks=gaps(sorted(tasks)), said=spoken(Verdict("", "", *words))[1])
 
 
 def _flush(flush: Flush) -> tier.Flush:
-    base = flush.wanted[0].base if flush.wanted else b""
     return tier.Flush(
         session=flush.session,
         project=flush.project,
@@ -377,11 +399,5 @@ def _flush(flush: Flush) -> tier.Flush:
         sets=flush.sets,
         plain=flush.plain,
         exact=flush.exact,
-        base=base,
-        shares=[
-            tier.Share(
-                task=w.task, sha256=w.sha256, weight=w.weight, scale=w.scale, base=w.base if w.base != base else b""
-            )
-            for w in flush.wanted
-        ],
+        shares=shares(flush.wanted),
     )

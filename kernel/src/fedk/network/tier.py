@@ -49,6 +49,7 @@ class Tier:
             rounds,
             ticket=lambda combiner: tickets.mint(combiner.id, combiner.generation),
             arrived=self._arrived,
+            traffic=traffic,
         )
         self._deliveries = Deliveries(rounds, spool, threads=threads, traffic=traffic)
 

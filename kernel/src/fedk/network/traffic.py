@@ -4,7 +4,9 @@ from collections import Counter
 
 
 class Traffic:
-    """Sizes of messages and chunks as they are; HTTP/2's own bytes are not counted."""
+    """Sizes of messages and chunks as they are; HTTP/2's own bytes are not counted. Behind combiners models and sums: one
+    message has the words of many tasks, and perhaps of several sessions.
+    """
 
     def __init__(self) -> None:
         self._sent: Counter[str] = Counter()

@@ -15,10 +15,12 @@ from google.protobuf.message import Message
 from fedk.api.errors import NotFound, Refused, StateError
 from fedk.blobs.reader import Reader, Span
 from fedk.combiner import words
+from fedk.combiner.batches import batches
 from fedk.combiner.relay import Relay
 from fedk.network.calls import TIER
 from fedk.network.listener import Keepalive
-from fedk.rounds.clients import Joined, Joining, Receipt, Redirected, Reply, SendFrom
+from fedk.network.roll import Roll
+from fedk.rounds.clients import Arrival, Joined, Joining, Receipt, Redirected, Reply, SendFrom
 from fedk.rounds.inbox import ASIDE
 from fedk_protocol.metadata import TICKET
 from fedk_protocol.v1 import federation_pb2 as pb
@@ -53,6 +55,7 @@ class Uplink:
         self._ticket = ""
         self._stream_now: object = None
         self._words: deque[tier.Upward] = deque()
+        self._roll = Roll()
         self._sent: list[str] = []
         self._aside: dict[str, None] = {}  # tasks that are sent, which their results may say
         self._due: asyncio.TimerHandle | None = None  # when they are said
@@ -105,6 +108,7 @@ class Uplink:
     async def _stream(self, address: str) -> None:
         async with self._dialled(address) as channel:
             self._words.clear()
+            self._roll = Roll()
             self._sent.clear()
             self._aside.clear()
             attach: Any = channel.stream_stream(f"/{TIER}/Attach")
@@ -161,7 +165,7 @@ class Uplink:
         if not self.attached.is_set() or not (self._sent or self._chatter or self._changed):
             return None
         work = self._work()
-        work.sent.extend(self._sent)
+        work.sent.extend(words.sent(self._sent))
         work.said.extend(self._chatter.popleft() for _ in range(min(len(self._chatter), TOGETHER)))
         self._sent, self._changed = [], False
         return tier.Upward(work=work)
@@ -175,11 +179,11 @@ class Uplink:
         assert self._relay is not None  # noqa: S101  # start() sets it
         match word.WhichOneof("kind"):
             case "relay":
-                self._relay.relay(word.relay)
+                self._relay.relay(word.relay.common, self._asked(word.relay))
             case "answers":
                 self._relay.answers(word.answers)
             case "flush":
-                self._relay.flush(word.flush)
+                self._relay.flush(words.flush(word.flush))
             case "partial_taken":
                 self._relay.partial_taken(word.partial_taken)
             case "refold":
@@ -188,6 +192,9 @@ class Uplink:
                 self._relay.draining(word.draining)
             case "unreached":
                 self._relay.unreached(word.unreached)
+
+    def _asked(self, relay: tier.Relay) -> list[words.Asked]:
+        return [one for assigned in relay.tasks for one in words.asked(assigned, self._roll.name)]
 
     # ---- fedk.combiner.parent.Parent ----
 
@@ -203,15 +210,19 @@ class Uplink:
 
     def members(self, here: Iterable[tier.Present] = (), gone: Iterable[tier.Present] = ()) -> None:
         """Who is connected here, and who is no more."""
-        self._say(tier.Upward(members=tier.Members(here=here, gone=gone)))
+        word = tier.Members(here=here, gone=gone)
+        if self.attached.is_set():
+            self._roll.enter(one.client for one in word.here)
+        self._say(tier.Upward(members=word))
 
-    def report(self, held: Iterable[tier.Report] = (), lost: Iterable[str] = ()) -> None:
+    def report(self, held: Iterable[Arrival] = (), lost: Iterable[str] = ()) -> None:
         """Results that are durable here; tasks whose results are gone."""
         reports, gone = list(held), list(lost)
         for one in reports:
-            self._aside.pop(one.result.task, None)
+            self._aside.pop(one.task, None)
         for at in range(0, max(len(reports), 1), TOGETHER):
-            part = tier.Reports(held=reports[at : at + TOGETHER], lost=gone if not at else ())
+            held_ = batches(reports[at : at + TOGETHER], self._roll.number)
+            part = tier.Reports(held=held_, lost=gone if not at else ())
             if part.held or part.lost:
                 self._say(tier.Upward(reports=part))
 

@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from fedk.aggregation.record import record
 from fedk.rounds import events as ev
 from fedk.rounds.states import Token
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Keep:
     """What this event has brought along is what counts. Another of the same batch may have said the same in vain."""
 
@@ -24,14 +25,14 @@ class Select:
     among: frozenset[str]
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Offer:
     """Send the task to its client."""
 
     task: str
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Cancel:
     """Take the task back from its client."""
 
@@ -46,14 +47,14 @@ class Redeliver:
     task: str
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Receipt:
     """Tell the client that its result is held durably."""
 
     task: str
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Settle:
     """Tell the client how its task ended."""
 
@@ -108,7 +109,7 @@ class Disarm:
     token: Token
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Emit:
     """An entry of the event log."""
 

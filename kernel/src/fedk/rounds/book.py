@@ -50,8 +50,9 @@ class Book:
     ) -> None:
         """Enter one session's part of the batch, or one of its parts: from `old` to `new`."""
         before = len(self.events), self.writes.count
-        write_tasks(self.writes, old, new, live.record)
-        for was, task in tasks_changed(old, new):
+        changed = tasks_changed(old, new)
+        write_tasks(self.writes, changed, new, live.record)
+        for was, task in changed:
             self._task(live, old, was, task, taken.get(task.id))
         if new.round is not None and old.round is not None and new.round.partials is not old.round.partials:
             for name in new.round.partials - old.round.partials:
@@ -329,12 +330,12 @@ class Book:
     # ---- events ----
 
     def _emit(self, live: Live, action: act.Emit, extra: Mapping[str, Any]) -> None:
-        body = {**action.body, **extra}
+        body = {"name": live.name, **action.body, **extra}
         if "client" in body:
             body["client"] = self.roster.name(body["client"])
         if "clients" in body:
             body["clients"] = [self.roster.name(client) for client in body["clients"]]
-        self.publish(live.project, live.state.id, action.type, {"name": live.name, **body})
+        self.publish(live.project, live.state.id, action.type, body)
 
     def client(self, seen: Seen) -> None:
         """A client has come or gone."""
@@ -442,7 +443,7 @@ def event_row(event: Published) -> Row:
         "project": event.project,
         "session": event.session,
         "type": event.type,
-        "body": dict(event.body),
+        "body": event.body,
         "at": event.at,
     }
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from fedk.aggregation.intake import Place
+from fedk.aggregation.record import record
 from fedk.blobs.reader import Span
 
 
@@ -38,7 +39,7 @@ class Work:
     codec_settings: str = ""  # a JSON object
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Offer:
     """One task on its way to one client."""
 
@@ -48,7 +49,7 @@ class Offer:
     work: Work
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Receipt:
     """The result is held durably."""
 
@@ -56,7 +57,7 @@ class Receipt:
     result_id: str
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Verdict:
     """The last word on a result; `outcome` is committed | recorded | rejected | failed | lost | cancelled."""
 
@@ -138,7 +139,7 @@ class Measured:
     metrics: Mapping[str, float]
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Arrival:
     """A result whose bytes have passed intake and stand in the spool (written, not yet synced)."""
 
@@ -159,7 +160,7 @@ class Arrival:
     project: str = ""  # where a combiner tells of it
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Wanted:
     """An accepted update whose bytes a combiner holds, and its terms in the sum."""
 

@@ -1,25 +1,26 @@
-"""Copies of frozen records with other values, of which a round of a thousand clients makes five thousand."""
+"""Copies of records with other values, of which a round of a thousand clients makes five thousand."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cache
+from operator import attrgetter
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 
 
 @cache
-def _slots(kind: type[Any]) -> Sequence[tuple[str, Callable[[Any], Any], Callable[[Any, Any], None]]]:
-    """Of each: its name, what reads and what writes it."""
-    return [(name, getattr(kind, name).__get__, getattr(kind, name).__set__) for name in kind.__slots__]
+def _slots(kind: type[Any]) -> tuple[Callable[[Any], tuple[Any, ...]], dict[str, Callable[[Any, Any], None]]]:
+    """What reads all of its fields in one go, and what writes each."""
+    return attrgetter(*kind.__slots__), {name: getattr(kind, name).__set__ for name in kind.__slots__}
 
 
 def replace(one: T, /, **changes: Any) -> T:
-    """As dataclasses.replace, in a quarter of its time (2 µs instead of 8): of a frozen record with slots, whose
-    fields need no check.
-    """
-    found = object.__new__(type(one))
-    for name, get, put in _slots(type(one)):  # type: ignore[arg-type]  # a class is hashable
-        put(found, changes.pop(name) if name in changes else get(one))
-    if changes:
-        raise TypeError(f"{type(one).__name__} has no {', '.join(changes)}")
+    """As dataclasses.replace, in a fraction of its time: of a record with two slots or more, whose fields need no check."""
+    kind: Any = type(one)
+    values, puts = _slots(kind)
+    found: T = kind(*values(one))
+    for name, value in changes.items():
+        if name not in puts:
+            raise TypeError(f"{kind.__name__} has no {name}")
+        puts[name](found, value)
     return found

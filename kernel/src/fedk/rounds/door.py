@@ -110,6 +110,11 @@ class Door:
         if self._runner.task_of(client, task) is not None:
             self._runner.post(session_of(task), ev.TaskFailed(task, reason[:32], detail[:DETAIL]))
 
+    def awaits(self, client: str, task: str) -> bool:
+        """Whether an answer of this client to this task is awaited."""
+        found = self._runner.task_of(client, task)
+        return found is not None and found.open
+
     def open_task(self, client: str, task: str) -> OpenTask | None:
         """What intake needs; None when no answer of this client to this task is awaited."""
         live, found = self._runner.live_of(task), self._runner.task_of(client, task)

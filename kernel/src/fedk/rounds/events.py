@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from fedk.aggregation.record import record
 from fedk.rounds.rules import Rules
 from fedk.rounds.states import Token
 
@@ -69,14 +70,14 @@ class Selected:
     vetoers: tuple[str, ...] = ()  # the plugins whose gates did not admit them
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Sent:
     """The task is on the client's stream."""
 
     task: str
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Result:
     """An answer whose bytes `holder` holds durably, and which passed intake."""
 
@@ -145,7 +146,7 @@ class Partial:
         return f"{self.holder}#{self.number}"
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Forwarded:
     """A combiner has handed on one result as it came; its bytes are durable here."""
 

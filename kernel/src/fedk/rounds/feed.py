@@ -4,14 +4,15 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
+
+from fedk.aggregation.record import record
 
 BACKLOG = 10_000
 """Events that a slow listener may be behind before it is cut off; it goes on from its last sequence number."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Published:
     """An entry of the event log. `seq` is 0 for what is not kept: progress and log lines of clients."""
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from fedk.aggregation.record import record
 from fedk.aggregation.state import AggregatorState
 from fedk.rounds.actions import Action, Keep
 from fedk.rounds.combiners import Branch, Combiner
@@ -41,7 +42,7 @@ class Waiter(Protocol):
     def set_exception(self, error: Exception, /) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Entry:
     """One event of one session, with what its rows need and who waits for its commit."""
 

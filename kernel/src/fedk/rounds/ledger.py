@@ -80,15 +80,16 @@ class Writes:
         for table, rows in self.inserts.items():
             prepared(_new(table), tx.dialect, tuple(rows[0])).run(tx, rows)
         for table, updated in self.updates.items():
-            for names, rows in _alike(updated.values()).items():
+            for columns, rows in _alike(updated.values()).items():
+                names = frozenset(columns)
                 prepared(_change(table, names), tx.dialect, (), _changed(table, names)).run(tx, rows)
 
 
-def _alike(rows: Iterable[Row]) -> dict[frozenset[str], list[Row]]:
+def _alike(rows: Iterable[Row]) -> dict[tuple[str, ...], list[Row]]:
     """By the columns that they have."""
-    found: dict[frozenset[str], list[Row]] = {}
+    found: dict[tuple[str, ...], list[Row]] = {}
     for row in rows:
-        found.setdefault(frozenset(row), []).append(row)
+        found.setdefault(tuple(row), []).append(row)
     return found
 
 
@@ -236,26 +237,25 @@ def task_changes(task: Task, old: Task | None, now: float) -> Row:
     }
 
 
-def tasks_changed(old: Session | None, new: Session) -> Iterable[tuple[Task | None, Task]]:
+def tasks_changed(old: Session, new: Session) -> list[tuple[Task | None, Task]]:
     """(before, now) of each task that a batch made or changed."""
-    before = old.tasks if old is not None else {}
-    if old is not None and before is new.tasks:
-        return
-    for task in new.tasks.values():
-        was = before.get(task.id)
-        if was is not task:
-            yield was, task
+    before = old.tasks
+    if before is new.tasks:
+        return []
+    return [(was, task) for i, task in new.tasks.items() if (was := before.get(i)) is not task]
 
 
-def write_tasks(writes: Writes, old: Session | None, new: Session, record: Record) -> None:
+def write_tasks(writes: Writes, changed: Iterable[tuple[Task | None, Task]], new: Session, record: Record) -> None:
     """The task rows of a batch."""
     now = time.time()
-    for was, task in tasks_changed(old, new):
+    for was, task in changed:
         if was is None:
             writes.insert(t.tasks, task_row(new, task, record, now))
             continue
-        sent = {"sent_at": now} if was.state == "queued" and task.state in ("sent", "accepted") else {}
-        writes.update(t.tasks, task_changes(task, was, now) | sent)
+        row = task_changes(task, was, now)
+        if was.state == "queued" and task.state in ("sent", "accepted"):
+            row["sent_at"] = now
+        writes.update(t.tasks, row)
 
 
 async def read_sessions(db: AsyncConnection) -> list[tuple[Session, Record]]:

@@ -10,6 +10,7 @@ from fedk.aggregation.contribution import Sum
 from fedk.aggregation.expected import Expected
 from fedk.aggregation.intake import Place
 from fedk.aggregation.model import Model
+from fedk.aggregation.record import record
 from fedk.aggregation.state import AggregatorState
 from fedk.aggregation.terms import Terms
 from fedk.api.aggregator import AnyAggregator, Round
@@ -48,7 +49,7 @@ class Base:
         self.model.reader.close()
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Taken:
     """An accepted result: what arrived, and its terms in the fold."""
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from fedk.aggregation.record import record
 from fedk.rounds.rules import Rules
 
 ROOT = "root"
@@ -33,7 +34,7 @@ class Token:
     serial: int = 0  # of the selection
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class End:
     """How a task ended."""
 
@@ -42,7 +43,7 @@ class End:
     detail: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Task:
     """One question to one client."""
 

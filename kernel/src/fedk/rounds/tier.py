@@ -13,6 +13,7 @@ from typing import Any
 
 from sqlalchemy import select
 
+from fedk.aggregation.record import record
 from fedk.api.errors import Refused
 from fedk.blobs.reader import Span
 from fedk.rounds import events as ev
@@ -43,7 +44,7 @@ class Awaited:
     arrival: Arrival
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Reported:
     """Waits for a report's commit, as a future would."""
 

@@ -23,7 +23,13 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class Upward(_message.Message):
-    """Metadata "fedk-ticket" of every call but Attach is Attached.ticket."""
+    """Metadata "fedk-ticket" of every call but Attach is Attached.ticket.
+
+    A thousand clients' words pass through one stream, so that what many have in common is said once. A field `tasks` has
+    the numbers of tasks SESSION-NUMBER, ascending: the first, then how much greater each is than the one before. A field
+    `clients` of numbers names those that Members.here has named on this stream, in that order from 0. Where a field says
+    "column", it has an element for each task, or one if that is the same for all.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -193,7 +199,7 @@ class Reports(_message.Message):
     DECLINED_FIELD_NUMBER: _builtins.int
     LOST_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def held(self) -> _containers.RepeatedCompositeFieldContainer[Global___Report]: ...
+    def held(self) -> _containers.RepeatedCompositeFieldContainer[Global___Batch]: ...
     @_builtins.property
     def declined(self) -> _containers.RepeatedCompositeFieldContainer[Global___Declined]: ...
     @_builtins.property
@@ -203,7 +209,7 @@ class Reports(_message.Message):
     def __init__(
         self,
         *,
-        held: _abc.Iterable[Global___Report] | None = ...,
+        held: _abc.Iterable[Global___Batch] | None = ...,
         declined: _abc.Iterable[Global___Declined] | None = ...,
         lost: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
@@ -216,48 +222,137 @@ class Reports(_message.Message):
 Global___Reports: _TypeAlias = Reports  # noqa: Y015
 
 @_typing.final
-class Report(_message.Message):
+class Batch(_message.Message):
+    """Results of one session that have the same names of everything."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
-    CLIENT_FIELD_NUMBER: _builtins.int
-    RESULT_FIELD_NUMBER: _builtins.int
-    SHA256_FIELD_NUMBER: _builtins.int
-    NORM_FIELD_NUMBER: _builtins.int
-    MAX_ABS_FIELD_NUMBER: _builtins.int
-    VIA_FIELD_NUMBER: _builtins.int
+    SESSION_FIELD_NUMBER: _builtins.int
     PROJECT_FIELD_NUMBER: _builtins.int
-    client: _builtins.str
-    sha256: _builtins.bytes
-    """of the blobs' bytes in the order of their sorted names"""
-    norm: _builtins.float
-    max_abs: _builtins.float
+    VIA_FIELD_NUMBER: _builtins.int
+    BLOBS_FIELD_NUMBER: _builtins.int
+    METRICS_FIELD_NUMBER: _builtins.int
+    BEFORE_FIELD_NUMBER: _builtins.int
+    SETTINGS_READ_FIELD_NUMBER: _builtins.int
+    TASKS_FIELD_NUMBER: _builtins.int
+    CLIENTS_FIELD_NUMBER: _builtins.int
+    NAMED_FIELD_NUMBER: _builtins.int
+    RESULT_IDS_FIELD_NUMBER: _builtins.int
+    RESULT_NAMES_FIELD_NUMBER: _builtins.int
+    SHA256_FIELD_NUMBER: _builtins.int
+    BLOB_SHA256_FIELD_NUMBER: _builtins.int
+    SIZES_FIELD_NUMBER: _builtins.int
+    NUM_EXAMPLES_FIELD_NUMBER: _builtins.int
+    VALUES_FIELD_NUMBER: _builtins.int
+    NORMS_FIELD_NUMBER: _builtins.int
+    session: _builtins.str
     project: _builtins.str
-    @_builtins.property
-    def result(self) -> _federation_pb2.Result:
-        """blobs without bytes, with sizes and hashes"""
-
+    result_ids: _builtins.bytes
+    """16 bytes each, which are 32 lower-case hex digits of it"""
+    sha256: _builtins.bytes
+    """32 bytes each, of the blobs' bytes in the order of their sorted names; empty where there are no blobs"""
+    blob_sha256: _builtins.bytes
+    """32 bytes for each blob of each result; empty: there is one, whose hash stands in sha256"""
     @_builtins.property
     def via(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """combiners below the one that says it, by what their parents call them: the last took the result"""
+        """combiners below the one that says it, by what their parents call them: the last took the results"""
+
+    @_builtins.property
+    def blobs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """sorted"""
+
+    @_builtins.property
+    def metrics(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """sorted"""
+
+    @_builtins.property
+    def before(self) -> _containers.RepeatedCompositeFieldContainer[Global___Kind]: ...
+    @_builtins.property
+    def settings_read(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def tasks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def clients(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def named(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """the clients by their ids, where one of them is not on this stream: instead of `clients`"""
+
+    @_builtins.property
+    def result_names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """instead, where one of them is something else"""
+
+    @_builtins.property
+    def sizes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """column: of each blob"""
+
+    @_builtins.property
+    def num_examples(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """column: the result's, then those of each `before`"""
+
+    @_builtins.property
+    def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """column: of each metric, then of those of each `before`"""
+
+    @_builtins.property
+    def norms(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """column: norm, largest |element|"""
 
     def __init__(
         self,
         *,
-        client: _builtins.str = ...,
-        result: _federation_pb2.Result | None = ...,
-        sha256: _builtins.bytes = ...,
-        norm: _builtins.float = ...,
-        max_abs: _builtins.float = ...,
-        via: _abc.Iterable[_builtins.str] | None = ...,
+        session: _builtins.str = ...,
         project: _builtins.str = ...,
+        via: _abc.Iterable[_builtins.str] | None = ...,
+        blobs: _abc.Iterable[_builtins.str] | None = ...,
+        metrics: _abc.Iterable[_builtins.str] | None = ...,
+        before: _abc.Iterable[Global___Kind] | None = ...,
+        settings_read: _abc.Iterable[_builtins.str] | None = ...,
+        tasks: _abc.Iterable[_builtins.int] | None = ...,
+        clients: _abc.Iterable[_builtins.int] | None = ...,
+        named: _abc.Iterable[_builtins.str] | None = ...,
+        result_ids: _builtins.bytes = ...,
+        result_names: _abc.Iterable[_builtins.str] | None = ...,
+        sha256: _builtins.bytes = ...,
+        blob_sha256: _builtins.bytes = ...,
+        sizes: _abc.Iterable[_builtins.int] | None = ...,
+        num_examples: _abc.Iterable[_builtins.int] | None = ...,
+        values: _abc.Iterable[_builtins.float] | None = ...,
+        norms: _abc.Iterable[_builtins.float] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["client", b"client", "max_abs", b"max_abs", "norm", b"norm", "project", b"project", "result", b"result", "sha256", b"sha256", "via", b"via"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["before", b"before", "blob_sha256", b"blob_sha256", "blobs", b"blobs", "clients", b"clients", "metrics", b"metrics", "named", b"named", "norms", b"norms", "num_examples", b"num_examples", "project", b"project", "result_ids", b"result_ids", "result_names", b"result_names", "session", b"session", "settings_read", b"settings_read", "sha256", b"sha256", "sizes", b"sizes", "tasks", b"tasks", "values", b"values", "via", b"via"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___Report: _TypeAlias = Report  # noqa: Y015
+Global___Batch: _TypeAlias = Batch  # noqa: Y015
+
+@_typing.final
+class Kind(_message.Message):
+    """A kind of task that was performed first."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    METRICS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    @_builtins.property
+    def metrics(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """sorted"""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        metrics: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["metrics", b"metrics", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Kind: _TypeAlias = Kind  # noqa: Y015
 
 @_typing.final
 class Declined(_message.Message):
@@ -312,7 +407,7 @@ class Work(_message.Message):
     complete: _builtins.bool
     """all that is held here and below has been reported on this stream"""
     @_builtins.property
-    def sent(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+    def sent(self) -> _containers.RepeatedCompositeFieldContainer[Global___Sent]:
         """tasks that are on their clients' streams, and not answered within a second: of each kind the first at once"""
 
     @_builtins.property
@@ -326,7 +421,7 @@ class Work(_message.Message):
     def __init__(
         self,
         *,
-        sent: _abc.Iterable[_builtins.str] | None = ...,
+        sent: _abc.Iterable[Global___Sent] | None = ...,
         said: _abc.Iterable[Global___Said] | None = ...,
         load: _builtins.float = ...,
         held_bytes: _builtins.int = ...,
@@ -341,6 +436,29 @@ class Work(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Work: _TypeAlias = Work  # noqa: Y015
+
+@_typing.final
+class Sent(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_FIELD_NUMBER: _builtins.int
+    TASKS_FIELD_NUMBER: _builtins.int
+    session: _builtins.str
+    @_builtins.property
+    def tasks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    def __init__(
+        self,
+        *,
+        session: _builtins.str = ...,
+        tasks: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["session", b"session", "tasks", b"tasks"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Sent: _TypeAlias = Sent  # noqa: Y015
 
 @_typing.final
 class Branch(_message.Message):
@@ -694,30 +812,38 @@ Global___Range: _TypeAlias = Range  # noqa: Y015
 
 @_typing.final
 class Assigned(_message.Message):
+    """Those of one session, round and kind."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
-    TASK_FIELD_NUMBER: _builtins.int
-    CLIENT_FIELD_NUMBER: _builtins.int
     COMMON_FIELD_NUMBER: _builtins.int
-    SEED_FIELD_NUMBER: _builtins.int
+    SESSION_FIELD_NUMBER: _builtins.int
+    TASKS_FIELD_NUMBER: _builtins.int
+    CLIENTS_FIELD_NUMBER: _builtins.int
+    SEEDS_FIELD_NUMBER: _builtins.int
     REMAINING_FIELD_NUMBER: _builtins.int
-    task: _builtins.str
-    client: _builtins.str
     common: _builtins.int
-    seed: _builtins.int
+    session: _builtins.str
     remaining: _builtins.float
+    @_builtins.property
+    def tasks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def clients(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def seeds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
     def __init__(
         self,
         *,
-        task: _builtins.str = ...,
-        client: _builtins.str = ...,
         common: _builtins.int = ...,
-        seed: _builtins.int = ...,
+        session: _builtins.str = ...,
+        tasks: _abc.Iterable[_builtins.int] | None = ...,
+        clients: _abc.Iterable[_builtins.int] | None = ...,
+        seeds: _abc.Iterable[_builtins.int] | None = ...,
         remaining: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["client", b"client", "common", b"common", "remaining", b"remaining", "seed", b"seed", "task", b"task"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clients", b"clients", "common", b"common", "remaining", b"remaining", "seeds", b"seeds", "session", b"session", "tasks", b"tasks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -756,13 +882,11 @@ class Settled(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     SESSION_FIELD_NUMBER: _builtins.int
-    NUMBERS_FIELD_NUMBER: _builtins.int
+    TASKS_FIELD_NUMBER: _builtins.int
     SAID_FIELD_NUMBER: _builtins.int
     session: _builtins.str
     @_builtins.property
-    def numbers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """of its tasks: SESSION-NUMBER"""
-
+    def tasks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
     @_builtins.property
     def said(self) -> _federation_pb2.Verdict:
         """without task and result"""
@@ -771,12 +895,12 @@ class Settled(_message.Message):
         self,
         *,
         session: _builtins.str = ...,
-        numbers: _abc.Iterable[_builtins.int] | None = ...,
+        tasks: _abc.Iterable[_builtins.int] | None = ...,
         said: _federation_pb2.Verdict | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["said", b"said"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["numbers", b"numbers", "said", b"said", "session", b"session"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["said", b"said", "session", b"session", "tasks", b"tasks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -838,7 +962,6 @@ class Flush(_message.Message):
     PLAIN_FIELD_NUMBER: _builtins.int
     EXACT_FIELD_NUMBER: _builtins.int
     SHARES_FIELD_NUMBER: _builtins.int
-    BASE_FIELD_NUMBER: _builtins.int
     session: _builtins.str
     project: _builtins.str
     round: _builtins.int
@@ -846,14 +969,12 @@ class Flush(_message.Message):
     delta: _builtins.bool
     """what is summed: deltas to the base, or models"""
     exact: _builtins.bool
-    base: _builtins.bytes
-    """of every share that names no other"""
     @_builtins.property
     def sets(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
     def plain(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
-    def shares(self) -> _containers.RepeatedCompositeFieldContainer[Global___Share]: ...
+    def shares(self) -> _containers.RepeatedCompositeFieldContainer[Global___Shares]: ...
     def __init__(
         self,
         *,
@@ -865,49 +986,57 @@ class Flush(_message.Message):
         sets: _abc.Iterable[_builtins.str] | None = ...,
         plain: _abc.Iterable[_builtins.str] | None = ...,
         exact: _builtins.bool = ...,
-        shares: _abc.Iterable[Global___Share] | None = ...,
-        base: _builtins.bytes = ...,
+        shares: _abc.Iterable[Global___Shares] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base", b"base", "delta", b"delta", "exact", b"exact", "forward", b"forward", "plain", b"plain", "project", b"project", "round", b"round", "session", b"session", "sets", b"sets", "shares", b"shares"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delta", b"delta", "exact", b"exact", "forward", b"forward", "plain", b"plain", "project", b"project", "round", b"round", "session", b"session", "sets", b"sets", "shares", b"shares"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Flush: _TypeAlias = Flush  # noqa: Y015
 
 @_typing.final
-class Share(_message.Message):
+class Shares(_message.Message):
+    """Of updates that were trained on the same model."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
-    TASK_FIELD_NUMBER: _builtins.int
-    SHA256_FIELD_NUMBER: _builtins.int
-    WEIGHT_FIELD_NUMBER: _builtins.int
-    SCALE_FIELD_NUMBER: _builtins.int
     BASE_FIELD_NUMBER: _builtins.int
-    task: _builtins.str
-    sha256: _builtins.bytes
-    """of the result"""
-    weight: _builtins.float
-    scale: _builtins.float
+    TASKS_FIELD_NUMBER: _builtins.int
+    SHA256_FIELD_NUMBER: _builtins.int
+    WEIGHTS_FIELD_NUMBER: _builtins.int
+    SCALES_FIELD_NUMBER: _builtins.int
     base: _builtins.bytes
-    """sha256 of the model that it was trained on, where it is not the flush's"""
+    """sha256 of the model"""
+    sha256: _builtins.bytes
+    """16 bytes each, with which the result's begins: of a task's results it says which"""
+    @_builtins.property
+    def tasks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def weights(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """column"""
+
+    @_builtins.property
+    def scales(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """column"""
+
     def __init__(
         self,
         *,
-        task: _builtins.str = ...,
-        sha256: _builtins.bytes = ...,
-        weight: _builtins.float = ...,
-        scale: _builtins.float = ...,
         base: _builtins.bytes = ...,
+        tasks: _abc.Iterable[_builtins.int] | None = ...,
+        sha256: _builtins.bytes = ...,
+        weights: _abc.Iterable[_builtins.float] | None = ...,
+        scales: _abc.Iterable[_builtins.float] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base", b"base", "scale", b"scale", "sha256", b"sha256", "task", b"task", "weight", b"weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base", b"base", "scales", b"scales", "sha256", b"sha256", "tasks", b"tasks", "weights", b"weights"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___Share: _TypeAlias = Share  # noqa: Y015
+Global___Shares: _TypeAlias = Shares  # noqa: Y015
 
 @_typing.final
 class PartialTaken(_message.Message):
@@ -1169,7 +1298,7 @@ class Partial(_message.Message):
     """kind of the sums: "float64", or "exact" where a session is deterministic"""
     @_builtins.property
     def tasks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """what is in it: SESSION-NUMBER"""
+        """what is in it"""
 
     @_builtins.property
     def sums(self) -> _containers.MessageMap[_builtins.str, _federation_pb2.Blob]:
