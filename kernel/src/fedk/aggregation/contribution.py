@@ -7,6 +7,7 @@ from fedk.aggregation.accumulator import Sums
 from fedk.aggregation.agreement import check_tensors
 from fedk.aggregation.grid import Grid
 from fedk.aggregation.model import Model
+from fedk.aggregation.record import record
 from fedk.aggregation.terms import Terms
 from fedk.api.aggregator import Update
 from fedk.api.errors import BlobError, Refused
@@ -14,7 +15,7 @@ from fedk.blobs.reader import Span
 from fedk_protocol.codec import Layout
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Contribution:
     """An accepted update: the formula's numbers, where its bytes are, and the model that it was trained on."""
 

@@ -2,20 +2,20 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Protocol
 
 from fedk.aggregation.agreement import check_names, check_tensors
 from fedk.aggregation.expected import Expected
 from fedk.aggregation.grid import Grid
 from fedk.aggregation.inspection import Inspection
+from fedk.aggregation.record import record
 from fedk.api.errors import Refused
 from fedk_protocol.codec import HEADER_MAX, BadBlob, Layout, NeedMore, Reason, read_layout
 
 _HEADER = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Place:
     """A blob among a result's bytes."""
 
@@ -24,7 +24,7 @@ class Place:
     sha256: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Facts:
     """What is known of a result once its last byte has passed."""
 

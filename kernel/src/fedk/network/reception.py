@@ -1,12 +1,12 @@
 """The reception: where results come in, inline on a stream or uploaded beside it, and each gets its answer."""
 
 import logging
-from dataclasses import dataclass
 from hashlib import sha256
 
 import grpc
 
 from fedk.aggregation.intake import Facts
+from fedk.aggregation.record import record
 from fedk.api.codec import Buffer
 from fedk.api.errors import BlobError, Refused
 from fedk.blobs.reader import Reader, Span
@@ -44,7 +44,7 @@ _BASE_GONE = (BlobError, ValueError)  # ValueError: a closed file; the base is c
 log = logging.getLogger("fedk.network")
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Incoming:
     """A result whose answer is awaited, and `received` bytes of messages that brought it."""
 

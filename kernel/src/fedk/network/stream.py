@@ -4,11 +4,11 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import grpc
 
+from fedk.aggregation.record import record
 from fedk.api.errors import StateError
 from fedk.network.calls import Context, Ended, next_of, unavailable
 from fedk.network.messages import together
@@ -26,7 +26,7 @@ FAREWELL = 5.0
 log = logging.getLogger("fedk.network")
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Message:
     """A word, and who wants to know that it is on its way."""
 

@@ -4,10 +4,10 @@ import asyncio
 import logging
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from fedk.aggregation.expected import Expected
+from fedk.aggregation.record import record
 from fedk.api.codec import BlockCodec
 from fedk.api.errors import FormulaError, NotFound, Refused, StateError
 from fedk.api.hooks import ClientFacts
@@ -32,7 +32,7 @@ FORMULA_ERRORS = 3
 log = logging.getLogger("fedk.rounds")
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class OpenTask:
     """What a result's intake needs to know of its task."""
 
