@@ -8,7 +8,7 @@ import grpc
 from fedk.aggregation.intake import Facts
 from fedk.aggregation.record import record
 from fedk.api.codec import Buffer
-from fedk.api.errors import BlobError, Refused
+from fedk.api.errors import BlobError, Refused, StateError
 from fedk.blobs.reader import Reader, Span
 from fedk.blobs.spool import Spool
 from fedk.blobs.upload import Upload
@@ -97,7 +97,7 @@ class Reception:
             )
             awaited.arrival = results.arrival(client, result, facts, span, awaited.received)
             taken = self._door.note(awaited.arrival, ROOT, awaited)
-        except (Refused, *_BASE_GONE):
+        except (Refused, StateError, *_BASE_GONE):
             return False  # `inline` says what is wrong
         finally:
             if not taken:
