@@ -33,8 +33,11 @@ def test_combiners_are_measured_beside_the_root_alone(tmp_path: Path) -> None:
     command = [*RUN, "--only", "tier", "--to", str(tmp_path / "found.json")]
     done = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True, check=False)
     rows = json.loads((tmp_path / "found.json").read_text())["sections"]["tier"]["rows"]
-    assert len(rows) == 8, done.stderr
-    assert 0.01 < rows[4]["ratio"] < 0.2
+    assert len(rows) == 10, done.stderr
+    whole, models, words = rows[4:7]
+    assert 0.01 < whole["ratio"] < 0.2
+    assert 10 < models["value"] <= 20
+    assert 0 < words["value"] < 1_000  # of which the combiner's own are more than its few clients'
 
 
 def test_a_row_that_cannot_be_measured_is_a_miss_with_its_reason(tmp_path: Path) -> None:

@@ -26,7 +26,6 @@ async def answered(client: ScriptedClient, *, examples: int) -> tuple[pb.Task, p
 
 async def others_round(client: ScriptedClient) -> None:
     await answered(client, examples=1)
-    await client.next("receipt")
     await client.next("verdict")
 
 
