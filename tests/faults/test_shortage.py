@@ -41,11 +41,11 @@ def fill(folder: Path) -> Path:
     return ballast
 
 
-def begin(site: Site, *, elements: int = 1_000, models: int = 3) -> None:
+def begin(site: Site, *, elements: int = 1_000, models: int = 3, **more: object) -> None:
     """A session with so many models, and far from its end."""
     site.crowd(CLIENTS, elements)
     rules = {"rounds": ROUNDS, "clients": {"min": CLIENTS, "grace": "10m"}, "round": {"replace": False}}
-    site.rest("sessions", {"name": "s", **rules})
+    site.rest("sessions", {"name": "s", **rules, **more})
     for _ in range(models):
         site.server.until("round.committed")
 
@@ -104,8 +104,11 @@ def test_results_for_which_there_is_no_room_wait_at_their_clients_until_there_is
     small_disk: Path, site: MakeSite, figure: Figure
 ) -> None:
     here = site()
-    begin(here, elements=16_000, models=1)  # the initial one; three results of 64 kB are too many
-    here.server.until("spool.full")
+    # the initial model; then three results of 64 kB are too many, which a median wants all of, and not at once
+    begin(here, elements=16_000, models=1, aggregator={"use": "fedmedian"})
+    for _ in range(2):  # alone each has room
+        here.server.until("update.accepted")
+    here.server.until("batch.failed")
     why = reason(here)
     subprocess.run(["mount", "-o", "remount,size=16m", str(small_disk)], check=True)
     seconds = goes_on(here)

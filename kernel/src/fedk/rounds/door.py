@@ -100,10 +100,15 @@ class Door:
     def sent(self, task: str) -> None:
         """The task is on its client's stream."""
         live = self._runner.live_of(task)
-        if live is not None and live.arms(task):
-            self._runner.inbox.put(Entry(live.state.id, ev.Sent(task), patience=LINGER))
-        else:
+        if live is None or not self._armed(live, task):
             self._runner.inbox.put_aside(task)
+
+    def _armed(self, live: Live, task: str) -> bool:
+        """Whether the round's deadline runs from this task on, which has come to its client."""
+        if not live.arms(task):
+            return False
+        self._runner.inbox.put(Entry(live.state.id, ev.Sent(task), patience=LINGER))
+        return True
 
     def failed(self, client: str, task: str, reason: str, detail: str) -> None:
         """The client could not answer."""
@@ -172,6 +177,7 @@ class Door:
         return True
 
     def _post(self, live: Live, taken: Taken, holder: str, waiter: Waiter) -> None:
+        self._armed(live, taken.arrival.task)  # it may be here before its task's sending is told
         live.arrived += 1
         many = min(max(live.awaited / 100, 1.0), 10.0)
         company = COMPANY_ASYNC if live.state.rules.mode == "async" else COMPANY * many

@@ -299,7 +299,7 @@ class Runner:
         if not self.folds.soon(ahead, fold):
             return
         step.making = asyncio.create_task(self.folds.made(ahead, fold))
-        await asyncio.wait({step.making}, timeout=SOON)
+        await asyncio.wait({step.making}, timeout=SOON)  # as SOON says
         step.live.curve = ahead.curve
         if step.making.done():
             entry, step.making = step.making.result(), None
