@@ -1,6 +1,7 @@
 import asyncio
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -9,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from fedk.testing.protocol import Connection, ScriptedServer
-from fedk_client import ClientApp, Task, TaskCancelled, Update, Validation
+from fedk_client import ClientApp, Task, TaskCancelled, Update, Validation, delivery
 from fedk_client.errors import Superseded, TurnedAway
 from fedk_client.loop import submit
 from fedk_client.running import Running
@@ -277,6 +278,32 @@ async def test_a_result_for_which_there_is_no_room_now_is_sent_again(server: Scr
     refusal = pb.Refusal(task="t1", result_id=result.result_id, reason="spool-full", retry=True)
     await client.send(refusal=refusal)
     assert await client.next("result") == result
+
+
+async def test_a_result_that_is_settled_while_it_waits_is_not_sent_again(
+    server: ScriptedServer, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its bytes are gone by then: a client that looked for them died."""
+    waits, over = asyncio.Event(), asyncio.Event()
+    here = asyncio.get_running_loop()
+
+    async def pause(_: float) -> None:
+        here.call_soon_threadsafe(waits.set)
+        await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(over.wait(), here))
+
+    monkeypatch.setattr(delivery, "pause", pause)
+    start(app_of(), server.address, state=tmp_path)
+    client = await server.joined()
+    await client.send(task=task(server))
+    result = await client.next("result")
+    await client.send(refusal=pb.Refusal(task="t1", result_id=result.result_id, reason="draining", retry=True))
+    await waits.wait()
+    await client.verdict(result, pb.OUTCOME_COMMITTED)
+    await client.send(task=task(server, id="t2"))
+    assert (await client.next("result")).task == "t2"
+    over.set()
+    await client.send(task=task(server, id="t3"))
+    assert (await client.next("result")).task == "t3"
 
 
 async def test_cancel_stops_work_that_reports(

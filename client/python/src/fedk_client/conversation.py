@@ -271,6 +271,8 @@ class Conversation:
 
     async def _settle(self, task: str, result_id: str, *, committed: bool = False) -> Kept | None:
         outbox = self._desk.outbox
+        if (kept := outbox.find(task)) and kept.result_id == result_id:
+            self._jobs.give_up(task)  # a try that comes later, or is under way, would find no bytes
         if not outbox.slow:
             return outbox.settle(task, result_id, committed=committed)
         # in a thread, and awaited, so that a later task sees the state that this promotes

@@ -27,6 +27,11 @@ class Jobs:
         job = self._jobs.pop(task, None)
         return job is not None and job.cancel()
 
+    def give_up(self, task: str) -> None:
+        """What its job is about is settled: stop it, unless it is the job that has heard so."""
+        if self._jobs.get(task) is not asyncio.current_task():
+            self.stop(task)
+
     def finish(self, task: str) -> None:
         """Its job has done all it had to: what follows may begin before the loop sees the job end."""
         self._jobs.pop(task, None)
