@@ -36,3 +36,23 @@ def test_two_results_that_wait_have_a_room_each() -> None:
 
 def test_small_ones_are_not_kept() -> None:
     assert len(Rooms().of(5)) == 5
+
+
+def test_a_models_copies_share_a_room_and_may_be_written_to() -> None:
+    rooms = Rooms()
+    blob = {"w": np.full(LEAST, 1.5, np.float32), "b": np.ones((), np.float64), "none": np.empty((0, 3), np.int8)}
+    blob["w"].flags.writeable = False
+    first = rooms.copies(blob)
+    first["w"][0] += 1
+    assert (blob["w"][0], first["w"][0], first["w"][1], first["b"]) == (1.5, 2.5, 1.5, 1)
+    assert {name: (array.shape, array.dtype) for name, array in first.items()} == {
+        name: (array.shape, array.dtype) for name, array in blob.items()
+    }
+    kept = first["w"]
+    del first
+    second = rooms.copies(blob)
+    assert kept[0] == 2.5
+    assert not np.shares_memory(kept, second["w"])
+    where = kept.ctypes.data
+    del kept
+    assert rooms.copies(blob)["w"].ctypes.data == where

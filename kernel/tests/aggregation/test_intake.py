@@ -65,7 +65,7 @@ def test_the_model_itself_is_taken_with_its_hash_and_no_distance(bench: Any, exp
 
 @given(chunk=st.integers(1, 300), seed=st.integers(0, 2**32))
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_chunks_of_any_size_give_the_norm_and_range_of_float64(bench: Any, chunk: int, seed: int) -> None:
+def test_chunks_of_any_size_give_the_norm_and_range(bench: Any, chunk: int, seed: int) -> None:
     draw = np.random.default_rng(seed)
     sizes = draw.integers(0, 40, len(DTYPES)).tolist()
     base = {name: draw.random(n).astype(dtype) for (name, dtype), n in zip(DTYPES.items(), sizes, strict=True)}
@@ -76,17 +76,33 @@ def test_chunks_of_any_size_give_the_norm_and_range_of_float64(bench: Any, chunk
     facts = bench.fed(expect(Mean(), bench.model(base)), chunk, model=dumps(update))
     floats = [name for name, dtype in DTYPES.items() if dtype.kind not in "iub"]
     deltas = [update[name].astype(np.float64) - base[name].astype(np.float64) for name in floats]
-    assert facts.norm == pytest.approx(np.sqrt(sum(float(d @ d) for d in deltas)), rel=1e-12)
+    assert facts.norm == pytest.approx(np.sqrt(sum(float(d @ d) for d in deltas)), rel=2**-24)
     assert facts.max_abs == max(
         (np.abs(update[n].astype(np.float64)).max() for n in floats if update[n].size), default=0
     )
 
 
-def test_the_norm_is_a_float64_one(bench: Any) -> None:
-    """In float32 the difference of 1 + 2⁻²³ and 2⁻³⁰ would be rounded to 1 + 2⁻²³."""
-    base, update = np.full(1, 2.0**-30, np.float32), np.full(1, 1 + 2.0**-23, np.float32)
-    facts = bench.fed(expect(Mean(), bench.model({"w": base})), model=dumps({"w": update}))
-    assert facts.norm == (1 + 2.0**-23) - 2.0**-30
+@pytest.mark.parametrize(
+    ("base", "update", "wanted"),
+    [
+        (1 + 2.0**-23, 1.0, 2.0**-23),  # neighbours: exact
+        (0.0, 2.0**-100, 2.0**-100),  # whose square is no float32
+        (0.0, 2.0**100, 2.0**100),
+        (-(2.0**-30), 1 + 2.0**-23, 1 + 2.0**-23),  # rounded to the model's own dtype
+    ],
+)
+def test_differences_are_of_the_models_dtype_and_their_squares_of_float64(
+    bench: Any, base: float, update: float, wanted: float
+) -> None:
+    before, after = (np.full(1, value, np.float32) for value in (base, update))
+    expected = expect(Mean(), bench.model({"w": before}), max_abs=1e38)
+    assert bench.fed(expected, model=dumps({"w": after})).norm == wanted
+
+
+def test_a_difference_that_float32_cannot_hold_is_refused(bench: Any) -> None:
+    base, update = np.full(1, -3e38, np.float32), np.full(1, 3e38, np.float32)
+    with pytest.raises(Refused, match=r"too-large: the update's norm is inf"):
+        bench.fed(expect(Mean(), bench.model({"w": base}), max_abs=3.3e38), model=dumps({"w": update}))
 
 
 def test_a_framework_that_orders_its_tensors_otherwise_is_taken(bench: Any, expected: Expected) -> None:

@@ -9,7 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedk_client.errors import AppError
+from fedk_client.rooms import Rooms
 from fedk_protocol.codec import Arrays
+
+_ROOMS = Rooms()
+"""Where loaded models stand."""
 
 
 class Adapter(Protocol):
@@ -65,7 +69,7 @@ class Dictionaries:
         return {str(name): np.asarray(value) for name, value in model.items()}
 
     def load(self, model: dict[str, Any], arrays: Arrays) -> None:
-        model.update((name, np.array(array)) for name, array in arrays.items())  # copies: the blob's are read-only
+        model.update(_ROOMS.copies(arrays))  # the blob's are read-only
 
 
 class Torch:
@@ -78,7 +82,8 @@ class Torch:
         return {name: self._to_numpy(tensor) for name, tensor in self._tensors(model)}
 
     def load(self, model: Any, arrays: Arrays) -> None:
-        tensors = {name: self._from_numpy(arrays[name], tensor) for name, tensor in self._tensors(model)}
+        copies = _ROOMS.copies(arrays)  # torch warns about arrays that it may not write to
+        tensors = {name: self._from_numpy(copies[name], tensor) for name, tensor in self._tensors(model)}
         model.load_state_dict({**model.state_dict(), **tensors})
 
     def _tensors(self, model: Any) -> Iterator[tuple[str, Any]]:
@@ -96,10 +101,9 @@ class Torch:
     def _from_numpy(self, array: NDArray[Any], like: Any) -> Any:
         torch: Any = sys.modules["torch"]
         narrow = _NARROW.get(str(like.dtype).removeprefix("torch."))
-        copy = np.array(array, order="C")  # torch warns about arrays that it may not write to
         if narrow is None:
-            return torch.from_numpy(copy)
-        return torch.from_numpy(copy.view(narrow[0])).view(like.dtype)
+            return torch.from_numpy(array)
+        return torch.from_numpy(array.view(narrow[0])).view(like.dtype)
 
 
 # torch's floats that numpy lacks: the integer that carries their bits across, and ml_dtypes' name for them

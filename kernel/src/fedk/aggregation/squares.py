@@ -1,10 +1,10 @@
 """The sum of the squares of a stream of numbers."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fedk.aggregation.numbers import summed
 from fedk.aggregation.scratch import SCRATCH
-from fedk.api.aggregator import Array
 
 LANES = 256
 
@@ -18,26 +18,19 @@ class Squares:
     def __init__(self) -> None:
         self._lanes, self._at = np.zeros(LANES), 0
 
-    def add(self, values: Array) -> None:
-        """At most a block of them, the next of the stream; they are used up. What overflows is infinite."""
+    def add(self, values: NDArray[np.floating]) -> None:
+        """At most a block of them, the next of the stream. What overflows is infinite."""
+        first = LANES + self._at % LANES
+        end = first + values.size
+        rows = SCRATCH.part[: end + -end % LANES]
+        squares = rows[first:end]
+        rows[:LANES] = self._lanes
+        rows[LANES:first] = rows[end:] = 0  # to add nothing changes no bit
+        np.copyto(squares, values)
         with np.errstate(over="ignore"):
-            begun = min(-self._at % LANES, values.size)
-            end = values.size - (values.size - begun) % LANES
-            self._add(self._at % LANES, values[:begun])
-            if end > begun:
-                self._add_rows(values[begun:end])
-            self._add(0, values[end:])
+            np.multiply(squares, squares, out=squares)
+            np.add.reduce(rows.reshape(-1, LANES), axis=0, out=self._lanes)  # row after row
         self._at += values.size
 
     def total(self) -> float:
         return summed(self._lanes.tolist())
-
-    def _add(self, lane: int, values: Array) -> None:
-        lanes = self._lanes[lane : lane + values.size]
-        np.add(lanes, np.multiply(values, values, out=values), out=lanes)
-
-    def _add_rows(self, values: Array) -> None:
-        rows = SCRATCH.part[: LANES + values.size]
-        rows[:LANES] = self._lanes
-        np.multiply(values, values, out=rows[LANES:])
-        np.add.reduce(rows.reshape(-1, LANES), axis=0, out=self._lanes)  # row after row
