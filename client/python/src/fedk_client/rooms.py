@@ -42,6 +42,8 @@ class Rooms:
 
     def copies(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Of each array one that may be written to; all of them in one room."""
+        if sum(array.nbytes for array in arrays.values()) < LEAST:
+            return {name: np.array(array) for name, array in arrays.items()}
         sizes = {name: -(-array.nbytes // LINE) * LINE for name, array in arrays.items()}
         room, at = np.frombuffer(self.of(sum(sizes.values())), np.uint8), 0
         found = {}

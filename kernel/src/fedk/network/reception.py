@@ -75,7 +75,7 @@ class Reception:
         Who waits reads nothing more: a client that sends on could fill the memory with results that wait.
         """
         results.check_ids(result)
-        rest = received - sum(result.blobs[name].ByteSize() for name in result.blobs)
+        rest = received - sum([len(blob.inline) for blob in result.blobs.values()])
         if rest > WORDS:
             raise violated(f"a result of {rest:,} bytes beside its blobs, at most {WORDS:,}")
         await self._allowance.take(held := received + UNPACKED * rest)
