@@ -77,7 +77,7 @@ async def test_a_result_counts_as_what_it_is_in_memory(house: House) -> None:
     room = house.network._reception
     inline = pb.Result(task="t", result_id="r", blobs={"model": pb.Blob(inline=bytes(1_000))})
     words = pb.Result(task="t", result_id="r", settings_read=[""] * 500)
-    assert await room.room(inline, 1_103) == 1_103 + 100 * reception.UNPACKED  # 3 bytes say how long the others are
+    assert await room.room(inline, 1_103) == 1_103 + 103 * reception.UNPACKED
     assert await room.room(words, 1_100) == 1_100 * (1 + reception.UNPACKED)
     with pytest.raises(Ended):
         await room.room(words, reception.WORDS + 1)
