@@ -41,7 +41,7 @@ def large(scale: Scale) -> Iterator[Row]:
     """Four processes: ours and the wire's take turns, in megabytes that went both ways."""
     weights, ours, wire = scale(LARGE, LARGE // 25), [], []
     with served() as server, echoes(server, 4, weights=weights):
-        server.session(clients=4, rounds=1)
+        server.session(clients=4, rounds=scale(3, 1))  # memory that is used again from then on has been found
         for _ in range(scale(4, 1)):
             ours += server.session(clients=4, rounds=2)
             wire += bare.transfer(4, 2, 4 * weights)
