@@ -9,7 +9,7 @@ from sqlalchemy import Table, select
 
 from fedk.api.codec import Safetensors
 from fedk.api.errors import StateError
-from fedk.rounds import runner
+from fedk.rounds import batch
 from fedk.rounds.folds import Folds
 from fedk.rounds.inbox import Entry
 from fedk.rounds.ledger import Writes
@@ -47,7 +47,7 @@ async def test_a_model_is_the_same_whether_it_is_made_in_its_batch_or_after_it(
         return await write(store, work, **more)
 
     async with site(tmp_path / "data") as here:
-        monkeypatch.setattr(runner, "SOON", soon)
+        monkeypatch.setattr(batch, "SOON", soon)
         monkeypatch.setattr(Store, "write", looking)
         assert await trained(here, validation={"every": 0}) == 2.0 * ROUNDS
         assert here.runner.spool.used("default") == 0
@@ -71,7 +71,7 @@ async def test_a_transaction_that_fails_takes_its_model_with_it_and_the_round_is
         raise StateError("the disk is full")
 
     async with site(tmp_path / "data") as here:
-        monkeypatch.setattr(runner, "SOON", soon)
+        monkeypatch.setattr(batch, "SOON", soon)
         monkeypatch.setattr(Store, "write", failing)
         assert await trained(here, validation={"every": 0}) == 2.0 * ROUNDS
         assert failed == [table]

@@ -4,8 +4,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from dataclasses import replace
-from functools import partial
 from typing import Any
 
 from sqlalchemy import func, insert, select
@@ -20,9 +18,8 @@ from fedk.catalogue.gates import Gates
 from fedk.rounds import actions as act
 from fedk.rounds import events as ev
 from fedk.rounds import missed
-from fedk.rounds.acceptance import dated
 from fedk.rounds.answers import of_task
-from fedk.rounds.book import Book, event_row
+from fedk.rounds.batch import Batch
 from fedk.rounds.budget import Budget
 from fedk.rounds.clients import Clients, Reply
 from fedk.rounds.collection import Collection
@@ -30,13 +27,11 @@ from fedk.rounds.combiners import Combiners
 from fedk.rounds.counts import wanted
 from fedk.rounds.feed import Feed, Published
 from fedk.rounds.folds import Folds
-from fedk.rounds.gating import drawn
-from fedk.rounds.inbox import Committed, Entry, Inbox, Item, Seen, kept
+from fedk.rounds.inbox import Committed, Entry, Inbox, Item, kept
 from fedk.rounds.journal import record
 from fedk.rounds.ledger import Record, read_session, read_sessions, session_row
 from fedk.rounds.live import Live, Summed, Taken
 from fedk.rounds.loaded import Aggregators
-from fedk.rounds.machine import advance
 from fedk.rounds.opening import Opener
 from fedk.rounds.performer import Performer
 from fedk.rounds.presence import Presence, present
@@ -52,9 +47,6 @@ from fedk.state.errors import LostLease
 from fedk.state.store import Store
 
 PROJECT = "default"
-
-SOON = 0.25
-"""Seconds that a batch waits for the model of a round that it closes: a disk or a formula may be slow, and others wait."""
 
 log = logging.getLogger("fedk.rounds")
 
@@ -242,85 +234,30 @@ class Runner:
     # ---- the batch loop ----
 
     async def _run(self) -> None:
-        while batch := await self.inbox.batch():
+        while items := await self.inbox.batch():
             async with self._turn:
                 try:
-                    await self._batch(batch)
+                    await self._batch(items)
                 except (FedkError, SQLAlchemyError, OSError) as error:
-                    await self._discard(batch, error)
+                    await self._discard(items, error)
 
-    async def _batch(self, batch: list[Item]) -> None:
-        grouped: dict[str, list[Entry]] = {}
-        book = Book(self.roster, self.spool.place)
-        for item in batch:
-            if isinstance(item, Entry):
-                grouped.setdefault(item.session, []).append(item)
-            elif isinstance(item, Seen):
-                book.client(item)
-            else:
-                book.combiner(item)
-        steps = [Step(self.lives[s], self.lives[s].state, []) for s in grouped if s in self.lives]
+    async def _batch(self, items: list[Item]) -> None:
+        batch = Batch(
+            items, self.lives, roster=self.roster, spool=self.spool, gates=self.gates, folds=self.folds,
+            traffic=self.network.traffic,
+        )  # fmt: skip
         try:
-            for step in steps:
-                self._take(book, step, grouped[step.new.id])
-                await self._close(book, step, batch)
-            events = await self._written(book, steps, batch)
+            await batch.decide()
+            events = batch.published(self._seq)
+            if not batch.book.writes.empty():
+                await self.store.write(batch.book.writes.execute, after=self.spool.sync() if batch.stays else None)
+                self.trouble.over()
         except BaseException:
-            for step in steps:
-                if step.making is not None:
-                    self._spawn(_in_vain(step.making))
+            for model in batch.unfinished:
+                self._spawn(_in_vain(model))
             raise
-        await self._after(batch, steps, events)
-
-    def _take(self, book: Book, step: Step, entries: Sequence[Entry]) -> None:
-        """What has happened to a session, into its state and into the book."""
-        live, old = step.live, step.new
-        draw = None if self.gates.has("clients_selected") else partial(drawn, live, roster=self.roster)
-        new, actions = advance(old, [e.event for e in entries], draw=draw)
-        notes = kept(entries, actions)
-        book.session(
-            live,
-            old,
-            new,
-            actions,
-            taken={n.arrival.task: dated(live, new, n, self.roster) for n in notes if isinstance(n, Taken)},
-            summed={e.note.name: e.note for e in entries if isinstance(e.note, Summed)},
-            committed=next((n for n in notes if isinstance(n, Committed)), None),
-            traffic=self.network.traffic(live.state.id),
-        )
-        step.new = new
-        step.actions += actions
-
-    async def _close(self, book: Book, step: Step, batch: list[Item]) -> None:
-        """Where the batch closes a round whose model is soon made, it commits that too: one transaction for both."""
-        if (fold := step.fold) is None:
-            return
-        ahead = replace(step.live, state=step.new)
-        if not self.folds.soon(ahead, fold):
-            return
-        step.making = asyncio.create_task(self.folds.made(ahead, fold))
-        await asyncio.wait({step.making}, timeout=SOON)  # as SOON says
-        step.live.curve = ahead.curve
-        if step.making.done():
-            entry, step.making = step.making.result(), None
-            step.actions.remove(fold)
-            batch.append(entry)
-            self._take(book, step, [entry])
-
-    async def _written(self, book: Book, steps: Sequence[Step], batch: Sequence[Item]) -> Sequence[Published]:
-        """The book is in the rows, and the bytes that they name on the disk."""
-        events = [
-            Published(self._seq + n, e.project, e.session, e.type, e.body, e.at) for n, e in enumerate(book.events, 1)
-        ]
-        for event in events:
-            book.writes.insert(t.events, event_row(event))
-        if not book.writes.empty():
-            results = [e.note.arrival.task for e in batch if isinstance(e, Entry) and isinstance(e.note, Taken)]
-            stays = any(step.stays(task) for step in steps for task in results)
-            await self.store.write(book.writes.execute, after=self.spool.sync() if stays else None)
-            self.trouble.over()
         self._seq += len(events)
-        return events
+        await self._after(items, batch.steps, events)
 
     async def _after(self, batch: Sequence[Item], steps: Sequence[Step], events: Sequence[Published]) -> None:
         """The transaction is committed: adopt the states, answer who waits, perform the actions."""
