@@ -3,8 +3,8 @@
     python -m benchmarks.peers [--quick] [--only flwr|nvflare|fedn]…
 
 Installs each peer from the package index into an environment of its own below benchmarks/.peers. Prints fedk's time beside
-each one's, `met` or `miss`, and why one does not run; writes the section `peers` of benchmarks/latest.json and the table of
-docs/benchmarks.md. Exit 1 where a row misses.
+each one's, `met` or `miss`, and why one does not run. A whole run writes the section `peers` of benchmarks/latest.json and the
+table of docs/benchmarks.md. Exit 1 where a row misses.
 """
 
 import argparse
@@ -35,51 +35,51 @@ TENTH, HALF = 0.1, 0.5
 
 @dataclass
 class Findings:
-    """Seconds of each round, by work and who did it; and why somebody did not."""
+    """A row for each work and peer, and which versions there are."""
 
-    seconds: dict[Work, dict[str, list[float]]] = field(default_factory=dict)
-    reasons: dict[tuple[str, Work | None], str] = field(default_factory=dict)
+    rows: list[Row] = field(default_factory=list)
     versions: dict[str, str] = field(default_factory=dict)
 
-    def took(self, work: Work, who: str, spent: Sequence[float]) -> None:
-        self.seconds.setdefault(work, {}).setdefault(who, []).extend(spent)
-
-    def failed(self, who: str, work: Work | None, error: Exception) -> None:
-        """One line: of what a process said last, its end."""
-        text = " ".join(str(error).split()) or type(error).__name__
-        self.reasons[who, work] = text if len(text) < 300 else f"… {text[-300:]}"  # noqa: PLR2004
-
-    def row(self, work: Work, who: str) -> Row:
-        """Ours beside a peer's, as far as it goes."""
-        named = f"round, {work.name}, beside {who}"
-        reason = self.reasons.get((who, work)) or self.reasons.get((who, None), "")
-        spent = self.seconds.get(work, {})
-        if reason or who not in spent:
-            return Row(named, reason=reason or "it was not measured")
-        target = TENTH if work.small else HALF
-        beside = f"{who} {self.versions[who]}"
-        return Row(named, median(spent["fedk"]), "s", beside, median(spent[who]), target=target, relative=True)
+    def found(self, row: Row) -> None:
+        print(row.line(), flush=True)
+        self.rows.append(row)
 
 
 def compare(names: Sequence[str], works: Sequence[Work], findings: Findings) -> None:
     """Ours before each peer: what else the machine does then is the same for both."""
     environments: dict[str, Environment] = {}
+    reasons: dict[str, str] = {}
     for name in names:
         try:
             environments[name] = installed(name)
             findings.versions[name] = environments[name].version
         except RuntimeError as error:
-            findings.failed(name, None, error)
+            reasons[name] = _line(error)
     for work in works:
         for name in names:
+            named = f"round, {work.name}, beside {name}"
             if name in environments:
-                with bounded(SECONDS):
-                    findings.took(work, "fedk", ours.measure(work))
-                try:
-                    findings.took(work, name, once(name, work, environments[name]))
-                except Exception as error:  # noqa: BLE001  # whatever goes wrong in a peer is what is told of it
-                    findings.failed(name, work, error)
-            print(findings.row(work, name).line(), flush=True)
+                findings.found(turn(named, work, name, environments[name]))
+            else:
+                findings.found(Row(named, reason=reasons[name]))
+
+
+def turn(named: str, work: Work, name: str, environment: Environment) -> Row:
+    """Ours, and then the peer's."""
+    with bounded(SECONDS):
+        spent = ours.measure(work)
+    try:
+        beside = once(name, work, environment)
+    except Exception as error:  # noqa: BLE001  # whatever goes wrong in a peer is what is told of it
+        return Row(named, reason=_line(error))
+    target, peer = TENTH if work.small else HALF, f"{name} {environment.version}"
+    return Row(named, median(spent), "s", peer, median(beside), target=target, relative=True)
+
+
+def _line(error: Exception) -> str:
+    """Of what a process said last, its end."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) < 300 else f"… {text[-300:]}"  # noqa: PLR2004
 
 
 def once(name: str, work: Work, environment: Environment) -> list[float]:
@@ -90,27 +90,28 @@ def once(name: str, work: Work, environment: Environment) -> list[float]:
             return list(PEERS[name].measure(work, environment, folder))
 
 
-def publish(findings: Findings, rows: Sequence[Row]) -> None:
+def publish(findings: Findings) -> None:
     when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
     commands = "\n".join(f"- {name}: `{PEERS[name].COMMANDS}`" for name in findings.versions)
-    page.write("peers", f"`make bench-peers`, {when}. {here().line}.\n\n{page.table(rows)}\n\n{commands}")
+    page.write("peers", f"`make bench-peers`, {when}. {here().line}.\n\n{page.table(findings.rows)}\n\n{commands}")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--only", action="append", choices=PEERS, help="this peer; may be given several times")
-    parser.add_argument("--quick", action="store_true", help="two clients and one counted round; writes no page")
-    parser.add_argument("--to", type=Path, default=LATEST, metavar="FILE", help="the JSON document")
+    parser.add_argument("--quick", action="store_true", help="two clients and one counted round")
+    parser.add_argument("--to", type=Path, metavar="FILE", help="the JSON document, also of some peers or a quick run")
     given = parser.parse_args()
     signal.signal(signal.SIGTERM, interrupted)
     works = [Work(2, 10_000, 2)] if given.quick else [Work(10, 10_000, 4), Work(4, 25_000_000, 4)]
-    findings, names = Findings(), given.only or list(PEERS)
-    compare(names, works, findings)
-    rows = [findings.row(work, name) for work in works for name in names]
-    keep(given.to, SECTION, rows, quick=given.quick)
-    if given.to == LATEST and not given.quick and not given.only:
-        publish(findings, rows)
-    return told(rows)
+    findings = Findings()
+    compare(given.only or list(PEERS), works, findings)
+    whole = not given.quick and not given.only
+    if given.to or whole:
+        keep(given.to or LATEST, SECTION, findings.rows, quick=given.quick)
+    if whole and not given.to:
+        publish(findings)
+    return told(findings.rows)
 
 
 if __name__ == "__main__":
