@@ -1,20 +1,23 @@
 """A flame graph: each bar is a function, as wide as the time in which it was on the stack, its callers below it."""
 
+import linecache
 import re
+import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from html import escape
 from itertools import groupby
+from pathlib import Path
 
 WIDTH, HEIGHT, LETTER = 1200, 17, 6.6  # pixels: of the picture, a bar, a letter
 LEAST = 0.4  # pixels of a bar that is still drawn
 OURS, OTHERS = "#f2a65a", "#d8d3c8"  # fedk's own code, and what it calls
 
-WAITING = ("epoll_wait", "PyThread_acquire_lock", "pthread_cond_")
-"""Frames of a thread that has nothing to do, or waits for the interpreter."""
+WAITING = ("EpollSelector.select ", "_worker (", "Thread.run (", "_connection_worker_thread (")
+"""Innermost functions of a thread that waits for work, whatever the system says of it."""
 
-_ADDRESS = re.compile(r"^0x[0-9a-f]+ \((?:.*/)?([^/]+)\)$")  # a function that its library does not name
+_FRAME = re.compile(r"(?P<name>.*) \((?P<file>.*?)(?::(?P<line>\d+))?\)$")
 
 Stack = tuple[str, ...]
 
@@ -33,20 +36,37 @@ def stacks(text: str) -> Counter[Stack]:
     found: Counter[Stack] = Counter()
     for line in text.splitlines():
         frames, _, count = line.rpartition(" ")
-        if not any(frame.startswith(WAITING) for frame in frames.split(";")):
-            names = (_ADDRESS.sub(r"\1", frame) for frame in frames.split(";"))
-            found[tuple(name for name, _ in groupby(names))] += int(count)
+        stack = tuple(frames.split(";"))
+        if not stack[-1].startswith(WAITING):
+            found[stack] += int(count)
     return found
 
 
 def costs(found: Mapping[Stack, int], most: int) -> list[tuple[str, float]]:
-    """Where most time passes, without what is called from there: the function, the line of Python above it, the share."""
+    """The lines in which most time passes, calls of other Python code not counted: what stands there, and the share."""
     alone: Counter[str] = Counter()
     for stack, count in found.items():
-        python = next((frame for frame in reversed(stack) if ".py:" in frame), "")
-        alone[stack[-1] if stack[-1] == python or not python else f"{stack[-1]} of {python}"] += count
+        alone[stack[-1]] += count
     whole = sum(alone.values())
-    return [(name, count / whole) for name, count in alone.most_common(most)]
+    return [(_said(frame), count / whole) for frame, count in alone.most_common(most)]
+
+
+def _said(frame: str) -> str:
+    """`the line` in its function, as far as its file is found."""
+    match = _FRAME.fullmatch(frame)
+    if match is None or match["line"] is None:
+        return f"`{frame}`"
+    files = (Path(base, match["file"]) for base in ("/", *sys.path))
+    file = next((str(file) for file in files if file.is_file()), "")
+    line = linecache.getline(file, int(match["line"])).strip()
+    where = f"`{match['name']}` ({match['file']})"
+    return f"`{line}` in {where}" if line else where
+
+
+def _function(frame: str) -> str:
+    """A frame without its line."""
+    match = _FRAME.fullmatch(frame)
+    return frame if match is None else f"{match['name']} ({match['file']})"
 
 
 def drawn(found: Mapping[Stack, int], title: str) -> str:
@@ -55,7 +75,7 @@ def drawn(found: Mapping[Stack, int], title: str) -> str:
     for stack, count in found.items():
         bar = root
         bar.samples += count
-        for name in stack:
+        for name, _ in groupby(map(_function, stack)):
             bar = bar.above.setdefault(name, Bar(name))
             bar.samples += count
     scale = WIDTH / max(1, root.samples)

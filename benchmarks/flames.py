@@ -3,7 +3,8 @@
     python -m benchmarks.flames [--quick]
 
 Writes docs/images/flame-*.svg and the three largest costs into docs/benchmarks.md. py-spy comes through `uv tool run`, and
-must be allowed to trace a process that this one has started. --quick takes few small rounds, and writes nothing.
+must be allowed to trace a process that this one has started; it looks on while the server runs, and does not stop it.
+--quick takes few small rounds, and writes nothing.
 """
 
 import argparse
@@ -63,7 +64,7 @@ def seen(scene: Scene) -> dict[Stack, int]:
 
 def spying(server: Server, file: Path) -> Process:
     """py-spy on the server, until SIGINT."""
-    words = ("record", "--pid", str(server.pid), "--format", "raw", "--native", "--function")
+    words = ("record", "--pid", str(server.pid), "--format", "raw", "--nonblocking")
     return Process(UV, "tool", "run", "-q", "py-spy", *words, "--rate", str(RATE), "--output", file, folder=file.parent)
 
 
@@ -78,7 +79,7 @@ def publish(found: Sequence[tuple[Scene, dict[Stack, int]]]) -> None:
         file.write_text(drawn(samples, scene.title), "utf-8")
         largest = costs(samples, COSTS)
         parts += [f"### {scene.title}", f"![{scene.title}](images/{file.name})"]
-        parts.append("\n".join(f"{n}. `{name}`: {share:.0%}" for n, (name, share) in enumerate(largest, 1)))
+        parts.append("\n".join(f"{n}. {share:.0%}: {name}" for n, (name, share) in enumerate(largest, 1)))
     page.write("flames", "\n\n".join(parts))
 
 

@@ -215,6 +215,22 @@ class TestUploads:
         assert files(root, spool) == []
         assert spool.used("default") == 0
 
+    def test_a_released_upload_is_a_half_one_that_has_all_its_bytes(self, spool: Spool, root: Path) -> None:
+        upload = spool.upload("s1", "t1", "r1", 3)
+        upload.write(b"abc")
+        spool.release(upload.span)
+        assert spool.upload("s1", "t1", "r1", 3).got == 3
+        spool.expire("t1")
+        assert files(root, spool) == []
+        assert spool.used("default") == 0
+
+    def test_a_released_result_of_a_segment_is_forgotten(self, spool: Spool) -> None:
+        kept, released = spool.append("s1", 1, b"abc"), spool.append("s1", 1, b"def")
+        spool.release(released)
+        assert read(kept) == b"abc"
+        spool.release(kept)
+        assert spool.used("default") == 0
+
     def test_a_settled_task_takes_its_half_uploads_along(self, spool: Spool, root: Path) -> None:
         half, whole = spool.upload("s1", "t1", "r1", 6), spool.upload("s1", "t1", "r2", 3)
         half.write(b"abc")
@@ -320,6 +336,24 @@ class TestSync:
         synced.clear()
         await spool.sync()
         assert span.path in synced
+
+    async def test_a_sync_that_fails_while_a_file_is_deleted_leaves_the_others_to_the_next(
+        self, spool: Spool, synced: list[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        upload, kept = spool.upload("s1", "t1", "r1", 3), spool.append("s1", 1, b"def")
+        upload.write(b"abc")
+
+        def full(_: int, *__: object) -> int:
+            upload.discard()
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "pwrite", full)
+            with pytest.raises(StateError, match="clients send again"):
+                await spool.sync()
+        await spool.sync()
+        assert kept.path in synced
+        assert read(kept) == b"def"
 
     async def test_after_a_failed_sync_nothing_is_promised_any_more(
         self, spool: Spool, monkeypatch: pytest.MonkeyPatch

@@ -127,8 +127,8 @@ class Spool:
             try:
                 await asyncio.to_thread(self._last, held, [*files, *directories])
             except BaseException:  # also cancelled: the thread may not be done
-                with self._lock:
-                    self._dirty = files | self._dirty
+                with self._lock:  # but for those that were deleted meanwhile
+                    self._dirty = {path: None for path in files if path in self._files} | self._dirty
                     self._dirty_directories = directories | self._dirty_directories
                 raise
             with self._lock:
@@ -170,6 +170,17 @@ class Spool:
             file.live.pop(span.offset, None)
             if not file.live:
                 self._remove(span.path)
+
+    def release(self, span: Span) -> None:
+        """No row names this result. What was appended is forgotten; an upload is a half one again, whose client may be
+        under way to go on with it, and goes when its task is settled.
+        """
+        with self._lock:
+            file = self._files.get(span.path)
+            if file is not None and file.round is None:
+                file.live.pop(span.offset, None)
+                return
+        self.forget(span)
 
     def expire(self, task: str) -> None:
         """The task is settled: delete its half uploads. Complete ones wait to be forgotten."""

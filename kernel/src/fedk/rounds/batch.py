@@ -7,6 +7,7 @@ from functools import partial
 
 from fedk.blobs.spool import Spool
 from fedk.catalogue.gates import Gates
+from fedk.rounds import actions as act
 from fedk.rounds.acceptance import dated
 from fedk.rounds.book import Book, event_row
 from fedk.rounds.feed import Published
@@ -50,10 +51,16 @@ class Batch:
         self.steps = [Step(lives[s], lives[s].state, []) for s in self._entries if s in lives]
 
     async def decide(self) -> None:
-        """Into the book with it."""
+        """Into the book with it. Of rounds that it closes, models that are soon made are committed with it."""
         for step in self.steps:
             self._take(step, self._entries[step.new.id])
-            await self._close(step)
+        for step in self.steps:
+            self._begin(step)
+        if self.unfinished:
+            await asyncio.wait(self.unfinished, timeout=SOON)  # as SOON says
+        for step in self.steps:
+            if step.making is not None and step.making.done():
+                self._close(step, step.making.result())
 
     def published(self, last: int) -> Sequence[Published]:
         """Its events, numbered after the `last` one, and written with it."""
@@ -94,18 +101,20 @@ class Batch:
         step.new = new
         step.actions += actions
 
-    async def _close(self, step: Step) -> None:
-        """Where it closes a round whose model is soon made, it commits that too: one transaction for both."""
+    def _begin(self, step: Step) -> None:
         if (fold := step.fold) is None:
             return
         ahead = replace(step.live, state=step.new)
-        if not self._folds.soon(ahead, fold):
-            return
-        step.making = asyncio.create_task(self._folds.made(ahead, fold))
-        await asyncio.wait({step.making}, timeout=SOON)  # as SOON says
-        step.live.curve = ahead.curve
-        if step.making.done():
-            entry, step.making = step.making.result(), None
-            step.actions.remove(fold)
-            self.items.append(entry)
-            self._take(step, [entry])
+        if self._folds.soon(ahead, fold):
+            step.making = asyncio.create_task(self._made(step.live, ahead, fold))
+
+    async def _made(self, live: Live, ahead: Live, fold: act.Fold) -> Entry:
+        entry = await self._folds.made(ahead, fold)
+        live.curve = ahead.curve  # read once
+        return entry
+
+    def _close(self, step: Step, entry: Entry) -> None:
+        step.making, fold = None, step.fold
+        step.actions = [action for action in step.actions if action is not fold]
+        self.items.append(entry)
+        self._take(step, [entry])

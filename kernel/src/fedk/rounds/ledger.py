@@ -32,6 +32,15 @@ Row = dict[str, Any]
 Key = tuple[Any, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What is said of a session's row, which must still have this version."""
+
+    name: str
+    row: Row
+    version: int
+
+
 @dataclass(slots=True)
 class Writes:
     """The rows of one transaction, by table, so that each table costs one statement of each kind. Of what is said of a
@@ -42,7 +51,7 @@ class Writes:
     inserts: dict[Table, list[Row]] = field(default_factory=dict)
     replaces: dict[Table, dict[Key, Row]] = field(default_factory=dict)  # by primary key: delete, then insert
     updates: dict[Table, dict[Key, Row]] = field(default_factory=dict)  # by primary key
-    sessions: dict[str, tuple[Row, int]] = field(default_factory=dict)  # changes by name, version they must still have
+    sessions: dict[str, "Change"] = field(default_factory=dict)  # by id: names are unique within a project
 
     def insert(self, table: Table, row: Row) -> None:
         self.count += 1
@@ -59,8 +68,8 @@ class Writes:
 
     def session(self, name: str, row: Row, version: int) -> None:
         """Its row, which has this version; after an earlier word of this batch the one that it had before that."""
-        before, first = self.sessions.get(name, ({}, version))
-        self.sessions[name] = {**before, **row}, first
+        before = self.sessions.get(row["id"], Change(name, {}, version))
+        self.sessions[row["id"]] = Change(name, {**before.row, **row}, before.version)
 
     def empty(self) -> bool:
         """Whether a transaction would write nothing."""
@@ -68,11 +77,12 @@ class Writes:
 
     def execute(self, tx: Connection) -> None:
         """Write them. StateError when a session's row is not the one that was read: another leader wrote it."""
-        for name, (row, version) in self.sessions.items():
-            names = frozenset(row)
+        for one in self.sessions.values():
+            names = frozenset(one.row)
             change = prepared(_change(t.sessions, names, versioned=True), tx.dialect, (), _changed(t.sessions, names))
-            if change.run(tx, [{**row, "version": version}]) != 1:
-                raise StateError(f"session {name} was changed by another server: its row is not at version {version}")
+            if change.run(tx, [{**one.row, "version": one.version}]) != 1:
+                text = f"session {one.name} was changed by another server: its row is not at version {one.version}"
+                raise StateError(text)
         for table, replaced in self.replaces.items():
             rows = list(replaced.values())
             prepared(_gone(table), tx.dialect, (), _keys(table)).run(tx, rows)

@@ -12,6 +12,8 @@ from fedk.rounds.live import Live
 from fedk.rounds.states import ENDED, Session
 from fedk.state import tables as t
 
+_COUNTED = ("committed", "recorded")
+
 
 async def events(db: AsyncConnection, seq: int) -> list[Published]:
     """Those after `seq`."""
@@ -26,7 +28,7 @@ async def verdicts(db: AsyncConnection, old: Live, now: Session, *, clients: Cli
         if task.state == "settled" or (after is not None and after.state != "settled"):
             continue
         said = await answer(db, task.client, task.id, task.result_id)
-        if task.open and isinstance(said, Verdict):
+        if task.open and isinstance(said, Verdict) and said.outcome not in _COUNTED:  # which has a result, not work
             clients.cancel(task.client, task.id, said.reason or said.outcome)
         elif said is not None:
             clients.reply(task.client, said)

@@ -1,4 +1,4 @@
-"""The runner: performs what the machine decides. One batch of events, one fsync, one transaction; then the actions."""
+"""The runner: performs what the machine decides. One batch of events, one transaction; then the actions."""
 
 import asyncio
 import logging
@@ -338,11 +338,13 @@ class Runner:
                     self._give_up(note)
 
     def _give_up(self, note: Taken) -> None:
-        """Its client sends it again, if it is not in the rows."""
-        live = self.live_of(note.arrival.task)
-        known = live.taken.get(note.arrival.task) if live is not None else None
-        if known is None or known.arrival.span != note.arrival.span:
-            self.forget(note.arrival.span)
+        """Its client sends it again, if it is not in the rows; where those could not be read, nobody knows."""
+        live, span = self.live_of(note.arrival.task), note.arrival.span
+        if live is None or live.missing is not None or span is None:
+            return
+        known = live.taken.get(note.arrival.task)
+        if known is None or known.arrival.span != span:
+            self.spool.release(span)
 
     async def _reread(self, sessions: Iterable[str]) -> None:
         try:
@@ -449,7 +451,10 @@ class Runner:
 
 def _each(calls: Iterable[Callable[[], None]]) -> None:
     for call in calls:
-        call()
+        try:
+            call()
+        except OSError:
+            log.exception("a file cannot be closed")
 
 
 async def _in_vain(making: "asyncio.Task[Entry]") -> None:
