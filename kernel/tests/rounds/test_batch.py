@@ -26,6 +26,7 @@ def uploaded(here: Site, arrival: Arrival) -> Arrival:
     assert arrival.span is not None
     assert arrival.span.memory is not None
     data, live = bytes(arrival.span.memory), here.runner.live_of(arrival.task)
+    here.runner.spool.forget(arrival.span)
     assert live is not None
     upload = here.runner.spool.upload(live.state.id, arrival.task, arrival.result_id, len(data))
     if not upload.got:
@@ -53,7 +54,7 @@ async def test_an_upload_whose_transaction_failed_stays_for_its_client_to_go_on_
         offers.put_nowait(offer)
         return Play(silent=True)
 
-    async with site(tmp_path / "data") as here:
+    async with asyncio.timeout(30), site(tmp_path / "data") as here:
         monkeypatch.setattr(Store, "write", failing)
         await here.players.join("a", keeps)
         await here.start(until="round.open", clients={"min": 1}, rounds=1, validation={"every": 0})
