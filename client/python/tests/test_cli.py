@@ -51,8 +51,8 @@ async def spawn() -> AsyncIterator[Spawn]:
     """`python -m fedk_client …` in a process of its own."""
     processes: list[Process] = []
 
-    async def begin(*arguments: str, module: str = "fedk_client") -> Process:
-        command = [sys.executable, "-m", module, *arguments]
+    async def begin(*arguments: str, module: str = "fedk_client", script: str = 'exec "$@"') -> Process:
+        command = ["sh", "-c", script, "sh", sys.executable, "-m", module, *arguments]
         processes.append(await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, stderr=PIPE))
         return processes[-1]
 
@@ -119,6 +119,19 @@ async def test_a_client_on_a_leash_ends_when_its_standard_input_does(
     process.stdin.close()
     await client.next("goodbye")
     assert (await ended(process))[0] == 0
+
+
+async def test_a_client_without_stderr_goes_on(server: ScriptedServer, spawn: Spawn, app: str) -> None:
+    process = await spawn("run", app, "--server", server.address, "--name", "a", script='exec "$@" 2>&-')
+    client = await server.joined()
+    await client.send(task=pb.Task(id="t0", kind="init", session="s"))
+    weights = (await client.next("result")).blobs["model"]
+    for _ in range(2):
+        await client.send(task=asked(weights))
+        await client.verdict(await client.next("result"), pb.OUTCOME_COMMITTED)
+    process.terminate()
+    await client.next("goodbye")
+    assert await ended(process) == (0, "")
 
 
 async def test_ctrl_c_while_idle_exits_130(server: ScriptedServer, spawn: Spawn, app: str) -> None:

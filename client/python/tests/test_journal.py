@@ -10,11 +10,11 @@ from fedk_client.journal import log, on_stderr, say
 
 
 @contextmanager
-def printed() -> Iterator[io.StringIO]:
+def printed(to: io.StringIO | None = None) -> Iterator[io.StringIO]:
     """What a program prints that has set up no logging: there is no handler anywhere."""
     handlers, logging.root.handlers = logging.root.handlers, []
     try:
-        with redirect_stderr(io.StringIO()) as stderr, on_stderr():
+        with redirect_stderr(to or io.StringIO()) as stderr, on_stderr():
             yield stderr
     finally:
         logging.root.handlers = handlers
@@ -63,8 +63,21 @@ def test_a_level_that_was_chosen_is_kept_to() -> None:
     assert stderr.getvalue() == ""
 
 
-def test_a_closed_stderr_ends_no_client(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logging, "raiseExceptions", False)  # logging would complain on the stream that is closed
+class Broken(io.StringIO):
+    """A program's own stream."""
+
+    def write(self, text: str) -> int:
+        raise RuntimeError(text)
+
+
+def test_a_stream_that_raises_ends_no_client() -> None:
+    with printed(Broken()):
+        say("digits-1 round 7")
+        log.info("%s", "digits-1 round 8")
+
+
+def test_a_closed_stderr_ends_no_client() -> None:
     with printed() as stderr:
         stderr.close()
         say("digits-1 round 7")
+        log.info("%s", "digits-1 round 8")

@@ -59,11 +59,14 @@ class _Stderr(logging.StreamHandler[TextIO]):
         try:
             self.stream.write(f"{self._clock} {line}\n")
             self.stream.flush()
-        except (OSError, ValueError):  # a stream that is closed; a name that it cannot encode
+        except Exception:  # noqa: BLE001 — the program's stream: closed, replaced, or None where there is no stderr
             return False
         finally:
             self.release()
         return True
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 — logging's name
+        """Nothing: logging would complain on the very stream that failed, and raise what that raises."""
 
 
 _CLOCK = "%H:%M:%S"
