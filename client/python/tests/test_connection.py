@@ -159,6 +159,8 @@ async def test_unknown_kinds_codecs_and_deltas_are_not_supported(server: Scripte
         await client.send(task=task(server, id_, **fields))
         failure = await client.next("failure")
         assert (failure.task, failure.reason) == (id_, "not-supported")
+        if id_ == "t1":
+            assert failure.detail == 'kind "predict": this app has init, train, validate'
 
 
 async def test_an_exception_sends_its_place_and_the_client_stays(
@@ -280,10 +282,11 @@ async def test_a_result_for_which_there_is_no_room_now_is_sent_again(server: Scr
     assert await client.next("result") == result
 
 
+@pytest.mark.parametrize("by", ["", "7f3a99"])
 async def test_a_result_that_is_settled_while_it_waits_is_not_sent_again(
-    server: ScriptedServer, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: ScriptedServer, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by: str
 ) -> None:
-    """Its bytes are gone by then: a client that looked for them died."""
+    """By its own verdict, or another result's of its task. Its bytes are gone: a client that looked for them died."""
     waits, over = asyncio.Event(), asyncio.Event()
     here = asyncio.get_running_loop()
 
@@ -298,7 +301,7 @@ async def test_a_result_that_is_settled_while_it_waits_is_not_sent_again(
     result = await client.next("result")
     await client.send(refusal=pb.Refusal(task="t1", result_id=result.result_id, reason="draining", retry=True))
     await waits.wait()
-    await client.verdict(result, pb.OUTCOME_COMMITTED)
+    await client.send(verdict=pb.Verdict(task="t1", result_id=by or result.result_id, outcome=COMMITTED))
     await client.send(task=task(server, id="t2"))
     assert (await client.next("result")).task == "t2"
     over.set()

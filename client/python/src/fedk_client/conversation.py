@@ -65,7 +65,7 @@ class Conversation:
             "drain": self._on_drain,
             "superseded": self._on_superseded,
         }
-        self._capabilities = frozenset(desk.hello.capabilities)
+        self._capabilities = tuple(desk.hello.capabilities)  # in the order in which they are told
         self._goodbye = ""
         self.welcomed = False
 
@@ -271,7 +271,7 @@ class Conversation:
 
     async def _settle(self, task: str, result_id: str, *, committed: bool = False) -> Kept | None:
         outbox = self._desk.outbox
-        if (kept := outbox.find(task)) and kept.result_id == result_id:
+        if outbox.find(task):  # whichever result it is: the verdict is the task's
             self._jobs.give_up(task)  # a try that comes later, or is under way, would find no bytes
         if not outbox.slow:
             return outbox.settle(task, result_id, committed=committed)
