@@ -20,6 +20,7 @@ from fedk.aggregation.terms import Terms
 from fedk.aggregation.total import Total
 from fedk.api.errors import BlobError, FormulaError, Refused
 from fedk_protocol.codec import layout_of
+from fedk_protocol.rooms import LEAST, ROOMS
 
 BASE: dict[str, NDArray[Any]] = {
     "w": np.zeros(40),
@@ -312,3 +313,10 @@ def test_two_digits_of_each_element_hold_most_models_and_a_third_what_is_tiny() 
             share = accumulator.begin(f"k{number}", Terms(float(60 * number + 1)))
             accumulator.add(share, "model", grid.runs[0], 0, np.float32(factor) * block)
         assert accumulator.nbytes == digits * 8 * 5000
+
+
+def test_exact_totals_take_no_memory_that_rounded_ones_would_use_again() -> None:
+    Total(LEAST)
+    kept = ROOMS.nbytes
+    assert not Exact(2 * LEAST).digits[Exact.home].any()
+    assert (ROOMS.nbytes, Total(LEAST).digits[Total.home].nbytes) == (kept, 8 * LEAST)

@@ -5,6 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from fedk.aggregation.model import SMALL, Model
+from fedk.aggregation.scratch import page
 from fedk.api.errors import BlobError
 from fedk_protocol.codec import Safetensors, layout_of
 
@@ -40,3 +41,7 @@ def test_damaged_bytes_are_an_error_that_names_the_file(bench: Any, data: bytes)
     span = bench.span(data)
     with pytest.raises(BlobError, match=f"{span.path} at byte 9 is not a model: "):
         Model.open(span)
+
+
+def test_files_are_read_into_whole_pages() -> None:
+    assert [(page(size).ctypes.data % 4096, page(size).size) for size in (1, 5_000)] == [(0, 1), (0, 5_000)]

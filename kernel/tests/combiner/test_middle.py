@@ -1,8 +1,16 @@
 """A combiner with others below it: what is where, and in which sum."""
 
+import hashlib
+
+import numpy as np
+import pytest
+from kernel.tests.combiner import conftest
 from kernel.tests.combiner.conftest import SESSION, Begin, Middle, total
 
 from fedk.rounds.clients import Verdict
+from fedk_protocol import rooms
+from fedk_protocol.codec import Safetensors
+from fedk_protocol.rooms import LEAST, ROOMS
 from fedk_protocol.v1 import federation_pb2 as pb
 from fedk_protocol.v1 import tier_pb2 as tier
 
@@ -206,3 +214,16 @@ async def test_one_verdict_on_many_goes_to_each_client_and_what_is_not_here_is_s
     ]
     assert await middle.above.lost.get() == f"{SESSION}-9"
     assert middle.holdings.get(A) is None
+
+
+async def test_the_memory_of_large_sums_goes_back(middle: Middle, monkeypatch: pytest.MonkeyPatch) -> None:
+    base = Safetensors().dumps({"w": np.zeros(LEAST, np.float32)})
+    monkeypatch.setattr(conftest, "BASE", base)
+    monkeypatch.setattr(conftest, "BASE_HASH", hashlib.sha256(base).digest())
+    monkeypatch.setattr(conftest, "update", lambda _task: np.ones(LEAST, np.float32))
+    monkeypatch.setattr(rooms, "REST", 0.0)
+    monkeypatch.setattr(ROOMS, "_rooms", [])  # without what other tests have left
+    await middle.hold(A, B)
+    middle.flush(A, B)
+    assert await middle.above.partial() == total(A, B)
+    assert ROOMS.nbytes == 0

@@ -1,8 +1,13 @@
 """Memory that sessions share: who gets it, who gives way, who waits."""
 
 import asyncio
+import time
 
+import pytest
+
+from fedk.aggregation.total import Total
 from fedk.rounds.budget import Budget
+from fedk_protocol.rooms import LEAST, REST, ROOMS
 
 
 class Holder:
@@ -71,3 +76,23 @@ async def test_who_is_cancelled_while_it_waits_holds_nobody_up() -> None:
     memory.give(first)
     await memory.take(other, 100)
     assert memory.held == 100
+
+
+async def test_small_models_that_are_made_every_5_s_keep_no_memory_of_a_large_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock, passed = time.monotonic, 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: clock() + passed)
+    monkeypatch.setattr(ROOMS, "_rooms", [])  # without what other tests have left
+    memory, large, small = Budget(2**30), Holder(Budget(0)), Holder(Budget(0))
+    total = Total(LEAST)
+    memory.spare(large, total.nbytes)
+    del total
+    memory.give(large)
+    for _ in range(5):
+        assert ROOMS.nbytes == (8 * LEAST if passed < 2 * REST else 0)
+        passed += 5
+        memory.spare(small, 100)
+        memory.give(small)
+        for _ in range(3):  # turns in which the loop's timers see the time
+            await asyncio.sleep(0)

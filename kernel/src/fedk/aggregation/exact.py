@@ -50,10 +50,6 @@ class Exact(Total):
     most_digits: ClassVar[int] = DIGITS
     most_additions: ClassVar[float] = 16  # with as many of another total they are 2⁵² units at most
 
-    def __init__(self, size: int) -> None:
-        super().__init__(size)
-        self.digits = {self.home: np.zeros(size)}
-
     def settle(self, place: slice, factor: float) -> None:
         raw = self.raw(place)
         values = SCRATCH.values[: raw.size]
@@ -106,8 +102,11 @@ class Exact(Total):
 
     def _digit(self, k: int) -> Array:
         if k not in self.digits:
-            self.digits[k] = np.zeros(self.size)  # pages that are not written take no memory
+            self.digits[k] = self._room()
         return self.digits[k]
+
+    def _room(self) -> Array:
+        return np.zeros(self.size)  # pages that are not written take no memory
 
 
 def check_products(expected: Expected, terms: Terms, max_abs: float) -> None:

@@ -5,8 +5,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from fedk.aggregation.rooms import ROOMS
 from fedk.api.aggregator import Array
+from fedk_protocol.rooms import ROOMS
 
 
 class Total:
@@ -19,7 +19,7 @@ class Total:
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self.digits: dict[int, Array] = {self.home: ROOMS.of(size)}
+        self.digits: dict[int, Array] = {self.home: self._room()}
 
     @property
     def nbytes(self) -> int:
@@ -51,3 +51,7 @@ class Total:
     def read(self, place: slice, out: Array) -> Array:
         """The sums, once `settle`d: in `out`, or where they stand."""
         return self.raw(place)
+
+    def _room(self) -> Array:
+        """Of a digit, whatever stands there."""
+        return np.frombuffer(ROOMS.of("sums", 8 * self.size))

@@ -24,6 +24,7 @@ from fedk.blobs import disk
 from fedk.rounds.ledger import places_row, read_places
 from fedk.state import tables as t
 from fedk.state.store import Store
+from fedk_protocol.rooms import ROOMS, Resting
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,7 @@ class Partials:
         self._store, self._root = store, root
         self._partials: dict[tuple[str, int], Partial] = {}
         self.seconds = 0.0
+        self._resting = Resting(ROOMS.trim)
         disk.create(root)
 
     async def start(self) -> None:
@@ -100,6 +102,8 @@ class Partials:
         except BaseException:
             path.unlink(missing_ok=True)
             raise
+        finally:
+            self._resting.begin()
         one = Partial(number, session, round_, terms, path, blobs, raw, total)
         async with self._store.transaction() as tx:
             await tx.execute(insert(t.partials).values(self._row(one, project)))

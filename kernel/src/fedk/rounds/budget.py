@@ -3,10 +3,7 @@
 import asyncio
 from typing import Protocol
 
-from fedk.aggregation.rooms import ROOMS
-
-REST = 10.0
-"""Seconds after which memory that was given back and is not used again goes back to the system."""
+from fedk_protocol.rooms import ROOMS, Resting
 
 
 class Holder(Protocol):
@@ -24,7 +21,7 @@ class Budget:
         self._held: dict[Holder, int] = {}
         self._order = asyncio.Lock()  # who came first is let in first, however large
         self._freed = asyncio.Event()
-        self._resting: asyncio.TimerHandle | None = None
+        self._resting = Resting(ROOMS.trim)
 
     @property
     def held(self) -> int:
@@ -58,13 +55,7 @@ class Budget:
         """It has none any more."""
         if self._held.pop(holder, None) is not None:
             self._freed.set()
-            self._rest()
-
-    def _rest(self) -> None:
-        """A round that follows soon uses the memory again."""
-        if self._resting is not None:
-            self._resting.cancel()
-        self._resting = asyncio.get_running_loop().call_later(REST, ROOMS.clear)
+            self._resting.begin()
 
     def _fits(self, nbytes: int) -> bool:
         return not self._held or self.held + nbytes <= self._limit
