@@ -5,12 +5,14 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from sklearn.linear_model import LinearRegression, SGDClassifier
 from sklearn.neural_network import MLPClassifier
 
 from fedk_client import ClientApp
 from fedk_client.adapters import adapter_of, check_same
 from fedk_client.errors import AppError
+from fedk_protocol.rooms import LEAST
 
 X, Y = np.eye(6), np.array([0, 1, 2] * 2)
 
@@ -32,6 +34,36 @@ def test_a_loaded_dict_can_be_written_to_though_the_blob_cannot() -> None:
     model = ClientApp(model=lambda: {"w": np.zeros(3)}).with_weights({"w": blob})
     model["w"] += 1
     assert model["w"].tolist() == [1.0, 2.0, 3.0]
+
+
+def test_the_next_large_model_stands_where_the_last_one_stood_whatever_is_kept_of_it() -> None:
+    size = LEAST // 4
+    blob: dict[str, NDArray[Any]] = {
+        "w": np.full(size, 1.5, np.float32),
+        "v": np.zeros((size, 2), np.int16),
+        "u": np.zeros((4, size), ml_dtypes.float8_e5m2),
+        "b": np.ones((), ml_dtypes.bfloat16),
+    }
+    for array in blob.values():
+        array.flags.writeable = False
+    app = ClientApp(model=lambda: {name: np.zeros_like(array) for name, array in blob.items()})
+    model = app.with_weights(blob)
+    assert {name: (array.shape, array.dtype) for name, array in model.items()} == {
+        name: (array.shape, array.dtype) for name, array in blob.items()
+    }
+    model["w"] += 1
+    model["b"] += 1
+    places = {model[name].ctypes.data for name in "wvu"}
+    kept = model["b"]
+    del model
+    again = app.with_weights(blob)
+    assert {again[name].ctypes.data for name in "wvu"} == places
+    assert (float(kept), float(again["w"][0]), float(again["b"])) == (2.0, 1.5, 1.0)
+    kept = again["w"]
+    kept[:] = 7
+    del again
+    assert not np.shares_memory(app.with_weights(blob)["w"], kept)
+    assert kept[-1] == 7
 
 
 def test_a_perceptrons_lists_are_named_by_number() -> None:

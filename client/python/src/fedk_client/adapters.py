@@ -9,11 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedk_client.errors import AppError
-from fedk_client.rooms import Rooms
 from fedk_protocol.codec import Arrays
-
-_ROOMS = Rooms()
-"""Where loaded models stand."""
+from fedk_protocol.rooms import LEAST, ROOMS
 
 
 class Adapter(Protocol):
@@ -69,7 +66,7 @@ class Dictionaries:
         return {str(name): np.asarray(value) for name, value in model.items()}
 
     def load(self, model: dict[str, Any], arrays: Arrays) -> None:
-        model.update(_ROOMS.copies(arrays))  # the blob's are read-only
+        model.update(_copies(arrays))  # the blob's are read-only
 
 
 class Torch:
@@ -82,7 +79,7 @@ class Torch:
         return {name: self._to_numpy(tensor) for name, tensor in self._tensors(model)}
 
     def load(self, model: Any, arrays: Arrays) -> None:
-        copies = _ROOMS.copies(arrays)  # torch warns about arrays that it may not write to
+        copies = _copies(arrays)  # torch warns about arrays that it may not write to
         tensors = {name: self._from_numpy(copies[name], tensor) for name, tensor in self._tensors(model)}
         model.load_state_dict({**model.state_dict(), **tensors})
 
@@ -163,6 +160,18 @@ class Keras:
     def _variables(self, model: Any) -> Iterator[tuple[str, Any]]:
         for number, variable in enumerate(model.weights):
             yield f"{number}.{variable.name.rsplit('/', 1)[-1].partition(':')[0]}", variable
+
+
+def _copies(arrays: Arrays) -> dict[str, NDArray[Any]]:
+    """Of each array one that may be written to."""
+    return {name: np.array(array) if array.nbytes < LEAST else _placed(array) for name, array in arrays.items()}
+
+
+def _placed(array: NDArray[Any]) -> NDArray[Any]:
+    """A copy in a room of its own: user code that keeps it keeps no other array of its model."""
+    copy = np.frombuffer(ROOMS.of("models", array.nbytes), np.uint8).view(array.dtype).reshape(array.shape)
+    copy[...] = array
+    return copy
 
 
 def _descends(model: object, *modules: str) -> bool:

@@ -82,6 +82,7 @@ class Connection:
     # ---- in the connections' thread ----
 
     def _answer(self, kept: Kept) -> None:
+        self._desk.resting.begin()
         if self._conversation:
             self._conversation.answer(kept)
 
@@ -90,7 +91,7 @@ class Connection:
             self._conversation.mention(message)
 
     def _fail(self, failure: pb.Failure) -> None:
-        self._desk.failures[failure.task] = failure
+        self._desk.fail(failure)
         if self._conversation:
             self._conversation.say_failures()
 

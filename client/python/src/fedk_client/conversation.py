@@ -213,8 +213,7 @@ class Conversation:
     def _trim(self) -> None:
         """What no task wants any more, so that what comes next can stand there."""
         if self._desk.inputs:
-            entries = self._desk.agenda.entries()
-            self._desk.inputs.trim({blob.sha256 for each in entries for blob in each.task.inputs.values()})
+            self._desk.inputs.trim(self._desk.wanted)
 
     async def _inputs(self, task: pb.Task) -> dict[str, bytes | memoryview]:
         while True:
@@ -227,7 +226,7 @@ class Conversation:
             await pause(draw(self._desk.delays))  # the stream lives, or its end cancels this
 
     def _fail(self, task: str, reason: Reason, detail: str) -> None:
-        self._desk.failures[task] = pb.Failure(task=task, reason=reason, detail=detail)
+        self._desk.fail(pb.Failure(task=task, reason=reason, detail=detail))
         self.say_failures()
 
     # ---- results ----
@@ -273,6 +272,7 @@ class Conversation:
         outbox = self._desk.outbox
         if outbox.find(task):  # whichever result it is: the verdict is the task's
             self._jobs.give_up(task)  # a try that comes later, or is under way, would find no bytes
+            self._desk.resting.begin()
         if not outbox.slow:
             return outbox.settle(task, result_id, committed=committed)
         # in a thread, and awaited, so that a later task sees the state that this promotes

@@ -7,6 +7,7 @@ from fedk_client.agenda import Agenda
 from fedk_client.assignment import Assignment
 from fedk_client.outbox import Outbox
 from fedk_client.transfer import Inputs
+from fedk_protocol.rooms import ROOMS, Resting
 from fedk_protocol.v1 import federation_pb2 as pb
 
 INLINE_MAX = 64 * 1024  # bytes, where Welcome names none
@@ -24,6 +25,15 @@ class Desk:
     inputs: Inputs = field(default_factory=Inputs)
     failures: dict[str, pb.Failure] = field(default_factory=dict)  # not yet said, by task
     welcome: pb.Welcome = field(default_factory=pb.Welcome)  # the last one
+    resting: Resting = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.resting = Resting(lambda: self.inputs.rest(self.wanted), ROOMS.trim)
+
+    @property
+    def wanted(self) -> set[bytes]:
+        """Hashes of the blobs that tasks at hand bring."""
+        return {blob.sha256 for entry in self.agenda.entries() for blob in entry.task.inputs.values()}
 
     @property
     def has_joined(self) -> bool:
@@ -37,6 +47,11 @@ class Desk:
     def delays(self) -> tuple[float, float]:
         """Base and cap of the back-off, in seconds."""
         return self.welcome.reconnect_base or BASE, self.welcome.reconnect_cap or CAP
+
+    def fail(self, failure: pb.Failure) -> None:
+        """The task has no result."""
+        self.failures[failure.task] = failure
+        self.resting.begin()
 
     def greeting(self) -> pb.Hello:
         """The Hello of a new stream."""

@@ -131,6 +131,7 @@ class Running(Generic[M, D]):
         for item in iter(self._inbox.get, _Word.OVER):
             if isinstance(item, Assignment) and self._agenda.begin(item.id):
                 self._answer(item)
+            del item  # while this waits for the next one, nobody looks at its inputs
 
     def _answer(self, assignment: Assignment) -> None:
         begin = time.perf_counter()

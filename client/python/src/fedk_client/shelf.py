@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from fedk_client.kept import Body, Kept
-from fedk_client.rooms import LEAST, Rooms
+from fedk_protocol.rooms import LEAST, ROOMS
 
 
 class Shelf(Protocol):
@@ -43,14 +43,13 @@ class Memory:
     def __init__(self) -> None:
         self._pending: dict[str, bytes] = {}
         self._states: dict[str, bytes] = {}
-        self._rooms = Rooms()
 
     def write(self, result_id: str, chunks: Iterable[bytes | memoryview]) -> Body:
         pieces, at = list(chunks), 0
         size = sum(map(len, pieces))
         if size < LEAST:
             return Buffer(b"".join(pieces))
-        room = self._rooms.of(size)
+        room = ROOMS.of("results", size)
         for piece in pieces:
             room[at : at + len(piece)] = piece
             at += len(piece)

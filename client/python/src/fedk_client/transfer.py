@@ -6,9 +6,9 @@ from hashlib import sha256
 import grpc
 
 from fedk_client.kept import Kept
-from fedk_client.rooms import Rooms
 from fedk_protocol.fields import DOWNLOADED, UPLOADED, data_of, enclosed
 from fedk_protocol.metadata import TICKET
+from fedk_protocol.rooms import ROOMS
 from fedk_protocol.v1 import federation_pb2 as pb
 
 SERVICE = pb.DESCRIPTOR.services_by_name["Federation"].full_name
@@ -55,7 +55,7 @@ class Inputs:
 
     def __init__(self) -> None:
         self._arriving: dict[bytes, _Arriving] = {}
-        self._rooms = Rooms()
+        self._idle: set[bytes] = set()  # what no task wanted when `rest` looked
 
     def inline(self, blobs: Mapping[str, pb.Blob]) -> dict[str, bytes | memoryview] | None:
         """All of a task's inputs, where nothing has to be fetched. Raises InputLost."""
@@ -77,15 +77,24 @@ class Inputs:
         """Drop all blobs but these."""
         self._arriving = {hash_: blob for hash_, blob in self._arriving.items() if hash_ in wanted}
 
+    def rest(self, wanted: Collection[bytes]) -> bool:
+        """Drop blobs that no task has wanted since the last call. Whether there are more that none wants now."""
+        idle = self._arriving.keys() - wanted
+        old = idle & self._idle
+        self.trim(self._arriving.keys() - old)
+        self._idle = idle - old
+        return bool(self._idle)
+
     def __len__(self) -> int:
         return len(self._arriving)
 
     async def _one(self, wire: Wire, name: str, blob: pb.Blob) -> bytes | memoryview:
         if blob.HasField("inline"):
             return _checked(name, blob)
+        self._idle.discard(blob.sha256)
         arriving = self._arriving.get(blob.sha256)
         if arriving is None:
-            arriving = self._arriving[blob.sha256] = _Arriving(self._rooms.of(int(blob.size)))
+            arriving = self._arriving[blob.sha256] = _Arriving(ROOMS.of("inputs", int(blob.size)))
         for _ in range(2):  # once more from the start, for bytes that were damaged on the way
             if await arriving.complete(wire, blob.sha256):
                 return arriving.view
