@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from sqlalchemy import select
 from tests.simulation.clock import Loop, Stuck, World, simulated
-from tests.simulation.invariants import Broken, check, of_rows
+from tests.simulation.invariants import Broken, check, each_step, of_rows
 from tests.simulation.player import CODEC, Archive, Manners, Player
 from tests.simulation.server import Server, StrictGates, copied
 
@@ -119,7 +119,7 @@ class Federation:
         left = plan.crashes
         data_dir = self._folder / "0"
         data_dir.mkdir()  # a server that ends at once has made none
-        with simulated(world), self._listening():
+        with simulated(world), each_step(), self._listening():
             while self._why != "done":
                 world.calm = not (plan.faults and self._lives == 0) and left == 0 and world.now > 120
                 crash = world.luck.choice([200, 800, 3_000]) if left else None

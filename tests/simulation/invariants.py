@@ -1,14 +1,16 @@
 """What must hold after every batch, of a session's state and of a server's rows."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
+from fedk.rounds.batch import Batch
 from fedk.rounds.counts import fewest
 from fedk.rounds.states import ENDED, Session
 from fedk.rounds.waiting import waiting_for
 
 if TYPE_CHECKING:
-    from fedk.rounds.book import Book
     from fedk.rounds.inbox import Entry
     from fedk.rounds.runner import Runner
     from fedk.rounds.step import Step
@@ -86,15 +88,24 @@ def of_waiting(s: Session, *, moving: bool, at_work: bool) -> None:
         )
 
 
-def watch(runner: "Runner") -> None:
-    """Check a runner at every step of the machine, and after every batch, from now on."""
-    take, adopt = runner._take, runner._after
+@contextmanager
+def each_step() -> Iterator[None]:
+    """Check every step of the machine inside, in all batches."""
+    take = Batch._take
 
-    def taken(book: "Book", step: "Step", entries: "Sequence[Entry]") -> None:
+    def taken(batch: Batch, step: "Step", entries: "Sequence[Entry]") -> None:
         old = step.new
-        take(book, step, entries)
+        take(batch, step, entries)
         of_step(old, step.new)
         of_state(step.new)
+
+    with patch.object(Batch, "_take", taken):
+        yield
+
+
+def watch(runner: "Runner") -> None:
+    """Check a runner after every batch from now on."""
+    adopt = runner._after
 
     async def after(batch: Sequence[Any], steps: "Sequence[Step]", events: Sequence[Any]) -> None:
         await adopt(batch, steps, events)
@@ -104,7 +115,6 @@ def watch(runner: "Runner") -> None:
                 moving = bool(runner.inbox._items) or bool(live.state.outstanding())
                 of_waiting(new, moving=moving, at_work=bool(runner._working))
 
-    runner._take = taken  # type: ignore[method-assign]  # to look on
     runner._after = after  # type: ignore[method-assign]  # to look on
 
 
