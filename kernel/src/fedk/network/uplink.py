@@ -17,6 +17,7 @@ from fedk.blobs.reader import Reader, Span
 from fedk.combiner import words
 from fedk.combiner.batches import batches
 from fedk.combiner.relay import Relay
+from fedk.combiner.words import TOGETHER
 from fedk.network.calls import TIER
 from fedk.network.listener import Keepalive
 from fedk.network.roll import Roll
@@ -33,8 +34,8 @@ BASE, CAP = 0.2, 5.0
 CALL = 30.0
 """Seconds for a call that moves no bytes."""
 
-TOGETHER, CHATTER = 256, 1_000
-"""Words in one message; live lines that wait while the parent is slow, before the oldest are dropped."""
+CHATTER = 1_000
+"""Live lines that wait while the parent is slow, before the oldest are dropped."""
 
 DATA = 512 * 2**10
 
@@ -165,9 +166,9 @@ class Uplink:
         if not self.attached.is_set() or not (self._sent or self._chatter or self._changed):
             return None
         work = self._work()
-        work.sent.extend(words.sent(self._sent))
+        work.sent.extend(words.sent(self._sent[: words.SENT]))
         work.said.extend(self._chatter.popleft() for _ in range(min(len(self._chatter), TOGETHER)))
-        self._sent, self._changed = [], False
+        self._sent, self._changed = self._sent[words.SENT :], False
         return tier.Upward(work=work)
 
     def _say(self, word: tier.Upward) -> None:
