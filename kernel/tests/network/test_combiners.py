@@ -8,6 +8,7 @@ import grpc
 import pytest
 from kernel.tests.network.attaching import above, child, middle
 from kernel.tests.network.conftest import House
+from kernel.tests.network.offering import offer
 
 from fedk.rounds.clients import Verdict
 from fedk_protocol.v1 import tier_pb2 as tier
@@ -110,6 +111,17 @@ async def test_a_sum_of_tasks_that_cannot_be_leaves_no_bytes(house: House, tasks
             await east.deliver(tier.Delivery(partial=tier.Partial(number=1, session=session, round=1, tasks=tasks)))
     assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
     assert [path for path in house.spool.root.rglob("*.upload") if path.is_file()] == []
+
+
+async def test_a_client_is_asked_however_many_tasks_before_its_own_are_settled(house: House) -> None:
+    async with child(house.address) as east:
+        client = await east.join("a", house.network._tickets.mint("default/a", "", "east"))
+        await house.event("client.joined")
+        (link,) = house.network._tier.links
+        link._offers.extend(offer(f"gone-{n}") for n in range(1_000))
+        await house.session()
+        (asked,) = (await east.heard("relay")).tasks
+        assert (list(asked.tasks), list(asked.clients), client in link.clients) == ([1], [0], True)
 
 
 async def test_a_bad_number_from_below_leaves_the_one_above_its_stream(house: House, tmp_path: Path) -> None:

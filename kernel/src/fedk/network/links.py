@@ -95,11 +95,12 @@ class Link:
             words = [self._answers.popleft() for _ in range(min(len(self._answers), TOGETHER))]
             settled, self._settled = map(_settled, self._settled.items()), {}
             return Message((tier.Downward(answers=tier.Answers(answers=words, settled=settled)).SerializeToString(),))
-        fresh, tasks = list[tier.Common](), dict[int, list[Offer]]()
-        for _ in range(min(len(self._offers), TOGETHER)):
+        fresh, tasks, many = list[tier.Common](), dict[int, list[Offer]](), 0
+        while self._offers and many < TOGETHER:
             offer = self._offers.popleft()
             if self._door.awaits(offer.client, offer.task):  # or it has been settled meanwhile
                 tasks.setdefault(self._number(offer, fresh), []).append(offer)
+                many += 1
         if not tasks:
             return None
         relay = tier.Relay(common=fresh, tasks=[self._assigned(number, offers) for number, offers in tasks.items()])
