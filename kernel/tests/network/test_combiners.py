@@ -11,6 +11,7 @@ from kernel.tests.network.conftest import House
 from kernel.tests.network.offering import offer
 
 from fedk.rounds.clients import Verdict
+from fedk_protocol.v1 import federation_pb2 as pb
 from fedk_protocol.v1 import tier_pb2 as tier
 
 SESSION = "0123456789ab"
@@ -134,6 +135,41 @@ async def test_a_bad_number_from_below_leaves_the_one_above_its_stream(house: Ho
         known = await between.uplink.ask("c", f"{SESSION}-1", "r")
         assert isinstance(known, Verdict)
         assert known.detail == "this server knows no such task", "the root has answered"
+
+
+def asked(**more: Any) -> tier.Downward:
+    said: dict[str, Any] = {"common": 1, "session": SESSION, "tasks": [1], "clients": [], "seeds": []}
+    return tier.Downward(relay=tier.Relay(tasks=[tier.Assigned(**{**said, **more})]))
+
+
+UNFIT: dict[str, bytes] = {
+    "columns": asked(seeds=[1, 2]).SerializeToString(),
+    "nobody": asked(clients=[7], seeds=[1]).SerializeToString(),
+    "hashes": tier.Downward(
+        flush=tier.Flush(session=SESSION, shares=[tier.Shares(tasks=[1], sha256=b"short")])
+    ).SerializeToString(),
+    "number": tier.Downward(
+        answers=tier.Answers(settled=[tier.Settled(session=SESSION, tasks=[2**32 - 1, 1], said=pb.Verdict())])
+    ).SerializeToString(),
+    "no message": b"\xff",
+}
+
+
+@pytest.mark.parametrize("word", UNFIT.values(), ids=UNFIT)
+async def test_what_a_parent_says_and_does_not_fit_together_ends_that_stream_and_another_one_begins(
+    tmp_path: Path, word: bytes
+) -> None:
+    async with above() as (parent, address), middle(tmp_path, address) as between:
+        await (await parent.stream()).write(word)
+        await parent.stream()
+        await between.uplink.attached.wait()
+
+
+async def test_a_word_that_cannot_be_made_ends_the_stream_and_another_one_begins(tmp_path: Path) -> None:
+    async with above() as (parent, address), middle(tmp_path, address) as between:
+        await parent.stream()
+        between.uplink.sent(f"{SESSION}-{2**32}", soon=True)
+        await parent.stream()
 
 
 async def test_tasks_are_said_to_be_sent_in_as_many_messages_as_they_need(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import grpc
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 
 from fedk.api.errors import NotFound, Refused, StateError
 from fedk.blobs.reader import Reader, Span
@@ -91,6 +91,12 @@ class Uplink:
                 await self._stream(address)
             except grpc.aio.AioRpcError as error:
                 self._log(address, error)
+            except (ValueError, DecodeError) as error:
+                self._broken(address, f"it has said what does not fit together: {error}")
+            except asyncio.CancelledError:  # also gRPC's word for a call whose own words could not be made
+                if self._running is None or self._running.cancelling():
+                    raise
+                self._broken(address, "a word for it could not be made")  # gRPC has kept the reason
             was_up = self.attached.is_set()
             self.attached.clear()
             self._ticket = ""
@@ -105,6 +111,10 @@ class Uplink:
         elif self.attached.is_set() or not self.refusal:
             self.refusal = f"{address}: {error.code().name} {error.details()}"
             log.warning("parent.lost %s", self.refusal)
+
+    def _broken(self, address: str, why: str) -> None:
+        self.refusal = f"{address}: {why}"
+        log.error("parent.lost %s", self.refusal)
 
     async def _stream(self, address: str) -> None:
         async with self._dialled(address) as channel:
