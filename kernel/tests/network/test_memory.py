@@ -73,12 +73,12 @@ async def test_results_that_wait_for_memory_are_not_read_on(tmp_path: Path, monk
             assert (await client.next("verdict")).reason == "lost"
 
 
-async def test_a_result_counts_as_what_it_is_in_memory(house: House) -> None:
+async def test_a_result_counts_as_what_it_is_in_memory_and_in_the_spool_until_its_sync(house: House) -> None:
     room = house.network._reception
     inline = pb.Result(task="t", result_id="r", blobs={"model": pb.Blob(inline=bytes(1_000))})
     words = pb.Result(task="t", result_id="r", settings_read=[""] * 500)
-    assert await room.room(inline, 1_103) == 1_103 + 103 * reception.UNPACKED
-    assert await room.room(words, 1_100) == 1_100 * (1 + reception.UNPACKED)
+    assert await room.room(inline, 1_103) == 2 * 1_103 + 103 * reception.UNPACKED
+    assert await room.room(words, 1_100) == 1_100 * (2 + reception.UNPACKED)
     with pytest.raises(Ended):
         await room.room(words, reception.WORDS + 1)
 

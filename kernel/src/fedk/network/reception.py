@@ -78,7 +78,8 @@ class Reception:
         rest = received - sum([len(blob.inline) for blob in result.blobs.values()])
         if rest > WORDS:
             raise violated(f"a result of {rest:,} bytes beside its blobs, at most {WORDS:,}")
-        await self._allowance.take(held := received + UNPACKED * rest)
+        held = 2 * received + UNPACKED * rest  # the message, and what the spool holds of it until its sync
+        await self._allowance.take(held)
         return held
 
     def at_once(self, client: str, awaited: Awaited) -> bool:
