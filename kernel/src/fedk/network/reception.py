@@ -100,6 +100,9 @@ class Reception:
             taken = self._door.note(awaited.arrival, ROOT, awaited)
         except (Refused, StateError, *_BASE_GONE):
             return False  # `inline` says what is wrong
+        except BaseException:  # the stream ends by it, and nobody answers
+            self._allowance.give(awaited.held)
+            raise
         finally:
             if not taken:
                 self._turns.end(result.task)
@@ -111,9 +114,9 @@ class Reception:
     def over(self, awaited: Awaited, *, again: bool = False) -> None:
         """What was taken at once has been answered, or is to be taken `again`, by `inline`."""
         self._turns.end(awaited.result.task)
-        self._forget(awaited)
         if not again:
             self._allowance.give(awaited.held)
+        self._forget(awaited)
 
     def _forget(self, awaited: Awaited) -> None:
         if awaited.arrival is not None:
