@@ -1,6 +1,7 @@
 """`fedk combiner` against a server behind a real port."""
 
 import signal
+import socket
 import subprocess
 import sys
 
@@ -10,18 +11,23 @@ from fedk.testing.site import Served
 
 
 def draining(served: Served) -> subprocess.Popen[str]:
-    """`fedk combiner drain east --wait`, once the server has heard of it."""
-    code = "from fedk.cli import main; main()"
-    command = [sys.executable, "-c", code, "combiner", "drain", "east", "--wait", "--url", served.url]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    served.do(said(served, "combiner.draining"))
+    """`fedk combiner drain east --wait`, once it has heard that east drains, and waits."""
+    process = drain(served.url)
+    served.do(said(served, "combiner.draining", times=2))
     return process
 
 
-async def said(served: Served, event: str) -> None:
+def drain(url: str) -> subprocess.Popen[str]:
+    code = "from fedk.cli import main; main()"
+    command = [sys.executable, "-c", code, "combiner", "drain", "east", "--wait", "--url", url]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+async def said(served: Served, event: str, *, times: int) -> None:
     with served.site.desk.feed.listen() as listener:
         async for one in listener:
-            if one.type == event:
+            times -= one.type == event
+            if not times:
                 return
 
 
@@ -48,3 +54,14 @@ def test_a_drain_is_waited_for_and_ctrl_c_leaves_it(served: Served) -> None:
         served.do(gone())
         out, _ = process.communicate()
     assert (process.returncode, out) == (0, "east is drained: it has no client and holds nothing, and can be stopped\n")
+
+
+def test_who_leaves_before_the_server_has_answered_is_not_told_that_it_drains() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        with drain(f"http://127.0.0.1:{silent.getsockname()[1]}") as process:
+            connection, _ = silent.accept()
+            connection.recv(1)  # it asks
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate()
+        connection.close()
+    assert (process.returncode, out, err) == (130, "", "\n")

@@ -127,9 +127,21 @@ def test_a_round_of_a_thousand_clients_is_116_bytes_for_each(roll: Roll) -> None
     assert bytes_each == {"asked": 11, "sent": 1, "reported": 77, "flushed": 25, "summed": 1, "settled": 1}
 
 
+def test_metrics_that_are_said_once_are_made_once(roll: Roll) -> None:
+    before = {"validate": Measured(7, {"loss": 2.0})}
+    said = [result(n, metrics={"loss": 1.0}, before=before) for n in range(3)]
+    found = heard(batches(said, roll.number), roll)
+    assert [one.metrics for one in found] == [{"loss": 1.0}] * 3
+    assert len({id(one.metrics) for one in found}) == 1
+    assert len({id(one.before["validate"].metrics) for one in found}) == 1
+
+
 def test_numbers_that_ascend_are_told_by_their_distances() -> None:
     assert gaps([7, 8, 9, 300]) == [7, 1, 1, 291]
     assert numbers([7, 1, 1, 291]) == [7, 8, 9, 300]
+    assert numbers([2**32 - 1]) == [2**32 - 1]
+    with pytest.raises(ValueError, match="a task of number 4,294,967,296, at most 4,294,967,295"):
+        numbers([2**32 - 1, 1])
 
 
 def test_a_column_of_equal_rows_is_one_row() -> None:

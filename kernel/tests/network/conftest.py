@@ -123,6 +123,7 @@ async def opened(data_dir: Path, *, address: str = "127.0.0.1:0", **given: Any) 
                 yield house
     finally:
         await network.stop()
+        await tier.close()
         await runner.close()
         await blobs.close()
         await store.close()

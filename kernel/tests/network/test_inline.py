@@ -45,6 +45,24 @@ async def test_what_cannot_be_taken_at_once_is_taken_all_the_same(
     assert house.spool.used("default") == 0
 
 
+@pytest.mark.parametrize("way", ["reply", "over"])
+async def test_a_fault_on_the_way_to_one_client_ends_its_stream_and_not_the_round(
+    house: House, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is met after the commit, by whoever answers all."""
+    client, other = await house.joined("a"), await house.joined("b")
+    await house.session(clients={"min": 2})
+    task, last = await client.next("task"), await other.next("task")
+    member = house.network._members.get(client.welcome.client)
+    owner = member if way == "reply" else house.network._reception
+    with monkeypatch.context() as broken:
+        broken.setattr(owner, way, lambda *_, **__: 1 / 0)
+        await client.answer(task, {"model": weights(2.0)})
+        assert await client.inbox.ended() == "INTERNAL a fault of this server: ZeroDivisionError"
+    await other.answer(last, {"model": weights(2.0)})
+    assert (await other.next("verdict")).outcome == pb.OUTCOME_COMMITTED
+
+
 async def test_an_initial_model_is_recorded(house: House) -> None:
     client = await house.joined("a")
     await house.desk.create("default", name="own", stem="", rules=house.rules(), model=None)

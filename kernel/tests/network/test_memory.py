@@ -1,6 +1,7 @@
 """What one client can make the server hold: small messages that are large once they are parsed, and calls without end."""
 
 import asyncio
+import errno
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -73,14 +74,28 @@ async def test_results_that_wait_for_memory_are_not_read_on(tmp_path: Path, monk
             assert (await client.next("verdict")).reason == "lost"
 
 
-async def test_a_result_counts_as_what_it_is_in_memory(house: House) -> None:
+async def test_a_result_counts_as_what_it_is_in_memory_and_in_the_spool_until_its_sync(house: House) -> None:
     room = house.network._reception
     inline = pb.Result(task="t", result_id="r", blobs={"model": pb.Blob(inline=bytes(1_000))})
     words = pb.Result(task="t", result_id="r", settings_read=[""] * 500)
-    assert await room.room(inline, 1_103) == 1_103 + 103 * reception.UNPACKED
-    assert await room.room(words, 1_100) == 1_100 * (1 + reception.UNPACKED)
+    assert await room.room(inline, 1_103) == 2 * 1_103 + 103 * reception.UNPACKED
+    assert await room.room(words, 1_100) == 1_100 * (2 + reception.UNPACKED)
     with pytest.raises(Ended):
         await room.room(words, reception.WORDS + 1)
+
+
+async def test_a_result_that_a_fault_ends_gives_its_memory_back(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    client = await house.joined("a")
+    await house.session()
+    task = await client.next("task")
+    (member,) = house.network._members
+    monkeypatch.setattr(house.spool, "append", broken)
+    await client.answer(task, {"model": weights(1.0)})
+    assert await client.inbox.ended() == "INTERNAL a fault of this server: OSError"
+    assert (house.network._reception._allowance._held, member._awaited) == (0, 0)
 
 
 async def test_downloads_that_nobody_reads_are_bounded_for_each_client(

@@ -27,6 +27,27 @@ async def paused(here: Site, name: str = "digits-1", **rules: Any) -> Any:
     return await here.start(name, until="session.paused", **rules)
 
 
+async def test_what_a_gate_writes_into_what_it_is_shown_is_its_own(tmp_path: Path) -> None:
+    """Models are replayed by the rules, and the trail has the metrics."""
+    seen: list[Any] = []
+
+    class Guard:
+        @hookimpl
+        def update_received(self, session: SessionFacts, update: Update) -> None:
+            seen.append(json.dumps(session.rules))
+            for shown in (session.rules.get("clients"), session.rules, update.metrics):
+                assert isinstance(shown, dict)
+                shown.clear()
+
+    async with site(tmp_path, gates=gates(Guard())) as here:
+        await here.players.join("a", Play(loss=0.5))
+        rules: dict[str, Any] = {"rounds": 2, "clients": {"min": 1}, "validation": {"every": 0}}
+        assert (await here.start(until="session.finished", **rules))["status"] == "finished"
+        assert seen[0] == seen[1]
+        trail = await here.get("sessions/digits-1/trail")
+        assert [model["metrics"] for model in trail["models"][1:]] == [{"train.loss": 0.5}] * 2
+
+
 async def test_a_client_that_a_gate_vetoes_does_not_join(tmp_path: Path) -> None:
     class Guard:
         @hookimpl

@@ -43,8 +43,7 @@ def show(at: Address, name: str, as_json: bool) -> None:
 @asking
 def drain(at: Address, name: str, wait: bool, as_json: bool) -> None:
     """Send its clients elsewhere and take what it holds; it gets no client any more. No round is lost."""
-    left = f"{name} drains on: fedk combiner show {name}{at.flags}" if wait else ""
-    found = _posted(at, name, "drain", left=left, wait="true" if wait else None)
+    found = asyncio.run(_drained(at, name, wait=wait))
     if as_json:
         click.echo(document(found))
         return
@@ -61,20 +60,21 @@ def drain(at: Address, name: str, wait: bool, as_json: bool) -> None:
 @asking
 def rebalance(at: Address, as_json: bool) -> None:
     """Send clients from servers with many to those with few."""
-    found = _posted(at, "rebalance")
+    found = asyncio.run(_rebalanced(at))
     click.echo(document(found) if as_json else f"{found['moved']} clients were sent to another server")
 
 
-def _posted(at: Address, *path: str, left: str = "", **query: Any) -> Any:
-    """`left` is what to say to who does not wait for the end."""
-
-    async def post() -> Any:
+async def _drained(at: Address, name: str, *, wait: bool) -> Any:
+    """Who leaves before the server has answered is not told that it drains."""
+    async with asked(at) as rest:
+        found = await rest.post("combiners", name, "drain")
         try:
-            async with asked(at) as rest:
-                return await rest.post("combiners", *path, **query)
+            return await rest.post("combiners", name, "drain", wait="true") if wait else found
         except asyncio.CancelledError:
-            if left:
-                click.echo(left, err=True)
+            click.echo(f"{name} drains on: fedk combiner show {name}{at.flags}", err=True)
             raise
 
-    return asyncio.run(post())
+
+async def _rebalanced(at: Address) -> Any:
+    async with asked(at) as rest:
+        return await rest.post("combiners", "rebalance")

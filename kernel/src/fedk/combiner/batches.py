@@ -124,20 +124,25 @@ def _places(sizes: Sequence[int], hashes: Sequence[bytes]) -> list[Place]:
 
 
 class _Measures:
-    """The metrics of a batch's results, by their places in a row of values."""
+    """The metrics of a batch's results, by their places in a row of values; made once for a row that all have."""
 
     def __init__(self, batch: tier.Batch) -> None:
-        self._own, self._before = list(batch.metrics), [(kind.name, list(kind.metrics)) for kind in batch.before]
-        self.width = len(self._own) + sum(len(names) for _, names in self._before)
+        self._kinds, names = [kind.name for kind in batch.before], [batch.metrics, *(k.metrics for k in batch.before)]
+        self._names = [list(each) for each in names]
+        self.width = sum(map(len, self._names))
+        self._row: Sequence[float] | None = None
+        self._made: list[Mapping[str, float]] = []
 
     def own(self, values: Sequence[float]) -> Mapping[str, float]:
-        return dict(zip(self._own, values, strict=False)) if self._own else {}  # those of `before` follow
+        return self._of(values)[0]
 
     def before(self, examples: Sequence[int], values: Sequence[float]) -> Mapping[str, Measured]:
-        if not self._before:
+        if not self._kinds:
             return {}
-        found, at = dict[str, Measured](), len(self._own)
-        for (kind, names), count in zip(self._before, examples[1:], strict=True):
-            found[kind] = Measured(count, dict(zip(names, values[at:], strict=False)))
-            at += len(names)
-        return found
+        return dict(zip(self._kinds, map(Measured, examples[1:], self._of(values)[1:]), strict=True))
+
+    def _of(self, values: Sequence[float]) -> list[Mapping[str, float]]:
+        if values is not self._row:
+            rest = iter(values)
+            self._row, self._made = values, [dict(zip(names, rest, strict=False)) for names in self._names]
+        return self._made

@@ -7,6 +7,9 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+LARGEST = 2**32 - 1
+"""Number that a task can have where `gaps` name it."""
+
 
 def gaps(numbers: Iterable[int]) -> list[int]:
     """Of ascending numbers the first, then the distance to each next one: most of them are one byte."""
@@ -15,8 +18,11 @@ def gaps(numbers: Iterable[int]) -> list[int]:
 
 
 def numbers(gaps: Iterable[int]) -> list[int]:
-    """What `gaps` was made of."""
-    return list(accumulate(gaps))
+    """What `gaps` was made of. ValueError where `gaps` could not say it again."""
+    found = list(accumulate(gaps))
+    if found and found[-1] > LARGEST:
+        raise ValueError(f"a task of number {found[-1]:,}, at most {LARGEST:,}")
+    return found
 
 
 def column(rows: Sequence[Sequence[T]]) -> list[T]:

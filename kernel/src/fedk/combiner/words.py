@@ -20,6 +20,12 @@ from fedk.rounds.states import number_of, session_of, task_id
 from fedk_protocol.v1 import federation_pb2 as pb
 from fedk_protocol.v1 import tier_pb2 as tier
 
+TOGETHER = 256
+"""Words in one message, and results: far below its limit, and enough that a message costs little for each."""
+
+SENT = 4_096
+"""Tasks that one message says to be sent; the next one goes on."""
+
 NAMED = 16
 """Bytes of a result's hash that say which of a task's results is meant: nobody can make two that begin alike."""
 

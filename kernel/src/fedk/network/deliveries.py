@@ -10,20 +10,22 @@ from fedk.aggregation.intake import Place
 from fedk.blobs.reader import Span
 from fedk.blobs.spool import Spool
 from fedk.blobs.upload import Upload
-from fedk.combiner.columns import numbers
 from fedk.network.calls import Ended, parsed, violated
 from fedk.network.doors import AnyTier
+from fedk.network.reports import tasks
 from fedk.network.threads import Threads
 from fedk.network.traffic import Traffic
 from fedk.rounds.combiners import Combiner
 from fedk.rounds.live import Summed
-from fedk.rounds.states import task_id
 from fedk_protocol.fields import DELIVERED, data_of
 from fedk_protocol.v1 import federation_pb2 as pb
 from fedk_protocol.v1 import tier_pb2 as tier
 
 SUM = "sum"
 """In the place of a result id: a partial has its own task in the spool, and one content for ever."""
+
+SUMMED = 2**18
+"""Updates in one sum: beyond what a tree of combiners brings, and their ids take 40 MB."""
 
 Read = Callable[[], Awaitable[bytes | None]]
 
@@ -51,13 +53,16 @@ class Deliveries:
         if project is None:
             self._rounds.again(combiner, partial.session, partial.number)
             return
+        if len(partial.tasks) > SUMMED:
+            raise violated(f"a sum of {len(partial.tasks):,} updates, at most {SUMMED:,}")
+        summands = frozenset(tasks(partial.session, partial.tasks))
         name = f"{combiner.id}#{partial.number}"
         place = _Place(partial.session, project, f"{partial.session}.{name}", SUM)
         span, places = await self._stored(place, partial.sums, read)
         summed = Summed(
             name,
             partial.round,
-            frozenset(task_id(partial.session, number) for number in numbers(partial.tasks)),
+            summands,
             span,
             places,
             partial.raw,

@@ -11,27 +11,23 @@ import grpc
 from fedk.aggregation.expected import Expected
 from fedk.api.balancer import ServerView
 from fedk.api.errors import Refused
-from fedk.combiner.batches import arrivals
-from fedk.combiner.columns import gaps, numbers
-from fedk.combiner.words import shares
+from fedk.combiner.columns import gaps
+from fedk.combiner.words import TOGETHER, shares
 from fedk.network.calls import Context, Ended, greeting, parsed, violated
 from fedk.network.doors import AnyDoor, AnyTier
-from fedk.network.hello import ID
 from fedk.network.messages import Answer, common, spoken
+from fedk.network.reports import reported, sent
 from fedk.network.roll import Roll
 from fedk.network.stream import Message, Stream
 from fedk.network.traffic import Traffic
-from fedk.rounds.clients import Arrival, Flush, Offer, Present, Receipt, Verdict, Work
+from fedk.rounds.clients import Flush, Offer, Present, Receipt, Verdict, Work
 from fedk.rounds.combiners import Branch, Combiner
 from fedk.rounds.door import OpenTask
-from fedk.rounds.states import number_of, session_of, task_id
+from fedk.rounds.states import number_of, session_of
 from fedk.settings.settings import COMBINER
 from fedk_protocol.v1 import federation_pb2 as pb
 from fedk_protocol.v1 import tier_pb2 as tier
 from fedk_protocol.version import VERSION
-
-TOGETHER = 256
-"""Words in one message: far below the limit of a message, and enough that a message costs little for each."""
 
 COMMONS = 32
 """Rounds and kinds whose common part is not said again; who listens keeps twice as many."""
@@ -99,11 +95,12 @@ class Link:
             words = [self._answers.popleft() for _ in range(min(len(self._answers), TOGETHER))]
             settled, self._settled = map(_settled, self._settled.items()), {}
             return Message((tier.Downward(answers=tier.Answers(answers=words, settled=settled)).SerializeToString(),))
-        fresh, tasks = list[tier.Common](), dict[int, list[Offer]]()
-        for _ in range(min(len(self._offers), TOGETHER)):
+        fresh, tasks, many = list[tier.Common](), dict[int, list[Offer]](), 0
+        while self._offers and many < TOGETHER:
             offer = self._offers.popleft()
             if self._door.awaits(offer.client, offer.task):  # or it has been settled meanwhile
                 tasks.setdefault(self._number(offer, fresh), []).append(offer)
+                many += 1
         if not tasks:
             return None
         relay = tier.Relay(common=fresh, tasks=[self._assigned(number, offers) for number, offers in tasks.items()])
@@ -176,8 +173,7 @@ class Link:
 
     def _reports(self, reports: tier.Reports) -> None:
         if reports.held:
-            found = [one for batch in reports.held for one in _arrivals(batch, self._roll, self.combiner.id)]
-            self._rounds.report(self.combiner, found)
+            self._rounds.report(self.combiner, reported(reports, self._roll, self.combiner.id))
         if reports.lost:
             self._rounds.lost(self.combiner, reports.lost)
         for one in reports.declined:
@@ -187,9 +183,8 @@ class Link:
                 self._rounds.declined(one.client, one.task, Refused(one.reason, one.detail))
 
     def _work(self, work: tier.Work) -> None:
-        for sent in work.sent:
-            for number in numbers(sent.tasks):
-                self._door.sent(task_id(sent.session, number))
+        for task in sent(work):
+            self._door.sent(task)
         for said in work.said:
             if said.WhichOneof("kind") == "progress":
                 progress = said.progress
@@ -357,16 +352,6 @@ def _branch(one: tier.Branch) -> Branch:
         load=one.load,
         fold_seconds=one.fold_seconds,
     )
-
-
-def _arrivals(batch: tier.Batch, roll: Roll, holder: str) -> list[Arrival]:
-    try:
-        found = arrivals(batch, roll.name, via=(holder,))
-    except ValueError as error:
-        raise violated(f"a report: {error}") from error
-    if not all(ID.fullmatch(word) for word in (found[-1].task if found else "-", *batch.result_names)):
-        raise violated("a report names tasks and results")
-    return found
 
 
 def _expectation(expected: Expected | None) -> tier.Expectation:

@@ -158,8 +158,9 @@ class Member:
                 await self._slots.acquire()
                 room = await self._reception.room(message.result, size)
                 awaited = Awaited(self, message.result, size, room)
+                taken = self._reception.at_once(self.client, awaited)
                 self._awaited += 1
-                if not self._reception.at_once(self.client, awaited):
+                if not taken:
                     self._answer(awaited)
             case "failure":
                 self._fail(message.failure)
@@ -187,18 +188,24 @@ class Member:
 
     def answered(self, awaited: Awaited, answer: Answer | None) -> None:
         """By the commit of what was taken at once."""
-        self._reception.over(awaited, again=answer is None)
-        if answer is None:
-            self._answer(awaited)
-            return
-        self.reply(answer)
-        self._free()
+        try:
+            self._reception.over(awaited, again=answer is None)
+            if answer is None:
+                self._answer(awaited)
+                return
+            self.reply(answer)
+            self._free()
+        except Exception as error:  # noqa: BLE001  # the commit's caller has others to answer: only this stream ends
+            self._stream.fault(error)
 
     def failed(self, awaited: Awaited, error: Exception) -> None:
         """It is not in the rows: the client keeps it, and comes again."""
-        self._reception.over(awaited)
-        self._stream.fault(error)
-        self._free()
+        try:
+            self._reception.over(awaited)
+            self._stream.fault(error)
+            self._free()
+        except Exception as fault:  # noqa: BLE001  # as above
+            self._stream.fault(fault)
 
     def _free(self) -> None:
         """A result less is awaited."""

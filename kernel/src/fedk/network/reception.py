@@ -78,7 +78,8 @@ class Reception:
         rest = received - sum([len(blob.inline) for blob in result.blobs.values()])
         if rest > WORDS:
             raise violated(f"a result of {rest:,} bytes beside its blobs, at most {WORDS:,}")
-        await self._allowance.take(held := received + UNPACKED * rest)
+        held = 2 * received + UNPACKED * rest  # the message, and what the spool holds of it until its sync
+        await self._allowance.take(held)
         return held
 
     def at_once(self, client: str, awaited: Awaited) -> bool:
@@ -99,6 +100,9 @@ class Reception:
             taken = self._door.note(awaited.arrival, ROOT, awaited)
         except (Refused, StateError, *_BASE_GONE):
             return False  # `inline` says what is wrong
+        except BaseException:  # the stream ends by it, and nobody answers
+            self._allowance.give(awaited.held)
+            raise
         finally:
             if not taken:
                 self._turns.end(result.task)
@@ -110,9 +114,9 @@ class Reception:
     def over(self, awaited: Awaited, *, again: bool = False) -> None:
         """What was taken at once has been answered, or is to be taken `again`, by `inline`."""
         self._turns.end(awaited.result.task)
-        self._forget(awaited)
         if not again:
             self._allowance.give(awaited.held)
+        self._forget(awaited)
 
     def _forget(self, awaited: Awaited) -> None:
         if awaited.arrival is not None:

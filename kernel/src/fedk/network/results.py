@@ -18,6 +18,7 @@ from fedk_protocol.codec import Safetensors
 from fedk_protocol.layout import shown
 from fedk_protocol.reasons import Reason
 from fedk_protocol.v1 import federation_pb2 as pb
+from fedk_protocol.v1 import tier_pb2 as tier
 
 BLOBS, METRICS, KINDS, SETTINGS = 64, 256, 16, 1_000
 """How many of each a result may carry."""
@@ -47,6 +48,16 @@ def check(result: pb.Result, task: OpenTask) -> None:
     if task.kind != "init":
         check_numbers(task.expected or Expected(None), result.num_examples, result.metrics)
     _check_before(result.before, task.kind)
+
+
+def check_batch(batch: tier.Batch) -> None:
+    """What a combiner says once of many results: as much as a client may say of one."""
+    _check_count("blobs", batch.blobs, BLOBS, Reason.BAD_NAMES)
+    _check_count("settings_read", batch.settings_read, SETTINGS, Reason.TOO_LARGE)
+    _check_count("before", batch.before, KINDS, Reason.BAD_METRIC)
+    _check_words(batch.settings_read)
+    for names in (batch.metrics, *(kind.metrics for kind in batch.before)):
+        _check_names(names)
 
 
 def sizes(result: pb.Result) -> dict[str, int]:
@@ -134,12 +145,17 @@ def _check_blob(name: str, blob: pb.Blob, task: OpenTask) -> None:
 
 
 def _check_metrics(metrics: Mapping[str, float]) -> None:
-    _check_count("metrics", metrics, METRICS, Reason.BAD_METRIC)
+    _check_names(metrics)
     for name, value in metrics.items():
-        if not is_word(name):
-            raise Refused(Reason.BAD_METRIC, f"{shown(name)}: a metric's name has 1 to {TEXT} printable characters")
         if not math.isfinite(value):
             raise Refused(Reason.BAD_METRIC, f"{shown(name)} is {value}, a metric is a finite number")
+
+
+def _check_names(metrics: Collection[str]) -> None:
+    _check_count("metrics", metrics, METRICS, Reason.BAD_METRIC)
+    for name in metrics:
+        if not is_word(name):
+            raise Refused(Reason.BAD_METRIC, f"{shown(name)}: a metric's name has 1 to {TEXT} printable characters")
 
 
 def _check_before(before: Mapping[str, pb.Measured], own: str) -> None:

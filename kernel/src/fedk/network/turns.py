@@ -51,7 +51,7 @@ class Turns:
             self.end(task)
 
     def begin(self, task: str) -> bool:
-        """Where nobody has a turn with it; to be ended."""
+        """False: somebody has a turn with it. True: it is the caller's to `end`."""
         if task in self._turns:
             return False
         self._turns[task] = Turn()

@@ -17,8 +17,8 @@ from fedk.rounds.door import OpenTask
 from fedk_protocol.reasons import Reason
 from fedk_protocol.v1 import federation_pb2 as pb
 
-SEGMENTED = 2**20
-"""Bytes of an unpacked result that goes into a segment with others; a larger one has a file."""
+SEGMENTED = 64 * 2**10
+"""Bytes of an unpacked result that waits in memory for the next sync, with others, uncounted; a larger one has a file."""
 
 NATIVE = " native"
 """Behind a result id, for the file of what is unpacked: a result id that a client mints has no space."""

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import grpc
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 
 from fedk.api.errors import NotFound, Refused, StateError
 from fedk.blobs.reader import Reader, Span
 from fedk.combiner import words
 from fedk.combiner.batches import batches
 from fedk.combiner.relay import Relay
+from fedk.combiner.words import TOGETHER
 from fedk.network.calls import TIER
 from fedk.network.listener import Keepalive
 from fedk.network.roll import Roll
@@ -33,8 +34,8 @@ BASE, CAP = 0.2, 5.0
 CALL = 30.0
 """Seconds for a call that moves no bytes."""
 
-TOGETHER, CHATTER = 256, 1_000
-"""Words in one message; live lines that wait while the parent is slow, before the oldest are dropped."""
+CHATTER = 1_000
+"""Live lines that wait while the parent is slow, before the oldest are dropped."""
 
 DATA = 512 * 2**10
 
@@ -90,6 +91,12 @@ class Uplink:
                 await self._stream(address)
             except grpc.aio.AioRpcError as error:
                 self._log(address, error)
+            except (ValueError, DecodeError) as error:
+                self._broken(address, f"it has said what does not fit together: {error}")
+            except asyncio.CancelledError:  # also gRPC's word for a call whose own words could not be made
+                if self._running is None or self._running.cancelling():
+                    raise
+                self._broken(address, "a word for it could not be made")  # gRPC has kept the reason
             was_up = self.attached.is_set()
             self.attached.clear()
             self._ticket = ""
@@ -104,6 +111,10 @@ class Uplink:
         elif self.attached.is_set() or not self.refusal:
             self.refusal = f"{address}: {error.code().name} {error.details()}"
             log.warning("parent.lost %s", self.refusal)
+
+    def _broken(self, address: str, why: str) -> None:
+        self.refusal = f"{address}: {why}"
+        log.error("parent.lost %s", self.refusal)
 
     async def _stream(self, address: str) -> None:
         async with self._dialled(address) as channel:
@@ -165,9 +176,9 @@ class Uplink:
         if not self.attached.is_set() or not (self._sent or self._chatter or self._changed):
             return None
         work = self._work()
-        work.sent.extend(words.sent(self._sent))
+        work.sent.extend(words.sent(self._sent[: words.SENT]))
         work.said.extend(self._chatter.popleft() for _ in range(min(len(self._chatter), TOGETHER)))
-        self._sent, self._changed = [], False
+        self._sent, self._changed = self._sent[words.SENT :], False
         return tier.Upward(work=work)
 
     def _say(self, word: tier.Upward) -> None:

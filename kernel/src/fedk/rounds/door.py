@@ -100,7 +100,7 @@ class Door:
     def sent(self, task: str) -> None:
         """The task is on its client's stream."""
         live = self._runner.live_of(task)
-        if live is None or not self._armed(live, task):
+        if live is not None and not self._armed(live, task):
             self._runner.inbox.put_aside(task)
 
     def _armed(self, live: Live, task: str) -> bool:

@@ -1,5 +1,7 @@
 """What a formula may see of a round and of an update, and a gate of a session and of a client."""
 
+from copy import deepcopy
+
 from fedk.api.aggregator import Round as RoundView
 from fedk.api.aggregator import Update
 from fedk.api.hooks import ClientFacts, SessionFacts
@@ -49,7 +51,7 @@ def update_view(live: Live, task: Task, name: str, arrival: Arrival) -> Update:
         key=key_of(live, task, name),
         client=task.client,
         num_examples=arrival.num_examples,
-        metrics=arrival.metrics,
+        metrics=dict(arrival.metrics),  # as the rules
         staleness=live.state.staleness(task),
         norm=arrival.norm,
         max_abs=arrival.max_abs,
@@ -70,7 +72,7 @@ def session_facts(live: Live) -> SessionFacts:
         name=live.name,
         project=live.project,
         aggregator=live.record.aggregator,
-        rules=live.state.rules.document,
+        rules=deepcopy(live.state.rules.document),  # a plugin may write into it
         round=live.state.accepting,
     )
 

@@ -191,7 +191,7 @@ Global___Present: _TypeAlias = Present  # noqa: Y015
 
 @_typing.final
 class Reports(_message.Message):
-    """Results whose bytes the combiner holds durably, or that it did not take."""
+    """Results whose bytes the combiner holds durably, at most 256 in a message, or that it did not take."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -439,6 +439,8 @@ Global___Work: _TypeAlias = Work  # noqa: Y015
 
 @_typing.final
 class Sent(_message.Message):
+    """At most 4096 tasks in a message."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     SESSION_FIELD_NUMBER: _builtins.int
@@ -1257,7 +1259,7 @@ Global___Delivery: _TypeAlias = Delivery  # noqa: Y015
 
 @_typing.final
 class Partial(_message.Message):
-    """A numbered sum. Written down before it is sent; it never changes."""
+    """A numbered sum, of at most 262144 updates. Written down before it is sent; it never changes."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

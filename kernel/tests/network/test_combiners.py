@@ -1,0 +1,185 @@
+"""What a combiner or a parent that says anything at all can do to the server at the other end: end its own stream."""
+
+import tracemalloc
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from kernel.tests.network.attaching import above, child, middle
+from kernel.tests.network.conftest import House
+from kernel.tests.network.offering import offer
+
+from fedk.rounds.clients import Verdict
+from fedk_protocol.v1 import federation_pb2 as pb
+from fedk_protocol.v1 import tier_pb2 as tier
+
+SESSION = "0123456789ab"
+LONG = "x" * 1_000_000
+MIB = 2**20
+
+
+def batch(**more: Any) -> dict[str, Any]:
+    """A report of 40 results without blobs, of clients that nobody knows."""
+    said: dict[str, Any] = {
+        "session": SESSION,
+        "tasks": [1] * 40,
+        "named": ["c"] * 40,
+        "result_names": ["r"] * 40,
+        "num_examples": [1],
+        "norms": [0.0, 0.0],
+    }
+    return {"reports": tier.Reports(held=[tier.Batch(**{**said, **more})])}
+
+
+def sent(*, session: str = SESSION, tasks: list[int]) -> dict[str, Any]:
+    return {"work": tier.Work(sent=[tier.Sent(session=session, tasks=tasks)])}
+
+
+def many(count: int) -> list[str]:
+    return [str(n) for n in range(count)]
+
+
+WRONG: dict[str, tuple[dict[str, Any], str]] = {
+    "session": (batch(session=LONG, tasks=[1] * 200), "session 'xxx"),
+    "results": (batch(tasks=[1] * 1_000_000), "1,000,000 results in one message, at most 256"),
+    "metrics": (batch(metrics=many(50_000), values=[0.0] * 50_000), "metrics: 50,000 entries, at most 256"),
+    "kinds": (batch(before=[tier.Kind(name=f"k{n}") for n in range(17)], num_examples=[1] * 18), "before: 17 entries"),
+    "of a kind": (batch(before=[tier.Kind(name="k", metrics=many(257))], values=[0.0] * 257), "metrics: 257 entries"),
+    "settings": (batch(settings_read=many(1_001)), "settings_read: 1,001 entries"),
+    "blobs": (batch(blobs=many(65)), "blobs: 65 entries"),
+    "combiners": (batch(via=["below"] * 65), "65 combiners in one message"),
+    "number": (batch(tasks=[2**32 - 1, *[1] * 39]), "a task of number 4,294,967,334"),
+    "session's folder": (batch(session="../../etc"), "session '../../etc' is none"),
+    "project's folder": (batch(project="../../etc"), "project '../../etc' is none"),
+    "sent session": (sent(session=LONG, tasks=[1] * 200), "session 'xxx"),
+    "sent tasks": (sent(tasks=[1] * 1_000_000), "1,000,000 tasks in one message, at most 4,096"),
+    "sent number": (sent(tasks=[2**32 - 1, 1]), "a task of number 4,294,967,296"),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+async def test_a_word_that_would_become_many_ends_its_stream_before_it_does(house: House, what: str) -> None:
+    word, says = WRONG[what]
+    async with child(house.address) as east:
+        tracemalloc.start()
+        try:
+            await east.say(**word)
+            assert (await east.ended()).startswith("INVALID_ARGUMENT")
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        assert says in await east.ended()
+        assert peak < 40 * MIB
+
+
+async def test_as_much_as_honest_combiners_say_is_heard(house: House) -> None:
+    """Each result is answered, for its task is of no session."""
+    kinds = [tier.Kind(name=f"k{n}", metrics=many(256)) for n in range(16)]
+    word = batch(
+        tasks=[1] * 256,
+        named=["c"] * 256,
+        result_names=["r"] * 256,
+        metrics=many(256),
+        before=kinds,
+        num_examples=[1] * 17,
+        values=[0.0] * 256 * 17,
+        settings_read=many(1_000),
+        via=["below.00000000"] * 64,
+    )
+    async with child(house.address) as east:
+        await east.say(**word)
+        assert len((await east.heard("answers")).answers) > 0
+        await east.say(**sent(tasks=[1] * 4_096))
+        await east.say(**sent(tasks=[1] * 4_097))
+        assert "4,097 tasks" in await east.ended()
+
+
+async def test_of_a_task_of_no_session_nothing_is_kept(house: House) -> None:
+    async with child(house.address) as east:
+        await east.say(**sent(tasks=[1, 1]))
+        await east.say(attach=tier.Attach())  # once more: the end
+        await east.ended()
+        assert not house.runner.inbox._aside
+
+
+@pytest.mark.parametrize("tasks", [[2**32 - 1, 1], [1] * (2**18 + 1)], ids=["beyond", "many"])
+async def test_a_sum_of_tasks_that_cannot_be_leaves_no_bytes(house: House, tasks: list[int]) -> None:
+    await house.joined("a")
+    session = await house.session()
+    async with child(house.address) as east:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await east.deliver(tier.Delivery(partial=tier.Partial(number=1, session=session, round=1, tasks=tasks)))
+    assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert [path for path in house.spool.root.rglob("*.upload") if path.is_file()] == []
+
+
+async def test_a_client_is_asked_however_many_tasks_before_its_own_are_settled(house: House) -> None:
+    async with child(house.address) as east:
+        client = await east.join("a", house.network._tickets.mint("default/a", "", "east"))
+        await house.event("client.joined")
+        (link,) = house.network._tier.links
+        link._offers.extend(offer(f"gone-{n}") for n in range(1_000))
+        await house.session()
+        (asked,) = (await east.heard("relay")).tasks
+        assert (list(asked.tasks), list(asked.clients), client in link.clients) == ([1], [0], True)
+
+
+async def test_a_bad_number_from_below_leaves_the_one_above_its_stream(house: House, tmp_path: Path) -> None:
+    async with middle(tmp_path / "middle", house.address) as between:
+        await house.event("combiner.joined")
+        await between.uplink.attached.wait()
+        async with child(between.listen) as leaf:
+            await leaf.say(**sent(tasks=[2**32 - 1, 1]))
+            assert "INVALID_ARGUMENT a task of number 4,294,967,296" in await leaf.ended()
+        known = await between.uplink.ask("c", f"{SESSION}-1", "r")
+        assert isinstance(known, Verdict)
+        assert known.detail == "this server knows no such task", "the root has answered"
+
+
+def asked(**more: Any) -> tier.Downward:
+    said: dict[str, Any] = {"common": 1, "session": SESSION, "tasks": [1], "clients": [], "seeds": []}
+    return tier.Downward(relay=tier.Relay(tasks=[tier.Assigned(**{**said, **more})]))
+
+
+UNFIT: dict[str, bytes] = {
+    "columns": asked(seeds=[1, 2]).SerializeToString(),
+    "nobody": asked(clients=[7], seeds=[1]).SerializeToString(),
+    "hashes": tier.Downward(
+        flush=tier.Flush(session=SESSION, shares=[tier.Shares(tasks=[1], sha256=b"short")])
+    ).SerializeToString(),
+    "number": tier.Downward(
+        answers=tier.Answers(settled=[tier.Settled(session=SESSION, tasks=[2**32 - 1, 1], said=pb.Verdict())])
+    ).SerializeToString(),
+    "no message": b"\xff",
+}
+
+
+@pytest.mark.parametrize("word", UNFIT.values(), ids=UNFIT)
+async def test_what_a_parent_says_and_does_not_fit_together_ends_that_stream_and_another_one_begins(
+    tmp_path: Path, word: bytes
+) -> None:
+    async with above() as (parent, address), middle(tmp_path, address) as between:
+        await (await parent.stream()).write(word)
+        await parent.stream()
+        await between.uplink.attached.wait()
+
+
+async def test_a_word_that_cannot_be_made_ends_the_stream_and_another_one_begins(tmp_path: Path) -> None:
+    async with above() as (parent, address), middle(tmp_path, address) as between:
+        await parent.stream()
+        between.uplink.sent(f"{SESSION}-{2**32}", soon=True)
+        await parent.stream()
+
+
+async def test_tasks_are_said_to_be_sent_in_as_many_messages_as_they_need(tmp_path: Path) -> None:
+    async with above() as (parent, address), middle(tmp_path, address) as between:
+        stream = await parent.stream()
+        await between.uplink.attached.wait()
+        for number in range(1, 5_001):
+            between.uplink.sent(f"{SESSION}-{number}", soon=True)
+        found = list[int]()
+        while sum(found) < 5_000:
+            work = tier.Upward.FromString(await stream.read()).work
+            found += [len(one.tasks) for one in work.sent]
+        assert found == [4_096, 904]
