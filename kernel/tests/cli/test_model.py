@@ -170,7 +170,7 @@ def test_a_directory_is_read_without_its_server(fedk: Any, tmp_path: Path) -> No
 def test_models_whose_updates_are_kept_are_made_again(fedk: Any, tmp_path: Path) -> None:
     with testing.served(tmp_path / "fedk-data") as here:
         finished(here, updates={"keep": "last:1"})
-        here.do(here.site.runner.collection.idle())
+        here.do(here.site.collected())
         outcome = fedk("model", "trail", "--verify", "--url", here.url)
     assert (outcome.code, outcome.out.splitlines()[-2:], outcome.err) == (
         0,
@@ -202,7 +202,7 @@ COLLECTED = 'by models.keep = "last:1"'
 
 def test_a_model_whose_bytes_were_collected_says_so_wherever_it_is_shown(fedk: Any, served: Served) -> None:
     finished(served, rounds=3, models={"keep": "last:1"})
-    served.do(served.site.runner.collection.idle())
+    served.do(served.site.collected())
     listed = fedk("model", "list", "--session", "digits-1").out.splitlines()
     assert [line.split()[2] for line in listed[1:5]] == ["136", "collected", "collected", "136"]  # 0: what was put
     assert f"bytes      collected {COLLECTED}" in fedk("model", "show", "digits-1/2").out.splitlines()
@@ -223,7 +223,7 @@ def test_a_model_whose_bytes_were_collected_says_so_wherever_it_is_shown(fedk: A
 
 def test_no_session_starts_from_a_model_that_was_collected(fedk: Any, served: Served) -> None:
     finished(served, rounds=3, models={"keep": "last:1"})
-    served.do(served.site.runner.collection.idle())
+    served.do(served.site.collected())
     Path("s.toml").write_text('model = "digits-1/1"\n')
     outcome = fedk("session", "start", "s.toml")
     assert (outcome.code, "the bytes of digits-1/1 were collected" in outcome.err) == (1, True)

@@ -216,7 +216,7 @@ async def unable(here: Site, no: int) -> str:
 
 async def test_updates_that_are_not_kept_are_said_with_the_rule(here: Site) -> None:
     await played(here, updates={"keep": "last:2"})
-    await here.runner.collection.idle()
+    await here.collected()
     assert await unable(here, 2) == 'its updates are not kept: updates.keep = "last:2"'
     assert (await checked(here, 3))["verified"] == "replayed"
     assert await unable(here, 0) == "it is the initial one: it was not made of updates"

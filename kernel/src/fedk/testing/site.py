@@ -195,6 +195,12 @@ class Site:
         assert answer.status_code == 201, answer.text
         return str(answer.json()["id"])
 
+    async def collected(self) -> None:
+        """Returns once what earlier batches have made needless is gone."""
+        async with self.runner._turn:  # a batch is heard of before it is over
+            pass
+        await self.runner.collection.idle()
+
     async def start(self, name: str = "digits-1", *, until: str, **rules: Any) -> Any:
         """Start a session from model w = 0 and wait for an event of it; returns its document."""
         body = {"name": name, "model": await self.put(), **rules}
