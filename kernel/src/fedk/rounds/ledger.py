@@ -51,7 +51,7 @@ class Writes:
     inserts: dict[Table, list[Row]] = field(default_factory=dict)
     replaces: dict[Table, dict[Key, Row]] = field(default_factory=dict)  # by primary key: delete, then insert
     updates: dict[Table, dict[Key, Row]] = field(default_factory=dict)  # by primary key
-    sessions: dict[str, "Change"] = field(default_factory=dict)  # by id: names are unique within a project
+    sessions: dict[str, Change] = field(default_factory=dict)  # by id: names are unique within a project
 
     def insert(self, table: Table, row: Row) -> None:
         self.count += 1

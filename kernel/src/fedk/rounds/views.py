@@ -51,7 +51,7 @@ def update_view(live: Live, task: Task, name: str, arrival: Arrival) -> Update:
         key=key_of(live, task, name),
         client=task.client,
         num_examples=arrival.num_examples,
-        metrics=dict(arrival.metrics),  # as the rules
+        metrics=dict(arrival.metrics),  # a plugin may write into them
         staleness=live.state.staleness(task),
         norm=arrival.norm,
         max_abs=arrival.max_abs,
