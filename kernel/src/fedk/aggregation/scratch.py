@@ -27,9 +27,8 @@ class Scratch(threading.local):
     def __init__(self) -> None:
         self.values, self.base_values, self.part = np.empty(FOLDED), np.empty(FOLDED), np.empty(FOLDED)
         self.wide, self.base_wide = np.empty(BLOCK, np.float32), np.empty(BLOCK, np.float32)
-        self.delta = page(BLOCK * WIDEST + _PAGE // 2)[
-            _PAGE // 2 :
-        ]  # far from where in a page others begin, as `page` says
+        half = _PAGE // 2  # far from where in their pages the others begin, as `page` says
+        self.delta = page(BLOCK * WIDEST + half)[half:]
         self.raw, self.base_raw = page(FOLDED * WIDEST), page(FOLDED * WIDEST)
 
 
