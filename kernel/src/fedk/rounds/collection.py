@@ -58,14 +58,22 @@ class Collection:
         try:
             if not self._recovered:
                 await self.recover()
-            while self._sessions and not self._closed:
-                session = next(iter(self._sessions))
-                if not await self.mark(session):
-                    self._sessions.pop(session, None)
-                await self._sweep()
             await self._sweep()
+            while self._sessions and not self._closed:
+                await self._look(next(iter(self._sessions)))
+                await self._sweep()
         except (FedkError, SQLAlchemyError, OSError) as error:
             log.warning("collection.failed error=%s", error)
+
+    async def _look(self, session: str) -> None:
+        """A word of this session that comes meanwhile is about a later commit, and stays."""
+        del self._sessions[session]
+        more = True
+        try:
+            more = await self.mark(session)
+        finally:
+            if more:
+                self._sessions[session] = None
 
     async def _sweep(self) -> None:
         for key in list(self._marked):
