@@ -56,6 +56,16 @@ async def test_a_failure_frees_the_client(house: House) -> None:
     assert (await client.next("task")).session == "two"
 
 
+async def test_who_trains_on_one_model_twice_as_no_round_waits_draws_anew(house: House) -> None:
+    client = await house.joined("a")
+    await house.session(mode="async", aggregator={"use": "fedbuff"}, **{"async": {"buffer": 2}})
+    first = await client.next("task")
+    await client.answer(first, {"model": weights(1.0)})
+    again = await client.next("task")
+    assert (again.round, again.inputs["model"].sha256) == (first.round, first.inputs["model"].sha256)
+    assert again.seed != first.seed
+
+
 async def test_a_task_that_a_client_is_at_work_on_is_not_sent_again(house: House) -> None:
     client = await house.joined("a")
     await house.session()

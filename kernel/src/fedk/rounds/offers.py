@@ -21,8 +21,13 @@ def offer(live: Live, task: Task, member: Member) -> Offer:
     work = live.works.get(key)
     if work is None:
         work = live.works[key] = _work(live, task, before, coding)
-    drawn = seed(live.state.rules.seed or 0, "task", task.kind, task.asked_round, member.name)
-    return Offer(task.id, task.client, drawn, work)
+    return Offer(task.id, task.client, _seed(live, task, member), work)
+
+
+def _seed(live: Live, task: Task, member: Member) -> int:
+    """A round asks a client for one update, however often it has to ask; without rounds each task is for another one."""
+    asked = (task.number,) if live.state.rules.mode == "async" else ()
+    return seed(live.state.rules.seed or 0, "task", task.kind, task.asked_round, member.name, *asked)
 
 
 def settings(live: Live) -> Mapping[str, Any]:
