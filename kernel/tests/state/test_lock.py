@@ -1,4 +1,5 @@
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,7 +19,9 @@ def data_dir(tmp_path: Path) -> Path:
 
 def test_one_server_for_a_directory(data_dir: Path) -> None:
     first = DirectoryLock.take(data_dir)
-    with pytest.raises(Locked, match=rf"{data_dir} is in use \(process {os.getpid()}\): stop that server, or name"):
+    with pytest.raises(
+        Locked, match=rf"{re.escape(str(data_dir))} is in use \(process {os.getpid()}\): stop that server, or name"
+    ):
         DirectoryLock.take(data_dir)
     first.release()
     DirectoryLock.take(data_dir).release()
