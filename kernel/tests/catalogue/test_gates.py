@@ -101,7 +101,7 @@ async def test_a_gate_that_does_not_answer_has_failed_and_the_next_is_not_kept_w
     gates = Gates([plugin(Hangs())], seconds=0.01)
     with pytest.raises(Refused, match=r"TimeoutError: has not answered after 0.01 s \(plugins.gate_seconds\)"):
         await gates.admit(A)
-    with pytest.raises(Refused, match="a call before has not returned for 0 s"):
+    with pytest.raises(Refused, match=r"a call before has not returned for \d+ s"):
         await gates.admit(A)
     released.set()
 
