@@ -95,6 +95,7 @@ async def test_run_works_in_the_main_thread_until_sigterm_and_exits_0(
     assert "Traceback" not in stderr
 
 
+@pytest.mark.usefixtures("ctrl_c")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
 async def test_a_signal_interrupts_user_code(
     server: ScriptedServer, spawn: Spawn, app: str, number: signal.Signals, code: int
@@ -134,6 +135,7 @@ async def test_a_client_without_stderr_goes_on(server: ScriptedServer, spawn: Sp
     assert await ended(process) == (0, "")
 
 
+@pytest.mark.usefixtures("ctrl_c")
 async def test_ctrl_c_while_idle_exits_130(server: ScriptedServer, spawn: Spawn, app: str) -> None:
     process = await spawn("run", app, "--server", server.address, "--name", "a")
     client = await server.joined()

@@ -5,6 +5,8 @@ import socket
 import subprocess
 import sys
 
+import pytest
+
 from fedk.rounds.clients import Joining, Present
 from fedk.rounds.combiners import Combiner
 from fedk.testing.site import Served
@@ -40,6 +42,7 @@ async def one_client(served: Served, east: Combiner) -> Present:
     return there
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_a_drain_is_waited_for_and_ctrl_c_leaves_it(served: Served) -> None:
     there = served.do(one_client(served, east := Combiner("east", "1", ("east:1",))))
     with draining(served) as process:
@@ -56,6 +59,7 @@ def test_a_drain_is_waited_for_and_ctrl_c_leaves_it(served: Served) -> None:
     assert (process.returncode, out) == (0, "east is drained: it has no client and holds nothing, and can be stopped\n")
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_who_leaves_before_the_server_has_answered_is_not_told_that_it_drains() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         with drain(f"http://127.0.0.1:{silent.getsockname()[1]}") as process:

@@ -210,6 +210,7 @@ def test_a_watch_tells_what_it_waits_for_and_each_round_as_it_comes(served: Serv
     assert [row.split()[:2] for row in out.splitlines()[1:4]] == [["1", "2/2"], ["2", "2/2"], ["3", "2/2"]]
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_leaves_a_watch_and_the_session_goes_on(served: Served) -> None:
     joined(served, "a")
     served.do(served.site.start(until="session.running", rounds=3))
