@@ -1,5 +1,6 @@
 """`fedk combiner` against a server behind a real port."""
 
+import asyncio
 import signal
 import socket
 import subprocess
@@ -14,8 +15,10 @@ from fedk.testing.site import Served
 
 def draining(served: Served) -> subprocess.Popen[str]:
     """`fedk combiner drain east --wait`, once it has heard that east drains, and waits."""
+    heard = asyncio.run_coroutine_threadsafe(said(served, "combiner.draining", times=2), served.loop)
+    served.do(asyncio.sleep(0))  # it listens by now
     process = drain(served.url)
-    served.do(said(served, "combiner.draining", times=2))
+    heard.result()
     return process
 
 
