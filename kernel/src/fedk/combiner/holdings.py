@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 
 from sqlalchemy import delete, insert, select
+from sqlalchemy.exc import SQLAlchemyError
 
 from fedk.api.errors import FedkError, StateError
 from fedk.blobs.reader import Span
@@ -40,6 +41,7 @@ class Holdings:
         self._store, self._spool, self._parent = store, spool, parent
         self._held: dict[str, Held] = {}  # by task
         self._coming: list[tuple[Held, asyncio.Future[None]]] = []
+        self._awaited: dict[str, tuple[Held, asyncio.Future[None]]] = {}  # of those, and of what is being written
         self._going: set[str] = set()
         self._news = asyncio.Event()
         self._loop: asyncio.Task[None] | None = None
@@ -65,10 +67,17 @@ class Holdings:
 
     async def put(self, held: Held) -> None:
         """Durable when this returns. StateError: it could not be written, and there is no receipt."""
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if (other := self._awaited.get(held.task)) is not None:  # it came by two ways at once
+            first, done = other
+            if held.span is not None and held.span != first.span:
+                self._spool.forget(held.span)
+            await asyncio.shield(done)
+            return
+        done = asyncio.get_running_loop().create_future()
+        self._awaited[held.task] = held, done
         self._coming.append((held, done))
         self._news.set()
-        await done
+        await asyncio.shield(done)  # who leaves does not call it off
 
     def drop(self, task: str) -> None:
         """Its verdict is spoken."""
@@ -99,12 +108,13 @@ class Holdings:
                 self._news.clear()
             coming, self._coming = self._coming, []
             going, self._going = self._going, set()
-            if coming or going:
-                await self._write(coming, going)
-            elif self._closed:
+            if not (coming or going) and self._closed:
                 return
+            if (coming or going) and not await self._write(coming, going) and self._closed:
+                return  # what is settled is told again after the next start
 
-    async def _write(self, coming: list[tuple[Held, asyncio.Future[None]]], going: set[str]) -> None:
+    async def _write(self, coming: list[tuple[Held, asyncio.Future[None]]], going: set[str]) -> bool:
+        """Whether it is written."""
         try:
             if coming:
                 await self._spool.sync()
@@ -113,20 +123,21 @@ class Holdings:
                 await tx.execute(delete(t.reports).where(t.reports.c.task.in_(sorted(gone))))
                 if coming:
                     await tx.execute(insert(t.reports), [self._row(held) for held, _ in coming])
-        except FedkError as error:
+        except (FedkError, SQLAlchemyError, OSError) as error:
             log.exception("results cannot be written down")
             self._going |= going
             for held, done in coming:
+                del self._awaited[held.task]
                 if held.span is not None:
                     self._spool.forget(held.span)
-                if not done.done():
-                    done.set_exception(StateError(f"not written: {error}"))
-            return
+                done.set_exception(StateError(f"not written: {error}"))
+            return False
         for held, done in coming:
+            del self._awaited[held.task]
             self._add(held)
-            if not done.done():
-                done.set_result(None)
+            done.set_result(None)
         self._parent.report(held.arrival for held, _ in coming)
+        return True
 
     def _row(self, held: Held) -> dict[str, object]:
         (body,) = batches([held.arrival])

@@ -37,12 +37,15 @@ class Inputs:
     async def use(self, sha256: bytes, parent: Parent, inline: bytes | None = None) -> Span:
         """The blob, here from now on until `release`. StateError: the parent is away; BlobError: damaged on the way."""
         self._users[sha256] += 1
-        if sha256 not in self._fetches:
-            self._fetches[sha256] = asyncio.create_task(self._fetch(sha256, parent, inline))
+        fetch = self._fetches.get(sha256)
+        if fetch is None:
+            fetch = self._fetches[sha256] = asyncio.create_task(self._fetch(sha256, parent, inline))
         try:
-            return await asyncio.shield(self._fetches[sha256])
+            return await asyncio.shield(fetch)
         except BaseException:
-            self._fetches.pop(sha256, None)
+            failed = fetch.done() and (fetch.cancelled() or fetch.exception() is not None)
+            if failed and self._fetches.get(sha256) is fetch:  # else only this caller leaves: others wait on
+                del self._fetches[sha256]
             self.release(sha256)
             raise
 
@@ -51,7 +54,8 @@ class Inputs:
         self._users[sha256] -= 1
         if self._users[sha256] <= 0:
             del self._users[sha256]
-            self._fetches.pop(sha256, None)
+            if (fetch := self._fetches.pop(sha256, None)) is not None:
+                fetch.cancel()  # nobody waits for it any more
             self._sizes.pop(sha256, None)
             self._path(sha256).unlink(missing_ok=True)
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -126,6 +126,8 @@ class Relay:
         self._tasks: dict[str, Known] = {}
         self._commons: OrderedDict[int, tier.Common] = OrderedDict()
         self._briefs: dict[int, asyncio.Task[Brief]] = {}
+        self._waiting: Counter[asyncio.Task[Brief]] = Counter()  # offers, by what they wait for
+        self._coming: dict[str, words.Asked] = {}  # by task: the latest offer, which waits for its brief
         self._stays: dict[str, Stay] = {}  # by client
         self._errands = errands()
 
@@ -186,7 +188,8 @@ class Relay:
         away = {one.client for one in left}
         for client in away:
             del self._stays[client]
-        for task in [task for task, known in self._tasks.items() if known.client in away]:
+        tasks = [task for task, known in self._tasks.items() if known.client in away]
+        for task in [*tasks, *(task for task, one in self._coming.items() if one.client in away)]:
             self.forget(task)
         if left:
             self._parent.members(gone=[words.present(one) for one in left])
@@ -357,12 +360,30 @@ class Relay:
 
     # ---- inside ----
 
-    async def _briefed(self, number: int) -> Brief:
+    def _making(self, number: int) -> "asyncio.Task[Brief]":
         """Made once for all tasks of it; after a failure anew for those that come then."""
         making = self._briefs.get(number)
         if making is None or not _goes_well(making):
             making = self._briefs[number] = asyncio.create_task(self._brief(self._commons[number]))
-        return await asyncio.shield(making)
+        return making
+
+    async def _know(self, one: words.Asked) -> bool:
+        """Its brief is at hand; False where it is not wanted any more: taken back, offered again, its client gone."""
+        self._coming[one.task], making = one, self._making(one.common)
+        self._waiting[making] += 1  # it is not closed before it is looked at
+        try:
+            brief = await asyncio.shield(making)
+            if self._coming.get(one.task) is one:
+                self._tasks[one.task] = Known(one.client, brief, one.seed)
+                brief.tasks += 1
+            return one.task in self._tasks
+        finally:
+            if self._coming.get(one.task) is one:
+                del self._coming[one.task]
+            self._waiting[making] -= 1
+            if not self._waiting[making]:
+                del self._waiting[making]
+                self._look_at(making)
 
     async def _brief(self, common: tier.Common) -> Brief:
         task, wanted = common.task, common.expectation
@@ -393,6 +414,10 @@ class Relay:
     def _retired(self, making: "asyncio.Task[Brief]") -> None:
         if _goes_well(making):
             making.result().retired = True
+            self._look_at(making)
+
+    def _look_at(self, making: "asyncio.Task[Brief]") -> None:
+        if making.done() and _goes_well(making) and not self._waiting[making]:
             self._close_idle(making.result())
 
     def _close_idle(self, brief: Brief) -> None:
@@ -406,16 +431,15 @@ class Relay:
             return
         if one.client not in self._stays:
             return
-        if one.task not in self._tasks:
-            brief = await self._briefed(one.common)
-            self._tasks[one.task] = Known(one.client, brief, one.seed)
-            brief.tasks += 1
+        if one.task not in self._tasks and not await self._know(one):
+            return
         brief = self._tasks[one.task].brief
         brief.deadline.at = time.monotonic() + one.remaining
         self._network.offer(Offer(one.task, one.client, one.seed, brief.work))
 
     def forget(self, task: str) -> None:
         """No answer to it is awaited any more."""
+        self._coming.pop(task, None)
         known = self._tasks.pop(task, None)
         if known is not None:
             known.brief.tasks -= 1

@@ -97,6 +97,9 @@ class Uplink:
                 if self._running is None or self._running.cancelling():
                     raise
                 self._broken(address, "a word for it could not be made")  # gRPC has kept the reason
+            except Exception as error:  # this stream ends by it, and the next one says all again: nobody else dials
+                log.exception("parent.lost by a fault of this combiner")
+                self._broken(address, f"a fault of this combiner: {type(error).__name__} {error}")
             was_up = self.attached.is_set()
             self.attached.clear()
             self._ticket = ""
