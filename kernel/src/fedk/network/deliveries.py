@@ -1,5 +1,6 @@
 """Deliveries: bytes that combiners were asked for, into the spool, and judged."""
 
+import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
@@ -15,6 +16,7 @@ from fedk.network.doors import AnyTier
 from fedk.network.reports import tasks
 from fedk.network.threads import Threads
 from fedk.network.traffic import Traffic
+from fedk.network.turns import Turn, Turns
 from fedk.rounds.combiners import Combiner
 from fedk.rounds.live import Summed
 from fedk_protocol.fields import DELIVERED, data_of
@@ -36,6 +38,7 @@ class Deliveries:
     def __init__(self, rounds: AnyTier, spool: Spool, *, threads: Threads, traffic: Traffic) -> None:
         self._rounds, self._spool = rounds, spool
         self._threads, self._traffic = threads, traffic
+        self._turns = Turns()  # the latest call goes first: the one before may be dead, and writes into the same file
 
     async def take(self, combiner: Combiner, read: Read) -> None:
         """A whole call. Ended when its bytes are not those that it announces."""
@@ -58,29 +61,43 @@ class Deliveries:
         summands = frozenset(tasks(partial.session, partial.tasks))
         name = f"{combiner.id}#{partial.number}"
         place = _Place(partial.session, project, f"{partial.session}.{name}", SUM)
-        span, places = await self._stored(place, partial.sums, read)
-        summed = Summed(
-            name,
-            partial.round,
-            summands,
-            span,
-            places,
-            partial.raw,
-            partial.total,
-        )
-        await self._rounds.partial(combiner, partial.number, summed, partial.session)
+        async with self._turns.take(place.task) as turn:
+            if self._rounds.wants(combiner, partial.session, partial.number) is None:  # it has come meanwhile
+                self._rounds.again(combiner, partial.session, partial.number)
+                return
+            span, places = await self._in_turn(turn, place, partial.sums, read)
+            summed = Summed(name, partial.round, summands, span, places, partial.raw, partial.total)
+            await self._rounds.partial(combiner, partial.number, summed, partial.session)
 
     async def _forwarded(self, combiner: Combiner, forwarded: tier.Forwarded, read: Read) -> None:
+        async with self._turns.take(forwarded.task) as turn:
+            await self._forwarded_in(turn, combiner, forwarded, read)
+
+    async def _forwarded_in(self, turn: Turn, combiner: Combiner, forwarded: tier.Forwarded, read: Read) -> None:
         awaited = self._rounds.awaits(combiner, forwarded.task)
         if awaited is None:
             return  # it is here, or elsewhere, or settled: a verdict says so
         place = _Place(awaited.session, awaited.project, forwarded.task, forwarded.result_id)
-        span, places = await self._stored(place, forwarded.blobs, read)
+        span, places = await self._in_turn(turn, place, forwarded.blobs, read)
         known = {name: (p.size, p.sha256) for name, p in awaited.arrival.blobs.items()}
         if known != {name: (p.size, p.sha256) for name, p in places.items()}:
             self._rounds.forget(span)
             raise violated(f"task {forwarded.task}: these are not the bytes that were reported")
         await self._rounds.forwarded(combiner, replace(awaited.arrival, span=span, blobs=places))
+
+    async def _in_turn(
+        self, turn: Turn, place: "_Place", blobs: Mapping[str, pb.Blob], read: Read
+    ) -> tuple[Span, Mapping[str, Place]]:
+        storing = asyncio.create_task(self._stored(place, blobs, read))
+        turn.read(storing)
+        try:
+            await asyncio.wait({storing})
+        finally:
+            storing.cancel()
+            await asyncio.wait({storing})  # its file is gone before the next call makes it anew
+        if storing.cancelled():
+            raise Ended(grpc.StatusCode.ABORTED, "this is delivered again by another call")
+        return storing.result()
 
     async def _stored(
         self, place: "_Place", blobs: Mapping[str, pb.Blob], read: Read

@@ -23,6 +23,7 @@ from fedk.rounds.book import Book, model_row, new_id, trail_digest
 from fedk.rounds.feed import Feed
 from fedk.rounds.ledger import Record, session_row
 from fedk.rounds.live import Live
+from fedk.rounds.loaded import Loaded
 from fedk.rounds.making import Made
 from fedk.rounds.roster import Roster
 from fedk.rounds.rules import Rules
@@ -38,6 +39,7 @@ class Desk:
 
     def __init__(self, runner: Runner, tier: Tier) -> None:
         self._runner, self._tier = runner, tier
+        self._naming = asyncio.Lock()  # from the look for a name to its row
 
     @property
     def feed(self) -> Feed:
@@ -141,6 +143,14 @@ class Desk:
         _enough_updates(settled, loaded.name, loaded.aggregator.minimum())
         if why := loaded.aggregator.enough(loaded.aggregator.initial_scalars()):
             raise ConfigError(f"{loaded.name} would make no model: {why}")
+        async with self._naming:
+            live = await self._entered(project, name, stem, settled, loaded, model)
+        await self._begin(live)
+        return live.state.id
+
+    async def _entered(  # noqa: PLR0917  # what was asked, checked
+        self, project: str, name: str | None, stem: str, rules: Rules, loaded: Loaded, model: str | None
+    ) -> Live:
         async with self._runner.store.reading() as db:
             if project not in self.roster.projects:
                 raise NotFound(
@@ -152,14 +162,13 @@ class Desk:
             named = name or await _free_name(db, project, stem)
             await _check_name(db, project, named)
         record = Record(project, named, first.sha256 if first else None, loaded.name, loaded.version, time.time())
-        live = self._runner.fresh(Session(uuid.uuid4().hex[:12], settled), record)
+        live = self._runner.fresh(Session(uuid.uuid4().hex[:12], rules), record)
         live.equip(loaded)
         live.aggregator_state = self._runner.opener.initial_state(live)
         with self._runner.blobs.hold() as hold:
             await self._enter(live, Stored(first.sha256, first.bytes) if first else None, hold)
             await asyncio.to_thread(hold.settle)
-        await self._begin(live)
-        return live.state.id
+        return live
 
     async def _enter(self, live: Live, first: Stored | None, hold: Hold) -> None:
         book = Book(self._runner.roster, self._runner.spool.place)

@@ -60,7 +60,8 @@ class Door:
         try:
             await done
         except StateError:
-            member.state = "lost"  # it is not in the rows: it says hello again
+            if (member.instance, member.holder) == (joining.instance, holder):  # else it has come again meanwhile
+                member.state = "lost"  # it is not in the rows: it says hello again
             raise
         return Joined(member.id, tuple([await self._kept(member.id, kept) for kept in joining.outbox]))
 

@@ -141,6 +141,7 @@ class Live:
     population: tuple[int, int] = (-1, 0)  # version of the roster, and how many of it the session may ask
     row: Row = field(default_factory=dict)  # of the session as last written
     round_row: Row = field(default_factory=dict)  # of the open round as last written
+    closed: bool = False
 
     @property
     def name(self) -> str:
@@ -172,6 +173,7 @@ class Live:
 
     def close(self) -> None:
         """Give back files and memory; rows and spool stay."""
+        self.closed = True
         self.clock.stop()
         for making in self.makings.values():
             making.close()

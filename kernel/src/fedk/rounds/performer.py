@@ -91,7 +91,9 @@ class Performer:
         self.post(live.state.id, await selected(self.gates, live, action, self.roster))
 
     async def _make(self, live: Live, action: act.Fold, begun: "asyncio.Task[Entry] | None") -> None:
-        self.put(await (begun or self.folds.made(live, action)))
+        entry = await (begun or self.folds.made(live, action))
+        if isinstance(entry.event, ev.Folded) or not live.closed:  # else its files were closed under it: no failure
+            self.put(entry)
 
     def _redeliver(self, live: Live, task: Task) -> None:
         """Ask for a result again, of a client that still keeps it."""

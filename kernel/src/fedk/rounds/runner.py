@@ -99,7 +99,7 @@ class Runner:
             self._seq = (await db.scalar(select(func.max(t.events.c.seq)))) or 0
             found = await read_sessions(db)
             for state, record in found:
-                await self._restore(db, state, record)
+                self.lives[state.id] = await self._restore(db, state, record)
         self._recover_spool()
         for live in self.lives.values():
             self._resume(live)
@@ -126,7 +126,7 @@ class Runner:
         self.spool.recover([span for span in taken if span is not None], open_tasks=tasks)
 
     async def _restore(self, db: AsyncConnection, state: Session, record: Record) -> Live:
-        live = self.lives[state.id] = self.fresh(state, record)
+        live = self.fresh(state, record)
         live.row = session_row(state, record)
         try:
             self.opener.equip(live)
@@ -290,7 +290,8 @@ class Runner:
         self._repair(live.state, new, entries)
         live.state = new
         live.awaited = wanted(new)
-        live.arrived -= sum(isinstance(entry.note, Taken) for entry in entries)
+        came = sum(isinstance(entry.event, ev.Result) for entry in entries)
+        live.arrived = max(0, live.arrived - came)  # some came to the one that this was read anew from
         for note in (entry.note for entry in entries):
             if isinstance(note, Summed):
                 live.summing.discard(note.name.rpartition("#")[0])
@@ -362,17 +363,19 @@ class Runner:
             self._seq = events[-1].seq if events else self._seq
             self.feed.publish(events)
             for session in sessions:
-                old = self.lives.pop(session, None)
-                found = await read_session(db, session)
-                if old is None or found is None:
+                old, found = self.lives.get(session), await read_session(db, session)
+                if old is None:
                     continue
-                old.close()
-                if found[0].status in FINAL:
+                if found is None or found[0].status in FINAL:
+                    del self.lives[session]
                     self.presence.drop(session)
-                else:
-                    live = await self._restore(db, *found)
+                else:  # until it is read, the old one hears who comes: what they bring waits in the inbox
+                    live = self.lives[session] = await self._restore(db, *found)
                     self.announce(live)
                     self._resume(live)
+                old.close()
+                if found is None:
+                    continue
                 await missed.verdicts(db, old, found[0], clients=self.network, spool=self.spool)
 
     # ---- what failed, and is tried again ----
