@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import version
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -158,7 +159,8 @@ class Hooks:
             self._hearing = asyncio.create_task(self._hear(feed))
 
     async def _hear(self, feed: Feed) -> None:
-        with feed.listen() as listener:
+        # without end: nobody listens again for it, and a transaction may tell of more clients than others may be behind
+        with feed.listen(backlog=inf) as listener:
             async for e in listener:
                 event = Event(e.type, e.project, e.session, e.body, e.at, e.seq)
                 but = e.body.get("plugin", "") if e.type.startswith("hook.") else ""  # not of its own failure

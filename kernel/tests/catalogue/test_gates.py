@@ -145,3 +145,27 @@ async def test_nonsense_is_a_failure_that_says_what_is_wanted() -> None:
     for wrong in ([1], {1: 2}, {"a": {1, 2}}, {"a": float("nan")}):
         with pytest.raises(PluginError, match=f"client_settings returned {type(wrong).__name__}: it returns a mapping"):
             await Gates([plugin(Guard(wrong))]).settings(SESSION, A, {})
+
+
+async def test_who_leaves_while_a_gate_is_asked_does_not_fail_the_next() -> None:
+    """An upload's client hangs up in mid-question: the next client's result is judged, not refused."""
+    begun, go = asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    class Slow:
+        @hookimpl
+        def update_received(self, client: ClientFacts) -> str | None:
+            loop.call_soon_threadsafe(begun.set)
+            go.wait(10)
+            return None
+
+    gates = Gates([plugin(Slow())])
+    leaves = asyncio.create_task(gates.accept(SESSION, A, Update("a", "1", 1)))
+    await begun.wait()
+    leaves.cancel()
+    await asyncio.wait({leaves})
+    stays = asyncio.create_task(gates.accept(SESSION, B, Update("b", "2", 1)))
+    for _ in range(3):
+        await asyncio.sleep(0)
+    go.set()
+    await stays

@@ -3,14 +3,18 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from fedk.api.errors import Conflict, StateError
+from fedk.api.errors import StateError
+from fedk.app import Hooks
 from fedk.rounds import events as ev
 from fedk.rounds.clients import Joining, Offer, Receipt
+from fedk.rounds.combiners import Combiner
+from fedk.rounds.feed import BACKLOG, Feed, Published
 from fedk.rounds.folds import Folds
 from fedk.rounds.making import Making
 from fedk.rounds.opening import Opener
@@ -181,3 +185,54 @@ async def test_who_has_come_back_is_there_though_its_first_coming_could_not_be_w
     joined = await second
     member = here.runner.roster[joined.client]
     assert (member.instance, member.state) == ("i2", "connected")
+
+
+async def test_a_listener_that_comes_after_the_end_of_the_feed_hears_its_end() -> None:
+    feed = Feed()
+    feed.close()
+    with feed.listen() as listener:
+        hearing = asyncio.create_task(anext(aiter(listener), None))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert hearing.done()
+
+
+async def test_hooks_go_on_hearing_after_more_events_than_a_listener_may_be_behind(here: Site) -> None:
+    """One transaction tells of each of 10,000 clients that come at once."""
+    hooks, heard = Hooks(here.catalogue, here.settings), list[str]()
+
+    class Told:
+        """As `Observers`."""
+
+        def start(self) -> None:
+            """It has begun."""
+
+        def notify(self, _hook: str, *, event: Any, but: str = "") -> None:
+            heard.append(event.type)
+
+        async def close(self) -> None:
+            """As above."""
+
+    hooks.observers, feed = Told(), Feed()  # type: ignore[assignment]
+    hooks.listen(feed)
+    await asyncio.sleep(0)
+    feed.publish([Published(n, "default", None, "client.joined", {}, 0.0) for n in range(1, BACKLOG + 2)])
+    for _ in range(3):
+        await asyncio.sleep(0)
+    feed.publish([Published(BACKLOG + 2, "default", "s1", "session.finished", {}, 0.0)])
+    feed.close()
+    await hooks.close()
+    assert heard[-1] == "session.finished"
+
+
+async def test_a_result_that_a_combiner_gives_is_none_of_those_that_arrive(here: Site) -> None:
+    """Or each last result of a round would wait for company that never comes."""
+    await here.tier.attach(east := Combiner("east", "1", ("east:1",)))
+    offer = await asked(here, clients={"min": 1}, rounds=5)
+    live = here.runner.lives[offer.work.session]
+    arrival = here.players.arrival(offer, Play())
+    await here.players.door.take(replace(arrival, span=None), east.id)  # its bytes are there
+    await here.tier.forwarded(east, arrival)
+    async with here.runner._turn:
+        pass
+    assert live.arrived == 0

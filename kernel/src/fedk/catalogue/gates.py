@@ -81,8 +81,10 @@ class Gates:
         return [(plugin, one) for plugin in self._plugins for one in plugin.of(hook)]
 
     async def _ask(self, plugin: Enabled, one: Implementation, **arguments: Any) -> Any:
-        async with self._turn[plugin]:
-            outcome = await self._outcome(plugin, one, arguments)
+        await self._turn[plugin].acquire()
+        asking = asyncio.create_task(self._outcome(plugin, one, arguments))
+        asking.add_done_callback(lambda _: self._turn[plugin].release())  # not before, though who asked may have left
+        outcome = await asyncio.shield(asking)
         plugin.tally.add(outcome.seconds, failed=outcome.error is not None)
         if outcome.error is None:
             return outcome.value

@@ -27,13 +27,14 @@ class Published:
 class Listener:
     """One reader's place in the feed."""
 
-    def __init__(self) -> None:
+    def __init__(self, backlog: float = BACKLOG) -> None:
+        self._backlog = backlog
         self._waiting: deque[Published] = deque()
         self._woken = asyncio.Event()
         self._closed = False
 
     def put(self, event: Published) -> None:
-        if len(self._waiting) >= BACKLOG:
+        if len(self._waiting) >= self._backlog:
             self.close()
         if not self._closed:
             self._waiting.append(event)
@@ -59,11 +60,14 @@ class Feed:
 
     def __init__(self) -> None:
         self._listeners: set[Listener] = set()
+        self._closed = False
 
     @contextmanager
-    def listen(self) -> Iterator[Listener]:
+    def listen(self, *, backlog: float = BACKLOG) -> Iterator[Listener]:
         """A listener that hears what is published from now on."""
-        listener = Listener()
+        listener = Listener(backlog)
+        if self._closed:
+            listener.close()
         self._listeners.add(listener)
         try:
             yield listener
@@ -76,6 +80,7 @@ class Feed:
                 listener.put(event)
 
     def close(self) -> None:
-        """End every listener's iteration."""
+        """End every listener's iteration, also of who comes later."""
+        self._closed = True
         for listener in self._listeners:
             listener.close()
