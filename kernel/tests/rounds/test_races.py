@@ -236,3 +236,51 @@ async def test_a_result_that_a_combiner_gives_is_none_of_those_that_arrive(here:
     async with here.runner._turn:
         pass
     assert live.arrived == 0
+
+
+async def test_the_bytes_of_a_result_that_came_too_late_go_though_its_call_is_cancelled(here: Site) -> None:
+    offer = await asked(here, clients={"min": 1}, round={"retries": 5})
+    door, arrival = here.players.door, here.players.arrival(offer, Play())
+    door.failed(offer.client, offer.task, "raised", "")  # in one batch with its result
+    taking = asyncio.create_task(door.take(arrival))
+    await asyncio.sleep(0)
+    taking.cancel()
+    await asyncio.wait({taking})
+    await here.runner.settle(offer.work.session, ev.Pause())
+    assert here.runner.spool.used("default") == 0
+
+
+async def test_the_bytes_of_a_result_that_is_handed_on_too_late_go(here: Site) -> None:
+    await here.tier.attach(east := Combiner("east", "1", ("east:1",)))
+    offer = await asked(here, clients={"min": 1}, rounds=5)
+    arrival = here.players.arrival(offer, Play())
+    assert isinstance(await here.players.door.take(replace(arrival, span=None), east.id), Receipt)
+    here.runner.post(offer.work.session, ev.HolderLost(east.id))  # in one batch with its bytes
+    await here.tier.forwarded(east, arrival)
+    assert here.runner.spool.used("default") == 0
+
+
+async def test_an_upload_whose_call_is_cancelled_while_a_gate_is_asked_goes_with_its_task(
+    here: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offer = await asked(here, clients={"min": 1}, round={"retries": 5})
+    door, gate, spool = here.players.door, Gate(), here.runner.spool
+    arrival = here.players.arrival(offer, Play())
+    assert arrival.span is not None
+    data = bytes(arrival.span.memory or b"")
+    spool.forget(arrival.span)
+    upload = spool.upload(offer.work.session, offer.task, "r1", len(data))
+    upload.write(data)
+    upload.close()
+
+    async def judge(*_: Any) -> None:
+        await gate()
+
+    monkeypatch.setattr(door, "_judge", judge)
+    taking = asyncio.create_task(door.take(replace(arrival, span=upload.span)))
+    await gate.reached.wait()
+    taking.cancel()
+    await asyncio.wait({taking})
+    door.failed(offer.client, offer.task, "raised", "")
+    await here.runner.settle(offer.work.session, ev.Pause())
+    assert spool.used("default") == 0

@@ -155,6 +155,10 @@ class Door:
         except Refused as refused:
             self.drop(arrival)
             return await self.refuse(arrival.client, arrival.task, arrival.result_id, refused)
+        except asyncio.CancelledError:
+            if arrival.span is not None:
+                self._runner.spool.release(arrival.span)  # its client may go on with it
+            raise
         written: asyncio.Future[Reply | None] = asyncio.get_running_loop().create_future()
         self._post(live, taken, holder, written)
         reply = await written

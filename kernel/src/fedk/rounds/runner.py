@@ -297,6 +297,10 @@ class Runner:
                 live.summing.discard(note.name.rpartition("#")[0])
             if isinstance(note, Summed) and live.partials.get(note.name) is not note:
                 self.forget(note.span)  # it was not taken
+            elif isinstance(note, Taken):
+                known = live.taken.get(note.arrival.task)
+                if known is None or known.arrival.span != note.arrival.span:
+                    self.forget(note.arrival.span)  # here: who brought it may not wait any more
             elif isinstance(note, Committed) and any(note is one for one in kept(entries, actions)):
                 live.aggregator_state.close()
                 self._closing_files.append(note.base.hold.settle)
