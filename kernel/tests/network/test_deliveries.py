@@ -47,15 +47,15 @@ class Call:
         partial = tier.Partial(session="s1", number=7, round=1, tasks=gaps([1, 2]), sums={"model/0": blob})
         self.say(partial=partial)
         combiner = Combiner("east", "0" * 8, ())
-        self.taking = asyncio.create_task(deliveries.take(combiner, self.words.get))
+        self.taking = asyncio.create_task(deliveries.take(combiner, self.read))
 
     def say(self, **message: Any) -> None:
         self.words.put_nowait(tier.Delivery(**message).SerializeToString())
 
-    async def read(self) -> None:
-        """Returns once all that was said is read."""
-        while not self.words.empty():
-            await asyncio.sleep(0)
+    async def read(self) -> bytes | None:
+        word = await self.words.get()
+        self.words.task_done()
+        return word
 
 
 @pytest.mark.parametrize("end", ["cancelled", "broken off"])
@@ -65,7 +65,7 @@ async def test_a_call_that_is_dead_takes_nothing_from_the_one_that_came_after_it
     try:
         dead = Call(deliveries)
         dead.say(data=DATA[:8])
-        await dead.read()
+        await dead.words.join()
         fresh = Call(deliveries)
         fresh.say(data=DATA)
         await fresh.taking
