@@ -124,6 +124,7 @@ class Relay:
         self._clients: Clients | None = None
         self._depths: Depths | None = None
         self._tasks: dict[str, Known] = {}
+        self._coming: dict[str, words.Asked] = {}  # tasks whose inputs are on their way
         self._commons: OrderedDict[int, tier.Common] = OrderedDict()
         self._briefs: dict[int, asyncio.Task[Brief]] = {}
         self._stays: dict[str, Stay] = {}  # by client
@@ -358,10 +359,14 @@ class Relay:
     # ---- inside ----
 
     async def _briefed(self, number: int) -> Brief:
-        """Made once for all tasks of it; after a failure anew for those that come then."""
+        """Made once for all tasks of it; after a failure anew for those that come then. Counted as used by the caller."""
         making = self._briefs.get(number)
         if making is None or not _goes_well(making):
             making = self._briefs[number] = asyncio.create_task(self._brief(self._commons[number]))
+        if making.done():
+            making.result().tasks += 1
+            return making.result()
+        making.add_done_callback(_use)  # before `_retired`, which may come to it meanwhile
         return await asyncio.shield(making)
 
     async def _brief(self, common: tier.Common) -> Brief:
@@ -406,16 +411,31 @@ class Relay:
             return
         if one.client not in self._stays:
             return
-        if one.task not in self._tasks:
-            brief = await self._briefed(one.common)
-            self._tasks[one.task] = Known(one.client, brief, one.seed)
-            brief.tasks += 1
+        if one.task not in self._tasks and not await self._expect(one):
+            return
         brief = self._tasks[one.task].brief
         brief.deadline.at = time.monotonic() + one.remaining
         self._network.offer(Offer(one.task, one.client, one.seed, brief.work))
 
+    async def _expect(self, one: words.Asked) -> bool:
+        """Whether its answer is awaited, now that its inputs are here: it may have been called off, or come again."""
+        self._coming[one.task] = one
+        try:
+            brief = await self._briefed(one.common)
+        finally:
+            wanted = self._coming.get(one.task) is one
+            if wanted:
+                del self._coming[one.task]
+        if wanted and one.task not in self._tasks and one.client in self._stays:
+            self._tasks[one.task] = Known(one.client, brief, one.seed)
+            return True
+        brief.tasks -= 1
+        self._close_idle(brief)
+        return False
+
     def forget(self, task: str) -> None:
         """No answer to it is awaited any more."""
+        self._coming.pop(task, None)
         known = self._tasks.pop(task, None)
         if known is not None:
             known.brief.tasks -= 1
@@ -446,6 +466,11 @@ class Relay:
         if holders := self._below.settle(verdict.task):
             self._parent.changed()
         self._network.reply(client, replace(verdict, result_id=result_id), holders)
+
+
+def _use(making: "asyncio.Task[Brief]") -> None:
+    if _goes_well(making):
+        making.result().tasks += 1
 
 
 def _goes_well(making: "asyncio.Task[Brief]") -> bool:
