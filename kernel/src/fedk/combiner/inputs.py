@@ -39,10 +39,13 @@ class Inputs:
         self._users[sha256] += 1
         if sha256 not in self._fetches:
             self._fetches[sha256] = asyncio.create_task(self._fetch(sha256, parent, inline))
+        fetch = self._fetches[sha256]
         try:
-            return await asyncio.shield(self._fetches[sha256])
+            return await asyncio.shield(fetch)
         except BaseException:
-            self._fetches.pop(sha256, None)
+            # whoever goes leaves it to the others, and one that has failed is not the one that was begun after it
+            if _has_failed(fetch) and self._fetches.get(sha256) is fetch:
+                del self._fetches[sha256]
             self.release(sha256)
             raise
 
@@ -51,7 +54,8 @@ class Inputs:
         self._users[sha256] -= 1
         if self._users[sha256] <= 0:
             del self._users[sha256]
-            self._fetches.pop(sha256, None)
+            if (fetch := self._fetches.pop(sha256, None)) is not None:
+                fetch.cancel()  # nobody waits for it, and its name may be used again
             self._sizes.pop(sha256, None)
             self._path(sha256).unlink(missing_ok=True)
 
@@ -82,3 +86,7 @@ class Inputs:
             raise BlobError(f"blob {sha256.hex()[:8]}… came from the parent with another hash")
         self._sizes[sha256] = size
         return Span(str(path), 0, size)
+
+
+def _has_failed(fetch: "asyncio.Task[Span]") -> bool:
+    return fetch.done() and (fetch.cancelled() or fetch.exception() is not None)
