@@ -115,7 +115,8 @@ class Holdings:
                     await tx.execute(insert(t.reports), [self._row(held) for held, _ in coming])
         except FedkError as error:
             log.exception("results cannot be written down")
-            self._going |= going
+            if not self._closed:  # or they are reported again after the next start, and settled again
+                self._going |= going
             for held, done in coming:
                 if held.span is not None:
                     self._spool.forget(held.span)
