@@ -50,7 +50,11 @@ class Outbox:
         state = {**answer.state, **{_LEFT + name: array for name, array in left.items()}}
         with self._lock:
             kept = self._written(assignment, answer, sent)
-            self._shelf.keep(kept, _encode_state(state, assignment.round))
+            try:
+                self._shelf.keep(kept, _encode_state(state, assignment.round))
+            except Exception:
+                self._shelf.drop(kept)  # its task fails
+                raise
             self._kept[kept.task] = kept
         return kept
 
@@ -88,7 +92,8 @@ class Outbox:
         result = _result(assignment, answer)
         seal = _Seal(result, sent, alone=len(answer.blobs) == 1)
         body = self._shelf.write(result.result_id, seal.chunks(answer.blobs))
-        return Kept(result, assignment.session, assignment.round, seal.whole.digest(), seal.size, body)
+        number = 1 + max((kept.number for kept in self._kept.values()), default=0)
+        return Kept(result, assignment.session, assignment.round, seal.whole.digest(), seal.size, body, number)
 
     def _promote(self, kept: Kept) -> None:
         # verdicts that come in another order than the updates must not turn the state back
