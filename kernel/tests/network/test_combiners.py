@@ -185,3 +185,43 @@ async def test_tasks_are_said_to_be_sent_in_as_many_messages_as_they_need(tmp_pa
             work = tier.Upward.FromString(await stream.read()).work
             found += [len(one.tasks) for one in work.sent]
         assert found == [4_096, 904]
+
+
+async def test_a_word_that_this_combiner_cannot_follow_ends_the_stream_and_another_one_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that fails while a settled result is deleted."""
+
+    def fails(_task: str) -> None:
+        raise OSError(30, "Read-only file system")
+
+    async with above() as (parent, address), middle(tmp_path, address) as between:
+        stream = await parent.stream()
+        await between.uplink.attached.wait()
+        monkeypatch.setattr(between.holdings, "drop", fails)
+        verdict = pb.Verdict(task=f"{SESSION}-1", outcome=pb.OUTCOME_RECORDED)
+        answers = tier.Answers(answers=[tier.Answer(client="c", verdict=verdict)])
+        await stream.write(tier.Downward(answers=answers).SerializeToString())
+        await parent.stream()
+
+
+async def test_what_a_combiner_says_for_a_client_is_heard_as_from_the_client(house: House) -> None:
+    """It cannot steer a terminal, forge a line, or send numbers that JSON lacks."""
+    async with child(house.address) as east:
+        client = await east.join("a", house.network._tickets.mint("default/a", "", "east"))
+        await house.event("client.joined")
+        await house.session(round={"retries": 0})
+        (asked,) = (await east.heard("relay")).tasks
+        task = f"{asked.session}-{asked.tasks[0]}"
+        line = pb.Log(task="\x1b[2J", level="\x1b", text="\x1b]0;title\x07" + "x" * 20_000)
+        curve = pb.Progress(task=task, step=3, metrics={"loss": 0.5, "bad": float("nan")})
+        said = [tier.Said(client=client, log=line), tier.Said(client=client, progress=curve)]
+        await east.say(work=tier.Work(said=said))
+        heard = (await house.event("client.log")).body
+        assert (heard["task"], heard["level"], len(heard["text"])) == ("", "info", 10_000 + 6)
+        assert "\x1b" not in heard["text"]
+        assert (await house.event("client.progress")).body["metrics"] == {"loss": 0.5}
+        failed = tier.Declined(client=client, task=task, reason="\x1b[2J", detail="\x9b31mred\x7f", failed=True)
+        await east.say(reports=tier.Reports(declined=[failed]))
+        body = (await house.event("task.failed")).body
+        assert (body["reason"], body["detail"]) == ("raised", "\\x9b31mred\\x7f")

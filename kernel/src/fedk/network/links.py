@@ -13,6 +13,7 @@ from fedk.api.balancer import ServerView
 from fedk.api.errors import Refused
 from fedk.combiner.columns import gaps
 from fedk.combiner.words import TOGETHER, shares
+from fedk.network import sayings
 from fedk.network.calls import Context, Ended, greeting, parsed, violated
 from fedk.network.doors import AnyDoor, AnyTier
 from fedk.network.messages import Answer, common, spoken
@@ -177,20 +178,20 @@ class Link:
         if reports.lost:
             self._rounds.lost(self.combiner, reports.lost)
         for one in reports.declined:
+            reason, detail = sayings.why(one.reason, one.detail)
             if one.failed:
-                self._door.failed(one.client, one.task, one.reason, one.detail)
+                self._door.failed(one.client, one.task, reason, detail)
             else:
-                self._rounds.declined(one.client, one.task, Refused(one.reason, one.detail))
+                self._rounds.declined(one.client, one.task, Refused(reason, detail))
 
     def _work(self, work: tier.Work) -> None:
         for task in sent(work):
             self._door.sent(task)
         for said in work.said:
-            if said.WhichOneof("kind") == "progress":
-                progress = said.progress
-                self._door.progress(said.client, progress.task, progress.step, dict(progress.metrics))
-            else:
-                self._door.log(said.client, said.log.task, said.log.level, said.log.text)
+            if said.WhichOneof("kind") != "progress":
+                self._door.log(said.client, *sayings.line(said.log))
+            elif (metrics := sayings.curve(said.progress)) is not None:
+                self._door.progress(said.client, said.progress.task, said.progress.step, metrics)
         self.combiner.load, self.combiner.held_bytes = min(1.0, max(0.0, work.load)), work.held_bytes
         self.combiner.fold_seconds = work.fold_seconds
         self._rounds.below(self.combiner, [_branch(one) for one in work.below], complete=work.complete)

@@ -97,6 +97,9 @@ class Uplink:
                 if self._running is None or self._running.cancelling():
                     raise
                 self._broken(address, "a word for it could not be made")  # gRPC has kept the reason
+            except Exception as error:  # a disk that fails, or a fault: what was said comes again
+                self._broken(address, f"its word could not be followed: {type(error).__name__} {error}")
+                log.debug("a word of the parent", exc_info=True)
             was_up = self.attached.is_set()
             self.attached.clear()
             self._ticket = ""
