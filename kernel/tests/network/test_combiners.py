@@ -36,6 +36,12 @@ def sent(*, session: str = SESSION, tasks: list[int]) -> dict[str, Any]:
     return {"work": tier.Work(sent=[tier.Sent(session=session, tasks=tasks)])}
 
 
+def here(*clients: str, **more: Any) -> dict[str, Any]:
+    """Clients that nobody knows."""
+    said: dict[str, Any] = {"instance": "i", **more}
+    return {"members": tier.Members(here=[tier.Present(client=client, **said) for client in clients])}
+
+
 def many(count: int) -> list[str]:
     return [str(n) for n in range(count)]
 
@@ -52,6 +58,9 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "number": (batch(tasks=[2**32 - 1, *[1] * 39]), "a task of number 4,294,967,334"),
     "session's folder": (batch(session="../../etc"), "session '../../etc' is none"),
     "project's folder": (batch(project="../../etc"), "project '../../etc' is none"),
+    "client": (here(LONG), "a client named 'xxx"),
+    "instance": (here("c", instance=LONG), "a client named 'c'"),
+    "working": (here("c", working=["t" * 65]), "a client named 'c'"),
     "sent session": (sent(session=LONG, tasks=[1] * 200), "session 'xxx"),
     "sent tasks": (sent(tasks=[1] * 1_000_000), "1,000,000 tasks in one message, at most 4,096"),
     "sent number": (sent(tasks=[2**32 - 1, 1]), "a task of number 4,294,967,296"),
@@ -225,3 +234,11 @@ async def test_what_a_combiner_says_for_a_client_is_heard_as_from_the_client(hou
         await east.say(reports=tier.Reports(declined=[failed]))
         body = (await house.event("task.failed")).body
         assert (body["reason"], body["detail"]) == ("raised", "\\x9b31mred\\x7f")
+
+
+async def test_a_combiner_names_so_many_clients_on_a_stream(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fedk.network.reports.CLIENTS", 1_000, raising=False)
+    async with child(house.address) as east:
+        for at in range(3):
+            await east.say(**here(*(f"c{at * 400 + n}" for n in range(400))))
+        assert "1,200 clients on one stream, at most 1,000" in await east.ended()

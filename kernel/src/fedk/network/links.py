@@ -17,7 +17,7 @@ from fedk.network import sayings
 from fedk.network.calls import Context, Ended, greeting, parsed, violated
 from fedk.network.doors import AnyDoor, AnyTier
 from fedk.network.messages import Answer, common, spoken
-from fedk.network.reports import reported, sent
+from fedk.network.reports import check, reported, sent
 from fedk.network.roll import Roll
 from fedk.network.stream import Message, Stream
 from fedk.network.traffic import Traffic
@@ -162,6 +162,7 @@ class Link:
                     raise violated("Attach is said once, at the beginning")
 
     def _members(self, members: tier.Members) -> None:
+        check(members, self._roll)
         self._roll.enter(one.client for one in members.here)
         self.clients.update(one.client for one in members.here)
         self.clients.difference_update(one.client for one in members.gone)
