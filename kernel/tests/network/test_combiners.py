@@ -242,3 +242,16 @@ async def test_a_combiner_names_so_many_clients_on_a_stream(house: House, monkey
         for at in range(3):
             await east.say(**here(*(f"c{at * 400 + n}" for n in range(400))))
         assert "1,200 clients on one stream, at most 1,000" in await east.ended()
+
+
+async def test_clients_are_named_in_as_many_messages_as_they_need(tmp_path: Path) -> None:
+    """A message has 4 MiB at most; one that is larger would end each stream anew."""
+    async with above() as (parent, address), middle(tmp_path, address) as between:
+        stream = await parent.stream()
+        await between.uplink.attached.wait()
+        between.uplink.members(here=(tier.Present(client=f"{n:032x}", instance=f"{n:032x}") for n in range(70_000)))
+        named = 0
+        while named < 70_000:
+            raw = await stream.read()
+            assert isinstance(raw, bytes), "the stream has ended"
+            named += len(tier.Upward.FromString(raw).members.here)
