@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from fedk_client.assignment import Answer, Assignment
 from fedk_client.disk import Disk
+from fedk_client.errors import AppError
 from fedk_client.outbox import Outbox
 from fedk_client.shelf import Memory, Shelf
 from fedk_protocol.codec import Arrays, BadBlob, Safetensors
@@ -212,3 +213,12 @@ def test_a_result_whose_words_are_damaged_is_dropped_with_a_word(
     path.write_text(text)
     assert len(Outbox(on_disk(tmp_path))) == 0
     assert "damaged and dropped" in caplog.text
+
+
+def test_a_result_with_more_words_than_servers_take_is_not_kept(shelf: Shelf) -> None:
+    """A server ends the stream of whoever sends it, at each start anew."""
+    outbox = Outbox(shelf)
+    metrics = {f"a metric of some length, number {n}": 1.0 for n in range(8_000)}
+    with pytest.raises(AppError, match="8,000 metrics"):
+        outbox.keep(asked("t"), Answer(num_examples=1, metrics=metrics))
+    assert len(outbox) == 0

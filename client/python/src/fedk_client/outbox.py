@@ -9,11 +9,15 @@ from itertools import takewhile
 import numpy as np
 
 from fedk_client.assignment import MODEL, Answer, Assignment
+from fedk_client.errors import AppError
 from fedk_client.kept import Kept
 from fedk_client.packing import Packed, packed
 from fedk_client.shelf import Shelf
 from fedk_protocol.codec import Arrays, Safetensors, read_layout
 from fedk_protocol.v1 import federation_pb2 as pb
+
+_WORDS = 200 * 2**10
+"""Bytes of a result beside those of its blobs: servers take 256 KiB, with what says how the blobs are written."""
 
 _ROUND = "fedk.round"  # in a state's metadata: the round whose update gave it
 _LEFT = "fedk.left/"  # before the names of what a codec left out: it stands in the state, and no user code sees it
@@ -139,6 +143,9 @@ def _result(assignment: Assignment, answer: Answer) -> pb.Result:
         result.metrics[name] = value
     for kind, measured in answer.before.items():
         result.before[kind].CopyFrom(pb.Measured(num_examples=measured.num_examples, metrics=measured.metrics))
+    if (size := result.ByteSize()) > _WORDS:
+        many = len(answer.metrics) + sum(len(measured.metrics) for measured in answer.before.values())
+        raise AppError(f"{many:,} metrics and {len(answer.settings_read):,} settings are {size:,} bytes, at most {_WORDS:,}")
     return result
 
 
