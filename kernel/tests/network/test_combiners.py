@@ -130,7 +130,8 @@ async def test_a_client_is_asked_however_many_tasks_before_its_own_are_settled(h
         client = await east.join("a", house.network._tickets.mint("default/a", "", "east"))
         await house.event("client.joined")
         (link,) = house.network._tier.links
-        link._offers.extend(offer(f"gone-{n}") for n in range(1_000))
+        for n in range(1_000):
+            link.offer(offer(f"gone-{n}"))
         await house.session()
         (asked,) = (await east.heard("relay")).tasks
         assert (list(asked.tasks), list(asked.clients), client in link.clients) == ([1], [0], True)
@@ -255,3 +256,33 @@ async def test_clients_are_named_in_as_many_messages_as_they_need(tmp_path: Path
             raw = await stream.read()
             assert isinstance(raw, bytes), "the stream has ended"
             named += len(tier.Upward.FromString(raw).members.here)
+
+
+class Compared(str):
+    """A task's id that counts how often it is looked at."""
+
+    times = 0
+    __hash__ = str.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        Compared.times += 1
+        return str(self) == other
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+
+async def test_tasks_that_a_combiner_does_not_read_are_taken_back_at_a_cost_of_their_own(house: House) -> None:
+    """Not of all that wait: ten thousand would hold up everybody for more than a second."""
+    async with child(house.address):
+        await house.event("combiner.joined")
+        (link,) = house.network._tier.links
+        tasks = [Compared(f"gone-{n}") for n in range(500)]
+        for task in tasks:
+            link.offer(offer(task))
+        Compared.times = 0
+        for task in reversed(tasks):
+            link.cancel("c", task, "late")
+        assert Compared.times < 5_000
+        assert not link._offers
+        assert not link._answers

@@ -51,7 +51,7 @@ class Link:
         self.clients: set[str] = set()
         self._door, self._rounds, self._arrived = door, rounds, arrived
         self._stream = Stream(context, self._next)
-        self._offers: deque[Offer] = deque()
+        self._offers: OrderedDict[str, Offer] = OrderedDict()  # by task
         self._answers: deque[tier.Answer] = deque()
         self._settled: dict[tuple[str, ...], list[int]] = {}  # numbers of tasks, by session and what is said of all
         self._commons: OrderedDict[int, tuple[int, Work]] = OrderedDict()  # by identity: the work is kept
@@ -61,15 +61,12 @@ class Link:
 
     def offer(self, offer: Offer) -> None:
         """A task for a client of the combiner."""
-        self._offers.append(offer)
+        self._offers[offer.task] = offer
         self._stream.wake()
 
     def cancel(self, client: str, task: str, reason: str) -> None:
         """Take a task back: one that is still here is not sent, the combiner hears of any other."""
-        kept = [offer for offer in self._offers if offer.task != task]
-        if len(kept) < len(self._offers):
-            self._offers = deque(kept)
-        else:
+        if self._offers.pop(task, None) is None:
             self.answer(client, cancel=pb.Cancel(task=task, reason=reason))
 
     def answer(self, client: str, **word: Any) -> None:
@@ -98,7 +95,7 @@ class Link:
             return Message((tier.Downward(answers=tier.Answers(answers=words, settled=settled)).SerializeToString(),))
         fresh, tasks, many = list[tier.Common](), dict[int, list[Offer]](), 0
         while self._offers and many < TOGETHER:
-            offer = self._offers.popleft()
+            _, offer = self._offers.popitem(last=False)
             if self._door.awaits(offer.client, offer.task):  # or it has been settled meanwhile
                 tasks.setdefault(self._number(offer, fresh), []).append(offer)
                 many += 1
