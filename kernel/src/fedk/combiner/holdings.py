@@ -104,30 +104,46 @@ class Holdings:
             elif self._closed:
                 return
 
-    async def _write(self, coming: list[tuple[Held, asyncio.Future[None]]], going: set[str]) -> None:
+    async def _write(self, arrived: list[tuple[Held, asyncio.Future[None]]], going: set[str]) -> None:
+        coming = self._first(arrived)
         try:
             if coming:
                 await self._spool.sync()
             async with self._store.transaction() as tx:
-                gone = going | {held.task for held, _ in coming}
+                gone = going | {held.task for held in coming}
                 await tx.execute(delete(t.reports).where(t.reports.c.task.in_(sorted(gone))))
                 if coming:
-                    await tx.execute(insert(t.reports), [self._row(held) for held, _ in coming])
+                    await tx.execute(insert(t.reports), [self._row(held) for held in coming])
         except FedkError as error:
             log.exception("results cannot be written down")
             if not self._closed:  # or they are reported again after the next start, and settled again
                 self._going |= going
-            for held, done in coming:
-                if held.span is not None:
-                    self._spool.forget(held.span)
+            for held in coming:
+                self._forget(held)
+            for _, done in arrived:
                 if not done.done():
                     done.set_exception(StateError(f"not written: {error}"))
             return
-        for held, done in coming:
+        for held in coming:
             self._add(held)
+        for _, done in arrived:
             if not done.done():
                 done.set_result(None)
-        self._parent.report(held.arrival for held, _ in coming)
+        self._parent.report(held.arrival for held in coming)
+
+    def _first(self, arrived: list[tuple[Held, asyncio.Future[None]]]) -> list[Held]:
+        """Those that are not here yet: two combiners below may forward one result."""
+        found = dict[str, Held]()
+        for held, _ in arrived:
+            if held.task in self._held or held.task in found:
+                self._forget(held)
+            else:
+                found[held.task] = held
+        return list(found.values())
+
+    def _forget(self, held: Held) -> None:
+        if held.span is not None:
+            self._spool.forget(held.span)
 
     def _row(self, held: Held) -> dict[str, object]:
         (body,) = batches([held.arrival])
