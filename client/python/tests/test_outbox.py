@@ -170,8 +170,10 @@ def test_two_clients_may_share_a_state_directory(tmp_path: Path) -> None:
 @pytest.mark.parametrize("what", ["blobs", "state"])
 def test_a_result_that_cannot_be_kept_leaves_no_file(tmp_path: Path, what: str) -> None:
     words = {"w": np.array(["no", "numbers"])}
-    bad = Answer(blobs={"a": {"w": np.zeros(3)}, "model": words}) if what == "blobs" else Answer(
-        blobs={"model": {"w": np.zeros(3)}}, state=words
+    bad = (
+        Answer(blobs={"a": {"w": np.zeros(3)}, "model": words})
+        if what == "blobs"
+        else Answer(blobs={"model": {"w": np.zeros(3)}}, state=words)
     )
     outbox = Outbox(on_disk(tmp_path))
     with pytest.raises(BadBlob):

@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-import pytest
 from kernel.tests.combiner.conftest import SESSION, Begin, Middle
 
 from fedk.api.errors import StateError

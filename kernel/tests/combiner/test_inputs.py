@@ -12,7 +12,6 @@ from fedk.api.errors import NotFound, StateError
 from fedk.blobs.reader import Span
 from fedk.combiner.inputs import Inputs
 
-
 BLOB = bytes(range(1, 256)) * 1_000
 HASH = hashlib.sha256(BLOB).digest()
 HALF = len(BLOB) // 2
@@ -34,6 +33,10 @@ class Slow:
         write(BLOB[at:])
 
 
+def whole(span: Span) -> bool:
+    return Path(span.path).read_bytes() == BLOB
+
+
 async def gone(task: "asyncio.Task[Any]") -> None:
     task.cancel()
     await asyncio.wait({task})
@@ -49,7 +52,7 @@ async def test_who_goes_leaves_the_blob_to_those_who_wait_for_it_too(tmp_path: P
     await asyncio.sleep(0)
     may.set_result(None)
     span = await waiting
-    assert Path(span.path).read_bytes() == BLOB
+    assert whole(span)
     assert parent.calls.empty()
     await late
     for _ in range(2):
@@ -71,7 +74,7 @@ async def test_what_nobody_waits_for_any_more_leaves_nothing(tmp_path: Path) -> 
     with pytest.raises(NotFound):
         inputs.span(HASH)  # half of it
     again.set_result(None)
-    assert Path((await anew).path).read_bytes() == BLOB
+    assert whole(await anew)
     inputs.release(HASH)
     assert not inputs._sizes
 
@@ -96,6 +99,6 @@ async def test_a_fetch_that_failed_does_not_take_the_next_one_with_it(tmp_path: 
     late = asyncio.create_task(inputs.use(HASH, parent_))
     await asyncio.sleep(0)
     may.set_result(None)
-    assert Path((await again).path).read_bytes() == BLOB
+    assert whole(await again)
     assert parent.calls.empty()
     await late

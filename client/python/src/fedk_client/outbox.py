@@ -145,7 +145,9 @@ def _result(assignment: Assignment, answer: Answer) -> pb.Result:
         result.before[kind].CopyFrom(pb.Measured(num_examples=measured.num_examples, metrics=measured.metrics))
     if (size := result.ByteSize()) > _WORDS:
         many = len(answer.metrics) + sum(len(measured.metrics) for measured in answer.before.values())
-        raise AppError(f"{many:,} metrics and {len(answer.settings_read):,} settings are {size:,} bytes, at most {_WORDS:,}")
+        raise AppError(
+            f"{many:,} metrics and {len(answer.settings_read):,} settings are {size:,} bytes, at most {_WORDS:,}"
+        )
     return result
 
 

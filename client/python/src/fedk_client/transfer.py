@@ -112,7 +112,9 @@ def _room(name: str, blob: pb.Blob) -> memoryview:
     try:
         return ROOMS.of("inputs", int(blob.size))
     except (MemoryError, ValueError, OverflowError) as error:  # the last two: more than there are addresses
-        raise InputLost(f"{name} {blob.sha256.hex()[:8]}… has {blob.size:,} bytes, for which there is no memory") from error
+        raise InputLost(
+            f"{name} {blob.sha256.hex()[:8]}… has {blob.size:,} bytes, for which there is no memory"
+        ) from error
 
 
 class _Arriving:

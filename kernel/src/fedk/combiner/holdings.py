@@ -120,15 +120,11 @@ class Holdings:
                 self._going |= going
             for held in coming:
                 self._forget(held)
-            for _, done in arrived:
-                if not done.done():
-                    done.set_exception(StateError(f"not written: {error}"))
+            _tell(arrived, StateError(f"not written: {error}"))
             return
         for held in coming:
             self._add(held)
-        for _, done in arrived:
-            if not done.done():
-                done.set_result(None)
+        _tell(arrived)
         self._parent.report(held.arrival for held in coming)
 
     def _first(self, arrived: list[tuple[Held, asyncio.Future[None]]]) -> list[Held]:
@@ -159,6 +155,16 @@ class Holdings:
             "place_offset": held.span.offset if held.span is not None else 0,
             "received_at": time.time(),
         }
+
+
+def _tell(arrived: list[tuple[Held, asyncio.Future[None]]], error: StateError | None = None) -> None:
+    for _, done in arrived:
+        if done.done():
+            continue
+        if error is not None:
+            done.set_exception(error)
+        else:
+            done.set_result(None)
 
 
 def _unnumbered(number: int) -> str:
