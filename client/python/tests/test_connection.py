@@ -468,3 +468,16 @@ async def test_leaving_the_with_block_stops(server: ScriptedServer) -> None:
 
     work = asyncio.create_task(asyncio.to_thread(session))
     await work
+
+
+@pytest.mark.parametrize("size", [2**60, 2**64 - 1])
+async def test_an_input_for_which_there_is_no_memory_is_a_failure(
+    server: ScriptedServer, start: Start, size: int
+) -> None:
+    start(app_of(), server.address)
+    client = await server.joined()
+    blob = pb.Blob(sha256=b"x" * 32, size=size)
+    await client.send(task=pb.Task(id="t1", kind="train", session="s", round=1, inputs={"model": blob}))
+    failure = await client.next("failure")
+    assert (failure.task, failure.reason) == ("t1", "bad-hash")
+    assert f"{size:,} bytes" in failure.detail

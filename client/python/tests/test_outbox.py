@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from fedk_client.assignment import Answer, Assignment
 from fedk_client.disk import Disk
+from fedk_client.errors import AppError
 from fedk_client.outbox import Outbox
 from fedk_client.shelf import Memory, Shelf
 from fedk_protocol.codec import Arrays, BadBlob, Safetensors
@@ -164,3 +165,62 @@ def test_two_clients_may_share_a_state_directory(tmp_path: Path) -> None:
         Outbox(Disk(tmp_path, project="p/q", name=name)).keep(asked("t"), answer())
         assert len(Outbox(Disk(tmp_path, project="p/q", name=name))) == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["p%2Fq="]
+
+
+@pytest.mark.parametrize("what", ["blobs", "state"])
+def test_a_result_that_cannot_be_kept_leaves_no_file(tmp_path: Path, what: str) -> None:
+    words = {"w": np.array(["no", "numbers"])}
+    bad = (
+        Answer(blobs={"a": {"w": np.zeros(3)}, "model": words})
+        if what == "blobs"
+        else Answer(blobs={"model": {"w": np.zeros(3)}}, state=words)
+    )
+    outbox = Outbox(on_disk(tmp_path))
+    with pytest.raises(BadBlob):
+        outbox.keep(asked("t"), bad)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_a_disk_that_is_full_is_not_filled_by_what_it_had_no_room_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(_descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    outbox = Outbox(on_disk(tmp_path))
+    monkeypatch.setattr("os.fsync", fails)
+    with pytest.raises(OSError, match="No space"):
+        outbox.keep(asked("t"), answer())
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_a_new_process_finds_the_results_of_one_round_in_the_order_in_which_they_were_made(tmp_path: Path) -> None:
+    """A client of an asynchronous session answers more than once in a round."""
+    for start in (0, 10):  # of two processes
+        outbox = Outbox(on_disk(tmp_path))
+        made = [outbox.keep(asked(f"t{start + n}"), answer(state=start + n)) for n in range(10)]
+    assert [kept.task for kept in Outbox(on_disk(tmp_path))] == [f"t{n}" for n in range(20)]
+    again = Outbox(on_disk(tmp_path))
+    for kept in reversed(made):
+        again.settle(kept.task, kept.result_id, committed=True)
+    assert values(again.state("s", 1)) == [19.0]
+
+
+@pytest.mark.parametrize("text", ["[]", "null", '{"result": "/////w==", "session": "s", "round": 1}', '{"result": 5}'])
+def test_a_result_whose_words_are_damaged_is_dropped_with_a_word(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, text: str
+) -> None:
+    Outbox(on_disk(tmp_path)).keep(asked("t"), answer())
+    (path,) = tmp_path.rglob("*.json")
+    path.write_text(text)
+    assert len(Outbox(on_disk(tmp_path))) == 0
+    assert "damaged and dropped" in caplog.text
+
+
+def test_a_result_with_more_words_than_servers_take_is_not_kept(shelf: Shelf) -> None:
+    """A server ends the stream of whoever sends it, at each start anew."""
+    outbox = Outbox(shelf)
+    metrics = {f"a metric of some length, number {n}": 1.0 for n in range(8_000)}
+    with pytest.raises(AppError, match="8,000 metrics"):
+        outbox.keep(asked("t"), Answer(num_examples=1, metrics=metrics))
+    assert len(outbox) == 0

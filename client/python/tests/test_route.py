@@ -82,3 +82,22 @@ async def test_a_server_that_names_nobody_else_is_asked_again_at_leisure(
     await lines.said("next try in")
     assert await server.joined()
     assert len(server.locates) == 1
+
+
+async def test_a_redirect_to_nowhere_is_followed_at_leisure(
+    server: ScriptedServer, start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    start(app_of(), server.address)
+    await (await server.connection()).send(redirect=pb.Redirect())
+    assert await server.joined()
+    assert "next try" in caplog.text
+
+
+async def test_servers_that_take_a_client_in_and_send_it_round_in_a_circle_are_followed_at_leisure(
+    server: ScriptedServer, start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    start(app_of(), server.address)
+    for _ in range(10):
+        await (await server.joined()).send(redirect=pb.Redirect(addresses=[server.address]))
+    assert await server.joined()
+    assert "next try" in caplog.text

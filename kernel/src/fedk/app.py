@@ -347,9 +347,9 @@ class Combiner(_OfAnyRole):
         self.uplink = parent = Uplink(s.server.parent, attach)
         self.holdings = holdings = Holdings(self.store, spool, parent)
         partials = Partials(self.store, self.data_dir / "partials")
-        await partials.start()
         await holdings.start()
         self._closing.append(holdings.close)
+        await partials.start(holdings.get)
         inputs, below = Inputs(self.data_dir / "inputs"), Below(spool)
         held: Any = {"holdings": holdings, "inputs": inputs, "spool": spool, "below": below, "parent": parent}
         flushes = Flushes(partials=partials, **held)

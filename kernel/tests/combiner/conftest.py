@@ -181,8 +181,8 @@ class Middle:
         self._ending.callback(spool.close)
         self.holdings = Holdings(self.store, spool, self.above)
         self.partials = Partials(self.store, self.folder / "partials")
-        await self.partials.start()
         await self.holdings.start()
+        await self.partials.start(self.holdings.get)
         self._ending.push_async_callback(self.holdings.close)
         held: dict[str, Any] = {
             "holdings": self.holdings,

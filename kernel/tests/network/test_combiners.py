@@ -36,6 +36,12 @@ def sent(*, session: str = SESSION, tasks: list[int]) -> dict[str, Any]:
     return {"work": tier.Work(sent=[tier.Sent(session=session, tasks=tasks)])}
 
 
+def here(*clients: str, **more: Any) -> dict[str, Any]:
+    """Clients that nobody knows."""
+    said: dict[str, Any] = {"instance": "i", **more}
+    return {"members": tier.Members(here=[tier.Present(client=client, **said) for client in clients])}
+
+
 def many(count: int) -> list[str]:
     return [str(n) for n in range(count)]
 
@@ -52,6 +58,9 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "number": (batch(tasks=[2**32 - 1, *[1] * 39]), "a task of number 4,294,967,334"),
     "session's folder": (batch(session="../../etc"), "session '../../etc' is none"),
     "project's folder": (batch(project="../../etc"), "project '../../etc' is none"),
+    "client": (here(LONG), "a client named 'xxx"),
+    "instance": (here("c", instance=LONG), "a client named 'c'"),
+    "working": (here("c", working=["t" * 65]), "a client named 'c'"),
     "sent session": (sent(session=LONG, tasks=[1] * 200), "session 'xxx"),
     "sent tasks": (sent(tasks=[1] * 1_000_000), "1,000,000 tasks in one message, at most 4,096"),
     "sent number": (sent(tasks=[2**32 - 1, 1]), "a task of number 4,294,967,296"),
@@ -121,7 +130,8 @@ async def test_a_client_is_asked_however_many_tasks_before_its_own_are_settled(h
         client = await east.join("a", house.network._tickets.mint("default/a", "", "east"))
         await house.event("client.joined")
         (link,) = house.network._tier.links
-        link._offers.extend(offer(f"gone-{n}") for n in range(1_000))
+        for n in range(1_000):
+            link.offer(offer(f"gone-{n}"))
         await house.session()
         (asked,) = (await east.heard("relay")).tasks
         assert (list(asked.tasks), list(asked.clients), client in link.clients) == ([1], [0], True)
@@ -185,3 +195,95 @@ async def test_tasks_are_said_to_be_sent_in_as_many_messages_as_they_need(tmp_pa
             work = tier.Upward.FromString(await stream.read()).work
             found += [len(one.tasks) for one in work.sent]
         assert found == [4_096, 904]
+
+
+async def test_a_word_that_this_combiner_cannot_follow_ends_the_stream_and_another_one_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that fails while a settled result is deleted."""
+
+    def fails(_task: str) -> None:
+        raise OSError(30, "Read-only file system")
+
+    async with above() as (parent, address), middle(tmp_path, address) as between:
+        stream = await parent.stream()
+        await between.uplink.attached.wait()
+        monkeypatch.setattr(between.holdings, "drop", fails)
+        verdict = pb.Verdict(task=f"{SESSION}-1", outcome=pb.OUTCOME_RECORDED)
+        answers = tier.Answers(answers=[tier.Answer(client="c", verdict=verdict)])
+        await stream.write(tier.Downward(answers=answers).SerializeToString())
+        await parent.stream()
+
+
+async def test_what_a_combiner_says_for_a_client_is_heard_as_from_the_client(house: House) -> None:
+    """It cannot steer a terminal, forge a line, or send numbers that JSON lacks."""
+    async with child(house.address) as east:
+        client = await east.join("a", house.network._tickets.mint("default/a", "", "east"))
+        await house.event("client.joined")
+        await house.session(round={"retries": 0})
+        (asked,) = (await east.heard("relay")).tasks
+        task = f"{asked.session}-{asked.tasks[0]}"
+        line = pb.Log(task="\x1b[2J", level="\x1b", text="\x1b]0;title\x07" + "x" * 20_000)
+        curve = pb.Progress(task=task, step=3, metrics={"loss": 0.5, "bad": float("nan")})
+        said = [tier.Said(client=client, log=line), tier.Said(client=client, progress=curve)]
+        await east.say(work=tier.Work(said=said))
+        heard = (await house.event("client.log")).body
+        assert (heard["task"], heard["level"], len(heard["text"])) == ("", "info", 10_000 + 6)
+        assert "\x1b" not in heard["text"]
+        assert (await house.event("client.progress")).body["metrics"] == {"loss": 0.5}
+        failed = tier.Declined(client=client, task=task, reason="\x1b[2J", detail="\x9b31mred\x7f", failed=True)
+        await east.say(reports=tier.Reports(declined=[failed]))
+        body = (await house.event("task.failed")).body
+        assert (body["reason"], body["detail"]) == ("raised", "\\x9b31mred\\x7f")
+
+
+async def test_a_combiner_names_so_many_clients_on_a_stream(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fedk.network.reports.CLIENTS", 1_000, raising=False)
+    async with child(house.address) as east:
+        for at in range(3):
+            await east.say(**here(*(f"c{at * 400 + n}" for n in range(400))))
+        assert "1,200 clients on one stream, at most 1,000" in await east.ended()
+
+
+async def test_clients_are_named_in_as_many_messages_as_they_need(tmp_path: Path) -> None:
+    """A message has 4 MiB at most; one that is larger would end each stream anew."""
+    async with above() as (parent, address), middle(tmp_path, address) as between:
+        stream = await parent.stream()
+        await between.uplink.attached.wait()
+        between.uplink.members(here=(tier.Present(client=f"{n:032x}", instance=f"{n:032x}") for n in range(70_000)))
+        named = 0
+        while named < 70_000:
+            raw = await stream.read()
+            assert isinstance(raw, bytes), "the stream has ended"
+            named += len(tier.Upward.FromString(raw).members.here)
+
+
+class Compared(str):
+    """A task's id that counts how often it is looked at."""
+
+    __slots__ = ()
+    times = 0
+    __hash__ = str.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        Compared.times += 1
+        return str(self) == other
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+
+async def test_tasks_that_a_combiner_does_not_read_are_taken_back_at_a_cost_of_their_own(house: House) -> None:
+    """Not of all that wait: ten thousand would hold up everybody for more than a second."""
+    async with child(house.address):
+        await house.event("combiner.joined")
+        (link,) = house.network._tier.links
+        tasks = [Compared(f"gone-{n}") for n in range(500)]
+        for task in tasks:
+            link.offer(offer(task))
+        Compared.times = 0
+        for task in reversed(tasks):
+            link.cancel("c", task, "late")
+        assert Compared.times < 5_000
+        assert not link._offers
+        assert not link._answers

@@ -62,7 +62,8 @@ async def test_a_failure_frees_the_client(house: House) -> None:
 
 async def test_who_trains_on_one_model_twice_as_no_round_waits_draws_anew(house: House) -> None:
     client = await house.joined("a")
-    await house.session(mode="async", aggregator={"use": "fedbuff"}, **{"async": {"buffer": 2}})
+    rules: dict[str, Any] = {"mode": "async", "async": {"buffer": 2}, "aggregator": {"use": "fedbuff"}}
+    await house.session(**rules)
     first = await client.next("task")
     await client.answer(first, {"model": weights(1.0)})
     again = await client.next("task")

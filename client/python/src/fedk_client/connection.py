@@ -137,7 +137,7 @@ class Connection:
                 await self._hold(conversation)
             except Redirected as redirected:
                 self._route.lead(redirected.addresses, redirected.ticket)
-                return str(redirected) if self._route.is_long else ""
+                return str(redirected) if self._route.is_long or self._route.is_home else ""
             except Deferred as deferred:
                 return str(deferred)
             except grpc.aio.AioRpcError as error:

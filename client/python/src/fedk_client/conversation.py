@@ -34,7 +34,7 @@ class Redirected(Exception):
     """Another server serves this client."""
 
     def __init__(self, redirect: pb.Redirect) -> None:
-        super().__init__(f"sent on to {', '.join(redirect.addresses)}")
+        super().__init__(f"sent on to {', '.join(redirect.addresses) or 'nowhere'}")
         self.addresses, self.ticket = tuple(redirect.addresses), redirect.ticket
 
 

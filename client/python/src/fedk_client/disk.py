@@ -31,7 +31,11 @@ class Disk:
 
     def write(self, result_id: str, chunks: Iterable[bytes | memoryview]) -> Body:
         path = self._outbox / f"{result_id}.blobs"
-        _write(path, chunks)
+        try:
+            _write(path, chunks)
+        except Exception:
+            path.unlink(missing_ok=True)  # or a disk that is full stays full
+            raise
         return File(path)
 
     def keep(self, kept: Kept, state: bytes) -> None:
@@ -41,7 +45,7 @@ class Disk:
     def load(self) -> list[Kept]:
         found = [kept for path in self._outbox.glob("*.json") if (kept := self._load(path))]
         self._sweep({kept.result_id for kept in found})
-        return sorted(found, key=lambda kept: kept.round)
+        return sorted(found, key=lambda kept: (kept.round, kept.number))
 
     def promote(self, kept: Kept) -> None:
         state = self._path(kept, "state")
@@ -53,7 +57,7 @@ class Disk:
         self._path(kept, "state").unlink(missing_ok=True)
 
     def drop(self, kept: Kept) -> None:
-        for suffix in ("json", "state", "blobs"):  # what makes it count goes first
+        for suffix in ("json", "new", "state", "blobs"):  # what makes it count goes first
             self._path(kept, suffix).unlink(missing_ok=True)
 
     def state(self, session: str) -> bytes:
@@ -67,7 +71,7 @@ class Disk:
             if blobs.stat().st_size == kept.size:
                 return kept
             reason = f"{blobs.name} is not {kept.size} bytes"
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError) as error:
             reason = str(error)
         log.warning("kept result %s is damaged and dropped: %s", path.stem, reason)
         return None

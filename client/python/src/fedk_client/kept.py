@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
+from google.protobuf.message import DecodeError
+
 from fedk_protocol.v1 import federation_pb2 as pb
 
 
@@ -26,6 +28,7 @@ class Kept:
     sha256: bytes
     size: int
     body: Body
+    number: int = 0  # larger than that of each that was kept before and still is
 
     @property
     def task(self) -> str:
@@ -67,18 +70,23 @@ class Kept:
                 "round": self.round,
                 "sha256": self.sha256.hex(),
                 "size": self.size,
+                "number": self.number,
             }
         )
 
     @classmethod
     def from_json(cls, text: str, body: Body) -> "Kept":
-        """Raises ValueError or KeyError for anything that `to_json` did not write."""
-        values = json.loads(text)
-        return cls(
-            result=pb.Result.FromString(b64decode(values["result"])),
-            session=values["session"],
-            round=values["round"],
-            sha256=bytes.fromhex(values["sha256"]),
-            size=values["size"],
-            body=body,
-        )
+        """Raises ValueError for anything that `to_json` did not write."""
+        try:
+            values = json.loads(text)
+            return cls(
+                result=pb.Result.FromString(b64decode(values["result"])),
+                session=values["session"],
+                round=values["round"],
+                sha256=bytes.fromhex(values["sha256"]),
+                size=values["size"],
+                body=body,
+                number=values.get("number", 0),
+            )
+        except (KeyError, TypeError, DecodeError) as error:
+            raise ValueError(f"not what was written: {type(error).__name__} {error}") from error

@@ -9,11 +9,15 @@ from itertools import takewhile
 import numpy as np
 
 from fedk_client.assignment import MODEL, Answer, Assignment
+from fedk_client.errors import AppError
 from fedk_client.kept import Kept
 from fedk_client.packing import Packed, packed
 from fedk_client.shelf import Shelf
 from fedk_protocol.codec import Arrays, Safetensors, read_layout
 from fedk_protocol.v1 import federation_pb2 as pb
+
+_WORDS = 200 * 2**10
+"""Bytes of a result beside those of its blobs: servers take 256 KiB, with what says how the blobs are written."""
 
 _ROUND = "fedk.round"  # in a state's metadata: the round whose update gave it
 _LEFT = "fedk.left/"  # before the names of what a codec left out: it stands in the state, and no user code sees it
@@ -50,7 +54,11 @@ class Outbox:
         state = {**answer.state, **{_LEFT + name: array for name, array in left.items()}}
         with self._lock:
             kept = self._written(assignment, answer, sent)
-            self._shelf.keep(kept, _encode_state(state, assignment.round))
+            try:
+                self._shelf.keep(kept, _encode_state(state, assignment.round))
+            except Exception:
+                self._shelf.drop(kept)  # its task fails
+                raise
             self._kept[kept.task] = kept
         return kept
 
@@ -88,7 +96,8 @@ class Outbox:
         result = _result(assignment, answer)
         seal = _Seal(result, sent, alone=len(answer.blobs) == 1)
         body = self._shelf.write(result.result_id, seal.chunks(answer.blobs))
-        return Kept(result, assignment.session, assignment.round, seal.whole.digest(), seal.size, body)
+        number = 1 + max((kept.number for kept in self._kept.values()), default=0)
+        return Kept(result, assignment.session, assignment.round, seal.whole.digest(), seal.size, body, number)
 
     def _promote(self, kept: Kept) -> None:
         # verdicts that come in another order than the updates must not turn the state back
@@ -134,6 +143,11 @@ def _result(assignment: Assignment, answer: Answer) -> pb.Result:
         result.metrics[name] = value
     for kind, measured in answer.before.items():
         result.before[kind].CopyFrom(pb.Measured(num_examples=measured.num_examples, metrics=measured.metrics))
+    if (size := result.ByteSize()) > _WORDS:
+        many = len(answer.metrics) + sum(len(measured.metrics) for measured in answer.before.values())
+        raise AppError(
+            f"{many:,} metrics and {len(answer.settings_read):,} settings are {size:,} bytes, at most {_WORDS:,}"
+        )
     return result
 
 

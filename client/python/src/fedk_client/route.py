@@ -55,6 +55,5 @@ class Route:
         return True
 
     def arrive(self) -> None:
-        """A server has taken this client in."""
-        self._hops = 0
+        """A server has taken this client in. It may send it on all the same, and has its hop counted."""
         self.missed.clear()

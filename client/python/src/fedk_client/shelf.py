@@ -20,7 +20,7 @@ class Shelf(Protocol):
         """From here on the result, and the state that goes with it, outlive what this shelf outlives."""
 
     def load(self) -> list[Kept]:
-        """What an earlier process left, by round."""
+        """What an earlier process left, by round, and in the order in which it was kept."""
 
     def promote(self, kept: Kept) -> None:
         """The state that goes with this result is its session's now; again, or forfeited, changes nothing."""

@@ -94,7 +94,7 @@ class Inputs:
         self._idle.discard(blob.sha256)
         arriving = self._arriving.get(blob.sha256)
         if arriving is None:
-            arriving = self._arriving[blob.sha256] = _Arriving(ROOMS.of("inputs", int(blob.size)))
+            arriving = self._arriving[blob.sha256] = _Arriving(_room(name, blob))
         for _ in range(2):  # once more from the start, for bytes that were damaged on the way
             if await arriving.complete(wire, blob.sha256):
                 return arriving.view
@@ -106,6 +106,15 @@ def _checked(name: str, blob: pb.Blob) -> bytes:
     if len(data) != blob.size or sha256(data).digest() != blob.sha256:
         raise InputLost(f"{name} {blob.sha256.hex()[:8]}… came damaged")
     return data
+
+
+def _room(name: str, blob: pb.Blob) -> memoryview:
+    try:
+        return ROOMS.of("inputs", int(blob.size))
+    except (MemoryError, ValueError, OverflowError) as error:  # the last two: more than there are addresses
+        raise InputLost(
+            f"{name} {blob.sha256.hex()[:8]}… has {blob.size:,} bytes, for which there is no memory"
+        ) from error
 
 
 class _Arriving:

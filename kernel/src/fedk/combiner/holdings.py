@@ -67,17 +67,16 @@ class Holdings:
 
     async def put(self, held: Held) -> None:
         """Durable when this returns. StateError: it could not be written, and there is no receipt."""
-        if (other := self._awaited.get(held.task)) is not None:  # it came by two ways at once
-            first, done = other
-            if held.span is not None and held.span != first.span:
-                self._spool.forget(held.span)
-            await asyncio.shield(done)
-            return
-        done = asyncio.get_running_loop().create_future()
-        self._awaited[held.task] = held, done
-        self._coming.append((held, done))
-        self._news.set()
-        await asyncio.shield(done)  # who leaves does not call it off
+        first, done = self._awaited.get(held.task, (self._held.get(held.task), None))
+        if first is None:
+            first, done = held, asyncio.get_running_loop().create_future()
+            self._awaited[held.task] = first, done
+            self._coming.append((first, done))
+            self._news.set()
+        if held.span is not None and held.span != first.span:  # it came by two ways
+            self._spool.forget(held.span)
+        if done is not None:
+            await asyncio.shield(done)  # who leaves does not call it off
 
     def drop(self, task: str) -> None:
         """Its verdict is spoken."""

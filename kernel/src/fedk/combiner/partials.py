@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from fedk.aggregation.state import AggregatorState
 from fedk.aggregation.total import Total
 from fedk.api.aggregator import Array, MeanAggregator, Round, State
 from fedk.api.config import Config
+from fedk.api.errors import FedkError
 from fedk.blobs import disk
 from fedk.rounds.ledger import places_row, read_places
 from fedk.state import tables as t
@@ -51,8 +52,10 @@ class Partials:
         self._resting = Resting(ROOMS.trim)
         disk.create(root)
 
-    async def start(self) -> None:
-        """Those that were written down; files of others are half a sum."""
+    async def start(self, held: Callable[[str], object]) -> None:
+        """Those that were written down, and of which an update is `held` by its task: the others' verdicts have been
+        spoken, or they can be made again. Files of others are half a sum.
+        """
         async with self._store.reading() as db:
             for row in (await db.execute(select(t.partials))).all():
                 one = Partial(
@@ -66,6 +69,8 @@ class Partials:
                     row.total,
                 )
                 self._partials[row.session, one.number] = one
+        for session, number in [key for key, one in self._partials.items() if not any(map(held, one.terms))]:
+            await self.drop(session, number)
         known = {one.path for one in self._partials.values()}
         for path in self._root.iterdir():
             if path not in known:
@@ -105,8 +110,12 @@ class Partials:
         finally:
             self._resting.begin()
         one = Partial(number, session, round_, terms, path, blobs, raw, total)
-        async with self._store.transaction() as tx:
-            await tx.execute(insert(t.partials).values(self._row(one, project)))
+        try:
+            async with self._store.transaction() as tx:
+                await tx.execute(insert(t.partials).values(self._row(one, project)))
+        except FedkError:
+            path.unlink(missing_ok=True)
+            raise
         self._partials[session, number] = one
         return one
 

@@ -13,10 +13,11 @@ from fedk.api.balancer import ServerView
 from fedk.api.errors import Refused
 from fedk.combiner.columns import gaps
 from fedk.combiner.words import TOGETHER, shares
+from fedk.network import sayings
 from fedk.network.calls import Context, Ended, greeting, parsed, violated
 from fedk.network.doors import AnyDoor, AnyTier
 from fedk.network.messages import Answer, common, spoken
-from fedk.network.reports import reported, sent
+from fedk.network.reports import check, reported, sent
 from fedk.network.roll import Roll
 from fedk.network.stream import Message, Stream
 from fedk.network.traffic import Traffic
@@ -50,7 +51,7 @@ class Link:
         self.clients: set[str] = set()
         self._door, self._rounds, self._arrived = door, rounds, arrived
         self._stream = Stream(context, self._next)
-        self._offers: deque[Offer] = deque()
+        self._offers: OrderedDict[str, Offer] = OrderedDict()  # by task
         self._answers: deque[tier.Answer] = deque()
         self._settled: dict[tuple[str, ...], list[int]] = {}  # numbers of tasks, by session and what is said of all
         self._commons: OrderedDict[int, tuple[int, Work]] = OrderedDict()  # by identity: the work is kept
@@ -60,15 +61,12 @@ class Link:
 
     def offer(self, offer: Offer) -> None:
         """A task for a client of the combiner."""
-        self._offers.append(offer)
+        self._offers[offer.task] = offer
         self._stream.wake()
 
     def cancel(self, client: str, task: str, reason: str) -> None:
         """Take a task back: one that is still here is not sent, the combiner hears of any other."""
-        kept = [offer for offer in self._offers if offer.task != task]
-        if len(kept) < len(self._offers):
-            self._offers = deque(kept)
-        else:
+        if self._offers.pop(task, None) is None:
             self.answer(client, cancel=pb.Cancel(task=task, reason=reason))
 
     def answer(self, client: str, **word: Any) -> None:
@@ -97,7 +95,7 @@ class Link:
             return Message((tier.Downward(answers=tier.Answers(answers=words, settled=settled)).SerializeToString(),))
         fresh, tasks, many = list[tier.Common](), dict[int, list[Offer]](), 0
         while self._offers and many < TOGETHER:
-            offer = self._offers.popleft()
+            _, offer = self._offers.popitem(last=False)
             if self._door.awaits(offer.client, offer.task):  # or it has been settled meanwhile
                 tasks.setdefault(self._number(offer, fresh), []).append(offer)
                 many += 1
@@ -161,6 +159,7 @@ class Link:
                     raise violated("Attach is said once, at the beginning")
 
     def _members(self, members: tier.Members) -> None:
+        check(members, self._roll)
         self._roll.enter(one.client for one in members.here)
         self.clients.update(one.client for one in members.here)
         self.clients.difference_update(one.client for one in members.gone)
@@ -177,20 +176,20 @@ class Link:
         if reports.lost:
             self._rounds.lost(self.combiner, reports.lost)
         for one in reports.declined:
+            reason, detail = sayings.why(one.reason, one.detail)
             if one.failed:
-                self._door.failed(one.client, one.task, one.reason, one.detail)
+                self._door.failed(one.client, one.task, reason, detail)
             else:
-                self._rounds.declined(one.client, one.task, Refused(one.reason, one.detail))
+                self._rounds.declined(one.client, one.task, Refused(reason, detail))
 
     def _work(self, work: tier.Work) -> None:
         for task in sent(work):
             self._door.sent(task)
         for said in work.said:
-            if said.WhichOneof("kind") == "progress":
-                progress = said.progress
-                self._door.progress(said.client, progress.task, progress.step, dict(progress.metrics))
-            else:
-                self._door.log(said.client, said.log.task, said.log.level, said.log.text)
+            if said.WhichOneof("kind") != "progress":
+                self._door.log(said.client, *sayings.line(said.log))
+            elif (metrics := sayings.curve(said.progress)) is not None:
+                self._door.progress(said.client, said.progress.task, said.progress.step, metrics)
         self.combiner.load, self.combiner.held_bytes = min(1.0, max(0.0, work.load)), work.held_bytes
         self.combiner.fold_seconds = work.fold_seconds
         self._rounds.below(self.combiner, [_branch(one) for one in work.below], complete=work.complete)

@@ -1,14 +1,12 @@
 """A member: one connected client. What `rounds` asks of it goes on its stream, what it says goes to `rounds`."""
 
 import asyncio
-import math
-import re
 from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
 import grpc
 
-from fedk.api.printable import printable
+from fedk.network import sayings
 from fedk.network.agenda import Agenda
 from fedk.network.awaited import Awaited
 from fedk.network.calls import Context, Ended, parsed, violated
@@ -17,7 +15,6 @@ from fedk.network.hello import ID
 from fedk.network.messages import Answer, Tasks, said, settles
 from fedk.network.pace import Pace
 from fedk.network.reception import Reception
-from fedk.network.results import METRICS, is_word
 from fedk.network.stream import Message, Stream
 from fedk.network.traffic import Traffic
 from fedk.rounds.clients import Offer, Receipt
@@ -26,14 +23,6 @@ from fedk_protocol.v1 import federation_pb2 as pb
 
 RECEIPT = 1.0
 """Seconds that a receipt waits for other words: the client needs it for nothing but to know."""
-
-LINE = 10_000
-"""Characters of a log line that are passed on."""
-
-REASON = re.compile(r"[a-z][a-z0-9-]{0,31}")
-"""What may be a code, also one of a later version."""
-
-LEVELS = frozenset({"debug", "info", "warning", "error"})
 
 
 class Member:
@@ -218,16 +207,12 @@ class Member:
     def _fail(self, failure: pb.Failure) -> None:
         if not ID.fullmatch(failure.task):
             raise violated(f"failure: task {failure.task[:64]!r}: 1 to 64 printable characters without spaces")
-        reason = failure.reason if REASON.fullmatch(failure.reason) else "raised"
-        self._door.failed(self.client, failure.task, reason, printable(failure.detail[:LINE], keep="\n\t"))
+        self._door.failed(self.client, failure.task, *sayings.why(failure.reason, failure.detail))
         self.done(failure.task)
 
     def _progress(self, progress: pb.Progress) -> None:
-        finite = {name: value for name, value in progress.metrics.items() if math.isfinite(value)}  # JSON has no NaN
-        if ID.fullmatch(progress.task) and len(finite) <= METRICS and all(map(is_word, finite)):
-            self._door.progress(self.client, progress.task, progress.step, finite)
+        if (metrics := sayings.curve(progress)) is not None:
+            self._door.progress(self.client, progress.task, progress.step, metrics)
 
     def _log(self, line: pb.Log) -> None:
-        level = line.level if line.level in LEVELS else "info"
-        task = line.task if ID.fullmatch(line.task) else ""
-        self._door.log(self.client, task, level, printable(line.text[:LINE], keep="\n\t"))
+        self._door.log(self.client, *sayings.line(line))

@@ -19,6 +19,17 @@ from fedk_protocol.v1 import tier_pb2 as tier
 DEPTH = 64
 """Combiners that a result has come by."""
 
+CLIENTS = 2**20
+"""Clients that one stream may name: who has left keeps its number, and a stream that breaks begins anew."""
+
+
+def check(members: tier.Members, roll: Roll) -> None:
+    """Before they are entered. Raises Ended."""
+    _check_count("clients on one stream", len(roll) + len(members.here), CLIENTS, where="")
+    for one in (*members.here, *members.gone):
+        if not all(ID.fullmatch(word) for word in (one.client, one.instance or "-", *one.working)):
+            raise violated(f"a client named {one.client[:64]!r}: it, its instance and its tasks have ids")
+
 
 def reported(reports: tier.Reports, roll: Roll, holder: str) -> list[Arrival]:
     """The results that this combiner holds. Raises Ended."""
@@ -65,6 +76,6 @@ def _check_session(session: str) -> None:
         raise violated(f"session {session[:64]!r} is none")
 
 
-def _check_count(what: str, many: int, most: int) -> None:
+def _check_count(what: str, many: int, most: int, *, where: str = " in one message") -> None:
     if many > most:
-        raise violated(f"{many:,} {what} in one message, at most {most:,}")
+        raise violated(f"{many:,} {what}{where}, at most {most:,}")

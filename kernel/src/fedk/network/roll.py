@@ -10,6 +10,9 @@ class Roll:
         self._names: list[str] = []
         self._numbers: dict[str, int] = {}
 
+    def __len__(self) -> int:
+        return len(self._names)
+
     def enter(self, clients: Iterable[str]) -> None:
         for client in clients:
             if client not in self._numbers:

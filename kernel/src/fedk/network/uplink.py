@@ -37,6 +37,9 @@ CALL = 30.0
 CHATTER = 1_000
 """Live lines that wait while the parent is slow, before the oldest are dropped."""
 
+NAMED = 4_096
+"""Clients in one message: far below its limit, unless each has many tasks."""
+
 DATA = 512 * 2**10
 
 M = TypeVar("M", bound=Message)
@@ -224,10 +227,12 @@ class Uplink:
 
     def members(self, here: Iterable[tier.Present] = (), gone: Iterable[tier.Present] = ()) -> None:
         """Who is connected here, and who is no more."""
-        word = tier.Members(here=here, gone=gone)
-        if self.attached.is_set():
-            self._roll.enter(one.client for one in word.here)
-        self._say(tier.Upward(members=word))
+        named, left = list(here), list(gone)
+        for at in range(0, max(len(named), len(left), 1), NAMED):
+            word = tier.Members(here=named[at : at + NAMED], gone=left[at : at + NAMED])
+            if self.attached.is_set():
+                self._roll.enter(one.client for one in word.here)
+            self._say(tier.Upward(members=word))
 
     def report(self, held: Iterable[Arrival] = (), lost: Iterable[str] = ()) -> None:
         """Results that are durable here; tasks whose results are gone."""

@@ -58,10 +58,13 @@ class Collection:
         try:
             if not self._recovered:
                 await self.recover()
-            await self._sweep()
-            while self._sessions and not self._closed:
-                await self._look(next(iter(self._sessions)))
-                await self._sweep()
+            while True:
+                for session in list(self._sessions):
+                    if not self._closed:
+                        await self._look(session)
+                await self._sweep()  # after all of them: a blob that cannot be deleted stops nobody's
+                if self._closed or not self._sessions:
+                    return
         except (FedkError, SQLAlchemyError, OSError) as error:
             log.warning("collection.failed error=%s", error)
 

@@ -16,6 +16,7 @@ from fedk.rounds.clients import Joining, Offer, Receipt
 from fedk.rounds.combiners import Combiner
 from fedk.rounds.feed import BACKLOG, Feed, Published
 from fedk.rounds.folds import Folds
+from fedk.rounds.ledger import read_session
 from fedk.rounds.making import Making
 from fedk.rounds.opening import Opener
 from fedk.state.store import Store
@@ -54,20 +55,18 @@ class Gate:
 
 
 def read_slowly(monkeypatch: pytest.MonkeyPatch, gate: Gate, where: str) -> None:
-    from fedk.rounds import runner  # noqa: PLC0415
-
-    read, restore = runner.read_session, Opener.restore
+    restore = Opener.restore
 
     async def slow_read(db: Any, session: str) -> Any:
         await gate()
-        return await read(db, session)
+        return await read_session(db, session)
 
     async def slow_restore(opener: Opener, db: Any, live: Any) -> None:
         await gate()
         await restore(opener, db, live)
 
     if where == "rows":
-        monkeypatch.setattr(runner, "read_session", slow_read)
+        monkeypatch.setattr("fedk.rounds.runner.read_session", slow_read)
     else:
         monkeypatch.setattr(Opener, "restore", slow_restore)
 
