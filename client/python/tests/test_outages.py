@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from client.python.tests.test_connection import COMMITTED, Lines, Start, app_of, model, settled, task
 
 from fedk.testing.protocol import ScriptedServer
@@ -37,6 +38,23 @@ async def test_a_server_that_dies_gets_the_kept_result_again_when_it_is_back(
     assert trained.startswith("s round 7 train, 4 examples, loss 0.500, 0.0")
     assert lost.startswith("server lost, 1 result kept, next try in ")
     assert again == "joined again, result redelivered, receipt"
+
+
+async def test_more_results_than_a_hello_lists_are_sent_after_it(
+    server: ScriptedServer, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server ends the stream of whoever lists too many, and nobody would dial again."""
+    monkeypatch.setattr("fedk_client.desk.LISTED", 2)
+    start(app_of(), server.address)
+    client = await server.joined()
+    for n in range(3):
+        await client.send(task=task(server, id=f"t{n}"))
+        await client.next("result")
+    client.cut()
+    client = await server.connection()
+    assert [kept.task for kept in client.hello.outbox] == ["t0", "t1"]
+    await client.welcome()
+    assert (await client.next("result")).task == "t2"
 
 
 async def test_a_large_result_goes_on_where_the_dead_server_had_it(server: ScriptedServer, start: Start) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import islice
 
 from fedk_client.agenda import Agenda
 from fedk_client.assignment import Assignment
@@ -11,6 +12,9 @@ from fedk_protocol.rooms import ROOMS, Resting
 from fedk_protocol.v1 import federation_pb2 as pb
 
 INLINE_MAX = 64 * 1024  # bytes, where Welcome names none
+LISTED = 1_000
+"""Results that a Hello may list. More come of many updates in one commit, from few clients; they are sent as new ones."""
+
 BASE, CAP = 0.2, 2.0  # seconds of back-off, before the first Welcome
 
 
@@ -57,7 +61,7 @@ class Desk:
         """The Hello of a new stream."""
         hello = pb.Hello()
         hello.CopyFrom(self.hello)
-        hello.outbox.extend(kept.listed() for kept in self.outbox)
+        hello.outbox.extend(kept.listed() for kept in islice(self.outbox, LISTED))
         hello.working.extend(entry.task.id for entry in self.agenda.entries())
         hello.working.extend(self.failures)
         return hello
