@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from client.python.tests.test_connection import COMMITTED, Start, app_of, model, settled, task
 
-from fedk.testing.protocol import ScriptedServer
+from fedk.testing.protocol import Connection, ScriptedServer
 from fedk_client.loop import submit
 from fedk_protocol import rooms
 from fedk_protocol.rooms import LEAST, ROOMS
@@ -24,6 +24,7 @@ async def test_a_client_without_a_task_keeps_no_memory_of_large_models(
         uploaded = await server.uploaded()
         assert ROOMS.nbytes > 0, "the result is kept"
         await client.verdict(uploaded.result, COMMITTED)
+    await let_go(server, client)
     await settled(client, running)
     await asyncio.wrap_future(submit(_some_turns()))
     assert ROOMS.nbytes == 0
@@ -39,10 +40,19 @@ async def test_each_large_round_stands_where_the_last_one_stood(
     for number in (1.0, 2.0, 3.0):
         await client.send(task=task(server, f"t{number}", data=model(LEAST, number), before=["validate"]))
         await client.verdict((await server.uploaded()).result, COMMITTED)
+        await let_go(server, client)
         await settled(client, running)
         let.append([id(room) for room in ROOMS._rooms])
     assert let[0] == let[1] == let[2], "those of the download, of the model and of the result"
     assert 3 * size < ROOMS.nbytes < 3.1 * size
+
+
+async def let_go(server: ScriptedServer, client: Connection) -> None:
+    """The thread of user code looks no more at what it was asked before, nor at its answer: it has come to this task, whose
+    model fits nothing.
+    """
+    await client.send(task=task(server, "small", data=model(1)))
+    assert (await client.next("failure")).task == "small"
 
 
 async def _some_turns() -> None:
