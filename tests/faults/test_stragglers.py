@@ -67,15 +67,15 @@ def lose_one_of_ten(site: Site, figure: Figure, *, grace: float, rules: dict[str
     begin(site, rounds=2, **rules)
     assert training(site.clients["dead"]) == 1
     answers(site, 9)
-    site.clients["dead"].kill()
     killed = time.monotonic()
+    site.clients["dead"].kill()
     first = committed_round(site)
     seconds = time.monotonic() - killed
     second = committed_round(site)
     figure(clients=10, killed=1, grace=f"{grace} s", deadline="600 s", round=f"{seconds:.2f} s",
            updates=first[1], next_round=f"{time.monotonic() - killed - seconds:.2f} s")  # fmt: skip
     assert (first, second) == ((1, 9, 9), (2, 9, 9))
-    assert grace - 0.5 < seconds < grace + 5
+    assert grace - 0.5 < seconds < SILENCE
 
 
 def test_a_client_killed_in_its_task_costs_the_round_the_grace_time_and_not_the_deadline(
@@ -118,7 +118,7 @@ def test_a_round_that_asks_more_than_it_aims_at_closes_without_waiting_for_two_t
     figure(asked=10, target=target, stuck=2, round=f"{seconds:.2f} s", told=words["x"])
     assert rounds == [1, 1]
     assert (updates, target) == (8, 8)
-    assert seconds < 10
+    assert seconds < SILENCE
     assert all(line.endswith("late") for line in words.values())
     assert verdicts(here) == {"x": "late", "y": "late"}
 
@@ -131,16 +131,15 @@ def test_at_the_deadline_a_round_closes_with_the_quorum_and_two_that_are_stuck_a
     begin(here, round={"quorum": 0.8, "deadline": deadline})
     for name in ("x", "y"):
         assert training(here.clients[name]) == 1
-    began = time.monotonic()
     suspend(here.clients["y"])
     answers(here, 8)
     _, updates, target = committed_round(here)
-    seconds = time.monotonic() - began
+    seconds = next(row["seconds"] for row in here.rest("sessions/s/rounds")["rounds"] if row["round"] == 1)
     words = {name: told(here.clients[name], 1) for name in ("x", "y")}
     figure(quorum=8, target=target, stuck=2, deadline=f"{deadline} s", round=f"{seconds:.2f} s",
            told_when_free=words["x"], told_when_awake=words["y"])  # fmt: skip
     assert (updates, target) == (8, 10)
-    assert deadline - 1 < seconds < deadline + 3
+    assert seconds >= deadline
     assert all(line.endswith("late") for line in words.values())
     assert verdicts(here) == {"x": "late", "y": "late"}
 
@@ -161,7 +160,7 @@ def test_once_those_that_are_stuck_are_gone_the_quorum_closes_the_round_before_i
     seconds = time.monotonic() - began
     figure(quorum=8, stuck_and_then_killed=2, grace="1 s", deadline="600 s", round=f"{seconds:.2f} s")
     assert (updates, target) == (8, 10)
-    assert seconds < 6
+    assert seconds < SILENCE
 
 
 def test_without_a_quorum_two_that_are_stuck_fail_the_session_by_name_and_another_quorum_lets_it_go_on(
