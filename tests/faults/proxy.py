@@ -11,17 +11,23 @@ PIECE = 16 * 2**10
 
 
 class Proxy:
-    """Forwards bytes to `target`. A frozen connection forwards nothing more, and neither end hears of the other's end."""
+    """Forwards bytes to `target`, or where `lead` says. A frozen connection forwards nothing more, and neither end hears of the other's end."""
 
-    def __init__(self, target: str, *, bytes_a_second: float = 0.0) -> None:
-        host, _, port = target.rpartition(":")
-        self._target, self._rate = (host, int(port)), bytes_a_second
+    def __init__(self, target: str = "", *, bytes_a_second: float = 0.0) -> None:
+        self._target, self._rate = ("", 0), bytes_a_second
+        if target:
+            self.lead(target)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._links: list[Link] = []
         self._limit: int | None = None
         self.frozen_at: threading.Event = threading.Event()
         self._threads = [threading.Thread(target=self._accept, daemon=True)]
         self._threads[0].start()
+
+    def lead(self, target: str) -> None:
+        """New connections to there."""
+        host, _, port = target.rpartition(":")
+        self._target = host, int(port)
 
     @property
     def listen(self) -> str:

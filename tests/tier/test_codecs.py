@@ -1,6 +1,5 @@
 """Updates in a codec that come to combiners: unpacked there, and summed as what is native is."""
 
-import socket
 from collections.abc import Callable
 from contextlib import ExitStack
 
@@ -37,11 +36,10 @@ def test_half_the_bytes_go_from_clients_to_their_combiner(tree: Callable[..., Tr
     sent = {}
     for codec in ("", "float16"):
         with ExitStack() as ending:
-            with socket.create_server(("127.0.0.1", 0)) as found:
-                address = f"127.0.0.1:{found.getsockname()[1]}"
-            line = ending.enter_context(Proxy(address))
+            line = ending.enter_context(Proxy())
             site = tree()
-            site.grow("east", listen=address, FEDK_SERVER__ADVERTISE=f'["{line.listen}"]')
+            site.grow("east", FEDK_SERVER__ADVERTISE=f'["{line.listen}"]')
+            line.lead(site.combiners["east"].listen)
             run(site, 100_000, codec)
             sent[codec] = sum(line.sent)
             site.combiners["east"].kill()
