@@ -166,7 +166,7 @@ def test_once_those_that_are_stuck_are_gone_the_quorum_closes_the_round_before_i
 def test_without_a_quorum_two_that_are_stuck_fail_the_session_by_name_and_another_quorum_lets_it_go_on(
     site: MakeSite, figure: Figure
 ) -> None:
-    here, deadline = site(), 0.5
+    here, deadline = site(), 2.0
     ten_clients(here, "x", "y")
     begin(here, round={"deadline": deadline, "retries": 1})
     failed = here.server.until("session.failed")
