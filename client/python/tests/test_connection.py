@@ -481,3 +481,20 @@ async def test_an_input_for_which_there_is_no_memory_is_a_failure(
     failure = await client.next("failure")
     assert (failure.task, failure.reason) == ("t1", "bad-hash")
     assert f"{size:,} bytes" in failure.detail
+
+
+async def test_who_is_interrupted_as_it_begins_has_joined_nobody(
+    server: ScriptedServer, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C comes before the thread of user code knows of its connection: nobody could say goodbye."""
+
+    def interrupted(work: Any) -> None:
+        submit(work)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("fedk_client.connection.submit", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            app_of().start(server.address, name="a")
+    start(app_of(), server.address, name="b")
+    assert (await server.connection()).hello.name == "b"

@@ -45,7 +45,7 @@ class Connection:
             raise ClientError(f'"{desk.hello.name}" is no name: it has 1 to 100 of A-Z a-z 0-9 . _ -, no sign first')
         self._route, self._desk = Route(server), desk
         self._conversation: Conversation | None = None
-        self._stop, self._leaving = asyncio.Event(), False
+        self._begun, self._stop, self._leaving = asyncio.Event(), asyncio.Event(), False
         self._life: Future[None] | None = None
         self._told = False  # that the server is not there
 
@@ -53,10 +53,12 @@ class Connection:
         """`ended` is called once, in the connections' thread, when this is over for good."""
         self._life = submit(self._live())
         self._life.add_done_callback(lambda _life: ended())
+        soon(self._begun.set)  # not before: Ctrl-C may come between any two lines, and nobody would say goodbye
 
     def stop(self) -> None:
         """Say goodbye and end; raises what ended the connection before."""
         if self._life is not None:
+            soon(self._begun.set)
             soon(self._stop.set)
             self._life.result()
 
@@ -96,6 +98,7 @@ class Connection:
             self._conversation.say_failures()
 
     async def _live(self) -> None:
+        await self._begun.wait()
         attending = asyncio.create_task(self._attend())
         stopping = asyncio.create_task(self._stop.wait())
         await asyncio.wait({attending, stopping}, return_when=asyncio.FIRST_COMPLETED)
