@@ -8,6 +8,7 @@ import pytest
 
 from fedk.rounds import actions as act
 from fedk.rounds import events as ev
+from fedk.rounds.counts import wanted
 from fedk.rounds.machine import advance
 from fedk.rounds.rules import Rules
 from fedk.rounds.states import ENDED, ROOT, Session, Task
@@ -249,6 +250,18 @@ def test_async_answers_during_a_fold_belong_to_the_next_round() -> None:
     play.fold()
     assert play.state.head == 1
     assert late in {t.id for t in play.state.accepted()}
+
+
+def test_as_many_answers_are_waited_for_as_the_round_still_aims_at() -> None:
+    assert wanted(session("ab")) == 0
+    play = started("abcd", clients={"min": 2, "fraction": 0.5}, round={"over_select": 2.0})
+    assert (len(play.open()), wanted(play.state)) == (4, 2)
+    assert wanted(play.answer("a").state) == 1
+
+
+def test_an_accepted_update_is_as_old_as_its_own_round_says() -> None:
+    play = started("ab").answer("a", "b")
+    assert (play.state.accepting, {play.state.staleness(t) for t in play.state.accepted()}) == (2, {0})
 
 
 def test_async_refuses_what_is_too_stale() -> None:

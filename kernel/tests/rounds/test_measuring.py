@@ -6,6 +6,7 @@ from kernel.tests.rounds.test_machine import Play, session
 
 from fedk.rounds import actions as act
 from fedk.rounds import events as ev
+from fedk.rounds.counts import wanted
 from fedk.rounds.machine import advance
 from fedk.rounds.states import MEASURING_STEP, ROOT
 
@@ -38,9 +39,22 @@ def test_no_round_waits_for_who_only_validates_and_its_answer_counts_when_it_com
     play.answer("a", "b").fold()
     assert play.state.head == 1
     assert measuring(play) == [("v", 0)], "busy, so that it is not asked for model 1"
-    play.give(ev.Result(slow, "r", ROOT))
+    came = ev.Result(slow, "r", ROOT)
+    play.give(came)
     assert play.ends[slow] == "recorded"
+    assert act.Keep(came) in play.actions
     assert measuring(play) == [("v", 1)]
+
+
+def test_all_who_measure_are_waited_for_while_a_round_folds_and_while_it_waits_for_clients() -> None:
+    """No number of answers decides anything then."""
+    folds = started(present=("v", "w")).answer("a", "b")
+    waits = started(present=("v", "w")).give(ev.Gone("a"), ev.Gone("b"))
+    for play in (folds, waits):
+        assert [t.kind for t in play.open()] == ["validate", "validate"]
+        assert wanted(play.state) == 2
+    assert waits.state.round is not None
+    assert waits.state.round.target == 0
 
 
 def test_validation_every_2_models_asks_for_models_0_and_2() -> None:
