@@ -191,10 +191,9 @@ class Door:
         self._runner.inbox.put(Entry(live.state.id, result, taken, waiter, patience))
 
     def drop(self, arrival: Arrival) -> None:
-        """Forget its bytes, unless they are the accepted ones: the same result may come twice, into one file."""
+        """Forget its bytes, unless they are the accepted ones."""
         live = self._runner.live_of(arrival.task)
-        taken = live.taken.get(arrival.task) if live is not None else None
-        if taken is None or taken.arrival.span != arrival.span:
+        if live is None or not live.keeps(arrival):
             self._runner.forget(arrival.span)
 
     async def _judge(self, live: Live, task: Task, arrival: Arrival) -> None:

@@ -171,6 +171,11 @@ class Live:
         """How long the open round has been open: no clock on a wall can change it."""
         return time.monotonic() - self.began
 
+    def keeps(self, arrival: Arrival) -> bool:
+        """Whether its bytes are the accepted ones of its task: the same result may come twice, into one file."""
+        known = self.taken.get(arrival.task)
+        return known is not None and known.arrival.span == arrival.span
+
     def close(self) -> None:
         """Give back files and memory; rows and spool stay."""
         self.closed = True

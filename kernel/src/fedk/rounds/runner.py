@@ -297,10 +297,8 @@ class Runner:
                 live.summing.discard(note.name.rpartition("#")[0])
             if isinstance(note, Summed) and live.partials.get(note.name) is not note:
                 self.forget(note.span)  # it was not taken
-            elif isinstance(note, Taken):
-                known = live.taken.get(note.arrival.task)
-                if known is None or known.arrival.span != note.arrival.span:
-                    self.forget(note.arrival.span)  # here: who brought it may not wait any more
+            elif isinstance(note, Taken) and not live.keeps(note.arrival):
+                self.forget(note.arrival.span)  # here: who brought it may not wait any more
             elif isinstance(note, Committed) and any(note is one for one in kept(entries, actions)):
                 live.aggregator_state.close()
                 self._closing_files.append(note.base.hold.settle)
@@ -347,8 +345,7 @@ class Runner:
         live, span = self.live_of(note.arrival.task), note.arrival.span
         if live is None or live.missing is not None or span is None:
             return
-        known = live.taken.get(note.arrival.task)
-        if known is None or known.arrival.span != span:
+        if not live.keeps(note.arrival):
             self.spool.release(span)
 
     async def _reread(self, sessions: Iterable[str]) -> None:
@@ -378,9 +375,8 @@ class Runner:
                     self.announce(live)
                     self._resume(live)
                 old.close()
-                if found is None:
-                    continue
-                await missed.verdicts(db, old, found[0], clients=self.network, spool=self.spool)
+                if found is not None:
+                    await missed.verdicts(db, old, found[0], clients=self.network, spool=self.spool)
 
     # ---- what failed, and is tried again ----
 
