@@ -14,7 +14,7 @@ from fedk.aggregation.formula import name_of
 from fedk.aggregation.grid import PLAIN, Grid, Kind, Run
 from fedk.aggregation.model import Model
 from fedk.aggregation.noise import normal
-from fedk.aggregation.numbers import BLOCK, FOLDED
+from fedk.aggregation.numbers import BLOCK
 from fedk.aggregation.scratch import SCRATCH
 from fedk.aggregation.share import Share
 from fedk.aggregation.state import AggregatorState, Tensors, next_scalars
@@ -42,14 +42,14 @@ class Folding:
         round: Round,  # noqa: A002 — the field's word
         plain: Sequence[str] = PLAIN,
         *,
-        block: int = FOLDED,
+        block: int = BLOCK,
         noise: Callable[[int], Array] = normal,
         total: type[Total] = Total,
     ) -> None:
         self.max_abs = 0.0  # of the next model's floats, once it is made
         self.accumulator = Accumulator(Grid(base.layout, plain), aggregator.sets, total=total)
         self._aggregator, self._base, self._state = aggregator, base, state
-        self._round, self._block, self._noise = round, min(block, FOLDED), noise
+        self._round, self._block, self._noise = round, min(block, BLOCK), noise
         self._tensors = Tensors(aggregator, self.accumulator.grid, state.tensors)
         self._contributions = Contributions(self.accumulator.grid, self.accumulator.totals)
         self._whole = True
@@ -107,7 +107,7 @@ class Folding:
             self._check_enough()
             r = self._summed_up(round or self._round)
             stepping = Stepping(
-                self._aggregator, self._base, self.accumulator, self._tensors, round=r, block=min(self._block, BLOCK)
+                self._aggregator, self._base, self.accumulator, self._tensors, round=r, block=self._block
             )
             stepping.write(model_out, state_out if self.has_state and state_out else nowhere)
             self.max_abs = stepping.max_abs

@@ -5,10 +5,11 @@ import threading
 import numpy as np
 from numpy.typing import NDArray
 
-from fedk.aggregation.numbers import BLOCK, FOLDED
+from fedk.aggregation.numbers import BLOCK
 
 WIDEST = 8  # bytes of an element
 _PAGE = 4096
+_AROUND = 512  # elements: rows of lanes before and behind a block whose squares are added up
 
 
 def page(size: int) -> NDArray[np.uint8]:
@@ -22,14 +23,14 @@ def page(size: int) -> NDArray[np.uint8]:
 
 
 class Scratch(threading.local):
-    """Some 6 MiB. What stands in it is lost at the next call into this room by the same thread."""
+    """Some 7 MiB. What stands in it is lost at the next call into this room by the same thread."""
 
     def __init__(self) -> None:
-        self.values, self.base_values, self.part = np.empty(FOLDED), np.empty(FOLDED), np.empty(FOLDED)
+        self.values, self.base_values, self.part = np.empty(BLOCK), np.empty(BLOCK), np.empty(BLOCK + _AROUND)
         self.wide, self.base_wide = np.empty(BLOCK, np.float32), np.empty(BLOCK, np.float32)
         half = _PAGE // 2  # far from where in their pages the others begin, as `page` says
         self.delta = page(BLOCK * WIDEST + half)[half:]
-        self.raw, self.base_raw = page(FOLDED * WIDEST), page(FOLDED * WIDEST)
+        self.raw, self.base_raw = page(BLOCK * WIDEST), page(BLOCK * WIDEST)
 
 
 SCRATCH = Scratch()

@@ -18,7 +18,7 @@ from fedk.aggregation.folding import Folding
 from fedk.aggregation.intake import Intake
 from fedk.aggregation.model import Model
 from fedk.aggregation.noise import normal
-from fedk.aggregation.numbers import FOLDED
+from fedk.aggregation.numbers import BLOCK
 from fedk.aggregation.state import AggregatorState, first_state
 from fedk.aggregation.terms import terms
 from fedk.api.aggregator import AnyAggregator, Array, Config, Round, Update
@@ -118,7 +118,7 @@ class Workshop:
         answers: Sequence[Answer],
         *,
         tree: Combiner | None = None,
-        block: int = FOLDED,
+        block: int = BLOCK,
         population: int | None = None,
         deterministic: bool = False,
     ) -> tuple[dict[str, NDArray[Any]], State]:
