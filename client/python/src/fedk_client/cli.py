@@ -17,6 +17,7 @@ from fedk_client.journal import on_stderr
 from fedk_client.loading import load
 from fedk_client.task import Client
 from fedk_client.version import __version__
+from fedk_protocol import heap
 
 INTERRUPTED = 130
 
@@ -88,6 +89,7 @@ def run(
     """Work for a server until a signal. APP is FILE:APP."""
     if end_with_stdin:
         leash.end_with_stdin()
+    heap.keep()
     load(app).run(
         server,
         name=name,

@@ -74,8 +74,10 @@ async def _run(plan: "Plan", app: str, options: Sequence[str], show: Any) -> "tu
     from fedk.cli import garbage
     from fedk.local.federation import Federation
     from fedk.local.processes import Processes
+    from fedk_protocol import heap
 
     garbage.spare()
+    heap.keep()
 
     words = tuple(word for option in options for word in ("--option", option))
     federation = Federation(plan, Processes(app, plan.data_dir / "logs", words), show)

@@ -27,6 +27,7 @@ def server(ctx: click.Context, config: Path | None) -> None:
 
     found, catalogue = checked(config)
     from fedk.app import server as of_its_role  # all rooms: a wrong configuration is told before they are imported
+    from fedk_protocol import heap
 
     settings = found.settings
     log.configure(settings.log.level, settings.log.format)
@@ -38,6 +39,7 @@ def server(ctx: click.Context, config: Path | None) -> None:
         )
     descriptors.allow()
     garbage.spare()
+    heap.keep()
     ctx.exit(asyncio.run(_serve(of_its_role(settings, catalogue))))
 
 
