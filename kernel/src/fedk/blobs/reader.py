@@ -8,6 +8,7 @@ from io import FileIO
 from typing import Self
 
 from fedk.api.errors import BlobError
+from fedk.blobs import mark
 
 
 @dataclass(slots=True, eq=False)
@@ -56,7 +57,10 @@ class Reader:
             return
         try:
             self._file = FileIO(span.path)
+            if span.path.endswith(mark.UPLOAD):
+                mark.reads(self._handle, span.path)
         except OSError as error:
+            self.close()
             raise BlobError(f"model bytes cannot be read: {span.path}: {error.strerror}") from error
         if os.fstat(self._handle).st_size < span.offset + span.size:
             self.close()

@@ -8,7 +8,7 @@ from pathlib import Path
 from threading import Lock
 
 from fedk.api.errors import Refused, StateError
-from fedk.blobs import disk
+from fedk.blobs import disk, mark
 from fedk.blobs.disk import Bytes
 from fedk.blobs.reader import Span
 
@@ -30,11 +30,11 @@ class Upload:
         self.size = size
         self._path, self._ledger, self._lock = path, ledger, Lock()
         self._file = FileIO(str(path), "r+")
-        self.got = self._file.seek(0, 2)
+        self.got, self._over = mark.progress(self._file.fileno())
         """Bytes that the file has: where to go on. Short of a power cut they are the bytes that were written."""
         if self.got > size:  # of another size: other bytes
             self._file.truncate(0)
-            self.got = 0
+            self.got, self._over = 0, False
         self._ahead = disk.Ahead(self.got)
 
     @property
@@ -49,6 +49,8 @@ class Upload:
             self._admit(count)
             try:
                 disk.write_at(self._file.fileno(), data, self.got)
+                if self._over:
+                    mark.put(self._file.fileno(), self.size, self.got + count)
             except OSError as error:
                 raise self._ledger.failure(str(self._path), error) from error
             self.got += count

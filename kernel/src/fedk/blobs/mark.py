@@ -1,0 +1,58 @@
+"""A mark behind the bytes of a file that is written over: its length does not say how far it has come."""
+
+import errno
+import fcntl
+import os
+import uuid
+from contextlib import suppress
+from pathlib import Path
+
+from fedk.blobs import disk
+
+UPLOAD = ".upload"
+"""Suffix of files that are written over once nobody needs nor reads them."""
+
+try:
+    _BOOT = uuid.UUID(Path("/proc/sys/kernel/random/boot_id").read_text().strip()).bytes
+except (OSError, ValueError):
+    _BOOT = b""  # not Linux
+
+KNOWN = bool(_BOOT)
+"""Whether files can be written over here: after a power cut a disk may have a mark without what stands before it, and so
+marks are believed by the system that has written them, until its next start. Nobody outside knows its id.
+"""
+
+_NUMBER = 8
+_SIZE = len(_BOOT) + _NUMBER
+
+
+def put(handle: int, size: int, got: int) -> None:
+    """Behind `size` bytes: the first `got` of them are new."""
+    disk.write_at(handle, _BOOT + got.to_bytes(_NUMBER, "little"), size)
+
+
+def progress(handle: int) -> tuple[int, bool]:
+    """The bytes that have come into an open file, and whether a mark says so; otherwise it is the file's length."""
+    length = os.fstat(handle).st_size
+    if KNOWN and length >= _SIZE:
+        mark = os.pread(handle, _SIZE, length - _SIZE)
+        if mark.startswith(_BOOT):
+            return int.from_bytes(mark[len(_BOOT) :], "little"), True
+    return length, False
+
+
+def is_read(handle: int) -> bool:
+    """Whether somebody `reads` the file; True where nobody can tell."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    return False
+
+
+def reads(handle: int, path: str) -> None:
+    """Until the handle is closed, nobody writes over the file. FileNotFoundError where it has another name by now."""
+    with suppress(OSError):  # where files cannot be locked, none is written over
+        fcntl.flock(handle, fcntl.LOCK_SH)
+    if not os.path.samestat(os.fstat(handle), os.stat(path)):  # noqa: PTH116  # Path.stat takes four times as long
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
