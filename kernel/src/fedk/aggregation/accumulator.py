@@ -179,7 +179,7 @@ class Accumulator:
 
     def parts(self) -> tuple[str, ...]:
         """Names of the blobs to export: for each digit of each tensor set model/0, and the integers' ranges."""
-        digits = (f"{name}/{digit}" for name, total in self.totals.items() for digit in total.digits)
+        digits = (f"{name}/{digit}" for name, total in self.totals.items() for digit in sorted(total.digits))
         return (*digits, *((LEAST, GREATEST) if self.ranges else ()))
 
     def export(self, part: str, write: Write) -> None:

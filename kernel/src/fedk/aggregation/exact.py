@@ -1,6 +1,7 @@
 """Exact totals: sums in fixed point, the same to the bit whatever the order of the updates and the tree of combiners."""
 
 from bisect import bisect_left
+from threading import Lock
 from typing import ClassVar
 
 import numpy as np
@@ -49,6 +50,10 @@ class Exact(Total):
     home: ClassVar[int] = 3  # from 2⁻²⁴ to 2²⁴
     most_digits: ClassVar[int] = DIGITS
     most_additions: ClassVar[float] = 16  # with as many of another total they are 2⁵² units at most
+
+    def __init__(self, size: int) -> None:
+        self._lock = Lock()
+        super().__init__(size)
 
     def settle(self, place: slice, factor: float) -> None:
         raw = self.raw(place)
@@ -102,7 +107,8 @@ class Exact(Total):
 
     def _digit(self, k: int) -> Array:
         if k not in self.digits:
-            self.digits[k] = self._room()
+            with self._lock:  # both halves of a fold may want it first
+                self.digits.setdefault(k, self._room())
         return self.digits[k]
 
     def _room(self) -> Array:

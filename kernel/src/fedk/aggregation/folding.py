@@ -12,6 +12,7 @@ from fedk.aggregation.accumulator import Accumulator, Write
 from fedk.aggregation.contribution import Contribution, Contributions, Sum
 from fedk.aggregation.formula import name_of
 from fedk.aggregation.grid import PLAIN, Grid, Kind, Run
+from fedk.aggregation.halves import in_halves
 from fedk.aggregation.model import Model
 from fedk.aggregation.noise import normal
 from fedk.aggregation.numbers import BLOCK
@@ -148,13 +149,16 @@ class Folding:
         return self._aggregator.of == "delta" and name == "model" and run.kind is Kind.STEPPED
 
     def _add_run(self, name: str, run: Run, alike: Sequence["_Coming"], base: Model | None) -> None:
-        for start in range(0, run.count, self._block):
-            count = min(self._block, run.count - start)
-            other = None if base is None else _base_block(base, run, start, count)
-            offset = run.offset + start * run.dtype.itemsize
-            for one in alike:
-                block = one.models[name].block(run.dtype, offset, count, SCRATCH.raw)
-                self.accumulator.add(one.share, name, run, start, block, other)
+        def add(starts: range) -> None:
+            for start in starts:
+                count = min(self._block, run.count - start)
+                other = None if base is None else _base_block(base, run, start, count)
+                offset = run.offset + start * run.dtype.itemsize
+                for one in alike:
+                    block = one.models[name].block(run.dtype, offset, count, SCRATCH.raw)
+                    self.accumulator.add(one.share, name, run, start, block, other)
+
+        in_halves(range(0, run.count, self._block), add)
 
     # ---- finishing ----
 

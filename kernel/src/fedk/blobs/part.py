@@ -72,30 +72,25 @@ class Part:
     ) -> None:
         self._get_shelf, self._project, self._holder, self._sealed = shelf, project, holder, sealed
         self._name = secrets.token_hex(8)
-        self._hash, self._size, self._ahead = Behind(), 0, disk.Ahead()
+        self._behind, self._ahead = Behind(self._put), disk.Ahead()
+        self._size = self._written = 0
         self._file: BinaryIO | None = None
         self._copy: Copy | None = None
         self._over = False
 
     def write(self, data: Bytes) -> None:
-        """The next bytes. StateError when the storage fails."""
-        file = self._open()
+        """The next bytes. StateError when the storage fails, or has failed with earlier ones."""
+        self._open()
         view = memoryview(data).cast("B")
-        self._hash.update(view)
         self._size += view.nbytes
-        with self._shelf.bucket.writing(self._path):
-            file.write(view)
-            if self._shelf.bucket.storage.local:
-                self._ahead.written(self._path, self._size)
-        if self._copy is not None:
-            self._copy.write(view)
+        self._behind.update(view)
 
     def seal(self) -> Stored:
         """Durable and wholly visible when this returns, or not at all. Identical blobs are stored once: the
         newer bytes take the place of the older, so that a damaged blob is healed by storing it again. Held from now on.
         """
         file = self._open()
-        stored = Stored(self._hash.digest(), self._size)
+        stored = Stored(self._behind.digest(), self._size)
         with self._shelf.bucket.writing(self._path):
             file.close()
         with disk.writing(self._note), self._note.open("a") as note:
@@ -114,6 +109,7 @@ class Part:
         if self._over or self._file is None:
             return
         self._over = True
+        self._behind.end()
         with suppress(StateError), self._shelf.bucket.writing(self._path):
             self._file.close()
         with suppress(StateError):
@@ -127,6 +123,17 @@ class Part:
 
     def __exit__(self, *_: object) -> None:
         self.abandon()
+
+    def _put(self, data: memoryview) -> None:
+        """In whichever thread."""
+        file = self._open()
+        with self._shelf.bucket.writing(self._path):
+            file.write(data)
+            self._written += data.nbytes
+            if self._shelf.bucket.storage.local:
+                self._ahead.written(self._path, self._written)
+        if self._copy is not None:
+            self._copy.write(data)
 
     def _open(self) -> BinaryIO:
         if self._over:
