@@ -16,7 +16,7 @@ def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 
 def come_and_go():
-    messages = [b"x" * 2**20 for _ in range(16)]
+    messages = [b"x" * 2**19 for _ in range(12)]
 
 if {kept}:
     heap.keep()
@@ -26,7 +26,7 @@ for _ in range(10):
     come_and_go()
 print(faults() - before)
 """
-PAGES = 10 * 16 * 2**20 // resource.getpagesize()
+PAGES = 10 * 12 * 2**19 // resource.getpagesize()
 
 
 def again(*, kept: bool) -> int:

@@ -1,6 +1,8 @@
 """Model bytes on their way to clients."""
 
 import hashlib
+import os
+from pathlib import Path
 
 import grpc
 import pytest
@@ -17,6 +19,16 @@ async def asked(house: House, size: int = SIZE) -> tuple[ScriptedClient, pb.Blob
     client = await house.joined("a")
     session = await house.session(size=size)
     return client, (await client.next("task")).inputs["model"], session
+
+
+def damage(folder: Path, sha256: bytes) -> None:
+    """Write over the last byte of a model's file, as nobody does: what comes next tells where it was read."""
+    file = next(folder.rglob(sha256.hex()))
+    status = file.stat()
+    with file.open("r+b") as opened:
+        opened.seek(-1, os.SEEK_END)
+        opened.write(b"!")
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
 async def failure(client: ScriptedClient, blob: pb.Blob, offset: int = 0) -> tuple[grpc.StatusCode, str]:
@@ -85,3 +97,10 @@ async def test_a_client_that_hangs_up_leaves_nothing_open(house: House) -> None:
     call.cancel()
     await house.network._members.until(lambda: not house.network._transfers)
     assert await client.fetch(blob) == weights(size=SIZE)
+
+
+async def test_nothing_of_a_model_is_in_memory_once_nobody_downloads_it(house: House, tmp_path: Path) -> None:
+    client, blob, _ = await asked(house)
+    data = await client.fetch(blob)
+    damage(tmp_path, blob.sha256)
+    assert await client.fetch(blob) == data[:-1] + b"!"

@@ -77,7 +77,7 @@ async def _run(plan: "Plan", app: str, options: Sequence[str], show: Any) -> "tu
     from fedk_protocol import heap
 
     garbage.spare()
-    heap.keep()
+    heap.keep(shared=True)
 
     words = tuple(word for option in options for word in ("--option", option))
     federation = Federation(plan, Processes(app, plan.data_dir / "logs", words), show)

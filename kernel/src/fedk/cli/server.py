@@ -39,7 +39,7 @@ def server(ctx: click.Context, config: Path | None) -> None:
         )
     descriptors.allow()
     garbage.spare()
-    heap.keep()
+    heap.keep(shared=True)
     ctx.exit(asyncio.run(_serve(of_its_role(settings, catalogue))))
 
 

@@ -34,13 +34,17 @@ class Chunks:
         key = reader.span.path, reader.span.offset + at
         if (found := self._kept.get(key)) is not None:
             try:
-                return await asyncio.shield(found)
+                return found.result() if found.done() else await asyncio.shield(found)
             except (BlobError, ValueError):  # ValueError: whose reader it was, has closed it
                 self._kept.pop(key, None)
         found = self._kept[key] = asyncio.ensure_future(self._threads.run(self._read, reader, at))
         if len(self._kept) > READ_AHEAD:
             self._kept.popitem(last=False)
         return await asyncio.shield(found)
+
+    def clear(self) -> None:
+        """Nobody downloads now."""
+        self._kept.clear()
 
     def _read(self, reader: Reader, at: int) -> bytes:
         return chunk(reader.read(at, min(self._size, reader.size - at)))
@@ -51,7 +55,7 @@ class Downloads:
 
     def __init__(self, *, door: AnyDoor, traffic: Traffic, threads: Threads, chunk_size: int) -> None:
         self._door, self._traffic, self._threads, self._chunk_size = door, traffic, threads, chunk_size
-        self._chunks = Chunks(threads, chunk_size)
+        self._chunks, self._sending = Chunks(threads, chunk_size), 0
 
     async def send(self, client: str | None, request: pb.BlobRequest, context: Context, *, session: str) -> None:
         """Write the blob into the call; its bytes count for `session`."""
@@ -61,10 +65,14 @@ class Downloads:
                 text = f"offset {request.offset:,} is beyond the blob's {span.size:,} bytes"
                 raise Ended(grpc.StatusCode.OUT_OF_RANGE, text)
             reader = await self._threads.run(Reader, span)
+            self._sending += 1
             try:
                 await self._copy(reader, request.offset, context, session)
             finally:
                 reader.close()  # here: a call that is cancelled twice would not wait for a thread
+                self._sending -= 1
+                if not self._sending:
+                    self._chunks.clear()
         except NotFound as error:
             raise Ended(grpc.StatusCode.NOT_FOUND, str(error)) from error
         except BlobError as error:

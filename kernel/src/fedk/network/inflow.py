@@ -19,7 +19,7 @@ from fedk_protocol.v1 import federation_pb2 as pb
 BATCH = 2**20
 """Bytes of an upload that may wait for the thread: large enough that handing over costs nothing."""
 
-ALL = 16 * 2**20
+ALL = 8 * 2**20
 """Bytes of all uploads that may be here and not yet written: memory is the same for four clients and for a hundred."""
 
 Read = Callable[[], Awaitable[bytes | None]]
