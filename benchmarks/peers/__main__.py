@@ -1,9 +1,9 @@
 """`make bench-peers`: the same work on fedk and on other servers, turn by turn in one run. Loopback; bounded in time.
 
-    python -m benchmarks.peers [--quick] [--only flwr|nvflare|fedn]…
+    python -m benchmarks.peers [--quick] [--only flwr|nvflare]…
 
 Installs each peer from the package index into an environment of its own below benchmarks/.peers. Prints fedk's time beside
-each one's, `met` or `miss`, and why one does not run. A whole run writes the section `peers` of benchmarks/latest.json and the
+each one's, `met` or `miss`; one that cannot be run is listed with its reason. A whole run writes the section `peers` of benchmarks/latest.json and the
 table of docs/benchmarks.md. Exit 1 where a row misses.
 """
 
@@ -27,7 +27,10 @@ from benchmarks.row import Row
 from benchmarks.run import LATEST, bounded, interrupted, keep, told
 from benchmarks.run import PEERS as SECTION
 
-PEERS: dict[str, ModuleType] = {module.NAME: module for module in (flower, nvflare, fedn)}
+PEERS: dict[str, ModuleType] = {module.NAME: module for module in (flower, nvflare)}
+LISTED = {fedn.NAME: fedn.REASON}
+"""Peers that cannot be run, and why."""
+
 SECONDS = 400  # for one work of one peer
 TENTH, HALF = 0.1, 0.5
 """Of a peer's time: of a small round, and of a large one, of which the wire alone takes more than a tenth."""
@@ -92,8 +95,10 @@ def once(name: str, work: Work, environment: Environment) -> list[float]:
 
 def publish(findings: Findings) -> None:
     when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
-    commands = "\n".join(f"- {name}: `{PEERS[name].COMMANDS}`" for name in findings.versions)
-    page.write("peers", f"`make bench-peers`, {when}. {here().line}.\n\n{page.table(findings.rows)}\n\n{commands}")
+    commands = [f"- {name}: `{PEERS[name].COMMANDS}`" for name in findings.versions]
+    listed = [f"- {name} is not run: {reason}." for name, reason in LISTED.items()]
+    told = "\n".join([*commands, *listed])
+    page.write("peers", f"`make bench-peers`, {when}. {here().line}.\n\n{page.table(findings.rows)}\n\n{told}")
 
 
 def main() -> int:
@@ -106,6 +111,8 @@ def main() -> int:
     works = [Work(2, 10_000, 2)] if given.quick else [Work(10, 10_000, 4), Work(4, 25_000_000, 4)]
     findings = Findings()
     compare(given.only or list(PEERS), works, findings)
+    for name, reason in LISTED.items():
+        print(f"{name} is not run: {reason}")
     whole = not given.quick and not given.only
     if given.to or whole:
         keep(given.to or LATEST, SECTION, findings.rows, quick=given.quick)
