@@ -8,11 +8,13 @@ import grpc
 import pytest
 from kernel.tests.network.conftest import LARGE, House, weights
 
+from fedk.network.download import READ_AHEAD
 from fedk.network.server import CHUNK
 from fedk.testing.protocol import ScriptedClient
 from fedk_protocol.v1 import federation_pb2 as pb
 
 SIZE = 5 * CHUNK // 4  # floats: five chunks and the header
+MANY = (READ_AHEAD + 1) * CHUNK // 4  # floats, whose chunks are not all kept
 
 
 async def asked(house: House, size: int = SIZE) -> tuple[ScriptedClient, pb.Blob, str]:
@@ -99,8 +101,8 @@ async def test_a_client_that_hangs_up_leaves_nothing_open(house: House) -> None:
     assert await client.fetch(blob) == weights(size=SIZE)
 
 
-async def test_nothing_of_a_model_is_in_memory_once_nobody_downloads_it(house: House, tmp_path: Path) -> None:
-    client, blob, _ = await asked(house)
+async def test_nothing_of_a_large_model_is_in_memory_once_nobody_downloads_it(house: House, tmp_path: Path) -> None:
+    client, blob, _ = await asked(house, MANY)
     data = await client.fetch(blob)
     damage(tmp_path, blob.sha256)
     assert await client.fetch(blob) == data[:-1] + b"!"

@@ -71,8 +71,8 @@ class Downloads:
             finally:
                 reader.close()  # here: a call that is cancelled twice would not wait for a thread
                 self._sending -= 1
-                if not self._sending:
-                    self._chunks.clear()
+                if not self._sending and reader.size > READ_AHEAD * self._chunk_size:
+                    self._chunks.clear()  # a smaller one is kept whole, for who comes later
         except NotFound as error:
             raise Ended(grpc.StatusCode.NOT_FOUND, str(error)) from error
         except BlobError as error:
