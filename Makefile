@@ -9,8 +9,6 @@ SRC := $(wildcard protocol/src kernel/src client/*/src plugins/*/*/src)
 empty :=
 space := $(empty) $(empty)
 export MYPYPATH := $(subst $(space),:,$(SRC))
-# federations that train and are not disturbed: they mind no other tests beside them
-BESIDE := tests/simulation tests/plugins tests/examples tests/test_aggregators.py tests/test_compression.py tests/test_heterogeneous.py tests/test_main_job.py
 PROTO := protocol/src/fedk_protocol/v1
 
 .PHONY: help env demo test chaos soak check fmt upgrade dist proto bench bench-tier bench-peers flames docs torch-demo
@@ -30,7 +28,7 @@ demo: env ## five clients train one model on real digits; then the table
 	python examples/digits/compare.py --data-dir demo-data
 
 test: env ## all tests, or T=plugins/aggregators/fedavg
-	$(if $(T),pytest $(T),pytest -n auto --dist worksteal protocol kernel client plugins $(BESIDE) && pytest tests $(addprefix --ignore=,$(BESIDE)))
+	$(if $(T),pytest $(T),pytest -n auto --dist worksteal protocol kernel client plugins tests/simulation tests/plugins tests/examples && pytest tests --ignore tests/simulation --ignore tests/plugins --ignore tests/examples)
 
 chaos: env ## kill servers and clients, again and again; prints the figures
 	pytest tests/faults tests/tier -m "chaos or not chaos" -q -p no:cacheprovider
