@@ -72,11 +72,11 @@ def test_how_far_it_has_come_is_known_to_the_next_process(spool: Spool) -> None:
     upload = spool.upload("s1", "t2", "r1", SIZE)
     upload.write(NEW[:1000])
     upload.write(NEW[:500])
-    assert spool.got("s1", "t2", "r1") == 1500
+    assert spool.got("s1", "t2", "r1", SIZE) == 1500
     after = Spool(spool.root, 16 * SIZE)
     after.recover([], open_tasks={"t2"})
     again = after.upload("s1", "t2", "r1", SIZE)
-    assert (after.got("s1", "t2", "r1"), again.got) == (1500, 1500)
+    assert (after.got("s1", "t2", "r1", SIZE), again.got) == (1500, 1500)
     again.write(NEW[1500:])
     assert content(again.span) == NEW
     after.close()
@@ -88,6 +88,7 @@ def test_after_a_start_of_the_system_a_mark_is_not_believed(spool: Spool, monkey
     monkeypatch.setattr(mark, "_BOOT", os.urandom(16))
     after = Spool(spool.root, 16 * SIZE)
     after.recover([], open_tasks={"t2"})
+    assert after.got("s1", "t2", "r1", SIZE) == 0, "a client is told where to go on, and there is no such byte"
     again = after.upload("s1", "t2", "r1", SIZE)
     assert again.got == 0
     again.write(NEW)
@@ -195,6 +196,6 @@ def test_a_mark_says_what_was_put_whatever_stands_before_it(
     path = tmp_path_factory.mktemp("marks") / "file"
     path.write_bytes(os.urandom(size))
     with path.open("r+b", buffering=0) as file:
-        assert mark.progress(file.fileno()) == (size, False)
+        assert mark.progress(file.fileno(), size) == (size, False)
         mark.put(file.fileno(), size, got)
-        assert mark.progress(file.fileno()) == (got, True)
+        assert mark.progress(file.fileno(), size) == (got, True)

@@ -161,7 +161,7 @@ class TestUploads:
         upload = spool.upload("s1", "t1", "r1", 6)
         upload.write(b"abc")
         upload.close()
-        assert (spool.got("s1", "t1", "r1"), spool.got("s1", "t1", "r2")) == (3, 0)
+        assert (spool.got("s1", "t1", "r1", 6), spool.got("s1", "t1", "r2", 6)) == (3, 0)
         again = spool.upload("s1", "t1", "r1", 6)
         assert again.got == 3
         again.write(b"def")

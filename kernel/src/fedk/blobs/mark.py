@@ -31,18 +31,20 @@ def put(handle: int, size: int, got: int) -> None:
     disk.write_at(handle, _BOOT + got.to_bytes(_NUMBER, "little"), size)
 
 
-def progress(handle: int) -> tuple[int, bool]:
-    """The bytes that have come into an open file, and whether a mark says so; otherwise it is the file's length."""
+def progress(handle: int, size: int) -> tuple[int, bool]:
+    """Of a result of `size` bytes those that have come into an open file, and whether a mark says so; otherwise it is the
+    file's length. None where the file is longer: they are other bytes, or the mark is of an earlier start.
+    """
     length = os.fstat(handle).st_size
-    if KNOWN and length >= _SIZE:
-        mark = os.pread(handle, _SIZE, length - _SIZE)
+    if KNOWN and length == size + _SIZE:
+        mark = os.pread(handle, _SIZE, size)
         if mark.startswith(_BOOT):
             return int.from_bytes(mark[len(_BOOT) :], "little"), True
-    return length, False
+    return (length if length <= size else 0), False
 
 
 def is_read(handle: int) -> bool:
-    """Whether somebody `reads` the file; True where nobody can tell."""
+    """Whether somebody `reads` the file; True where nobody can tell. If not, nobody begins to until the handle is closed."""
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

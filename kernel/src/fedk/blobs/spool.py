@@ -111,11 +111,11 @@ class Spool:
             self._reserve(file, size)
             return file.handle
 
-    def got(self, session: str, task: str, result_id: str, *, project: str = "default") -> int:
-        """Bytes of that upload which are here; 0 for none."""
+    def got(self, session: str, task: str, result_id: str, size: int, *, project: str = "default") -> int:
+        """Bytes of that upload of `size` which are here; 0 for none."""
         try:
             with FileIO(self._upload_path(project, session, task, result_id)) as file:
-                return mark.progress(file.fileno())[0]
+                return mark.progress(file.fileno(), size)[0]
         except FileNotFoundError:
             return 0
 

@@ -30,11 +30,10 @@ class Upload:
         self.size = size
         self._path, self._ledger, self._lock = path, ledger, Lock()
         self._file = FileIO(str(path), "r+")
-        self.got, self._over = mark.progress(self._file.fileno())
+        self.got, self._over = mark.progress(self._file.fileno(), size)
         """Bytes that the file has: where to go on. Short of a power cut they are the bytes that were written."""
-        if self.got > size:  # of another size: other bytes
+        if not (self.got or self._over):  # what stands there is nothing of it
             self._file.truncate(0)
-            self.got, self._over = 0, False
         self._ahead = disk.Ahead(self.got)
 
     @property

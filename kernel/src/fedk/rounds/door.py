@@ -70,8 +70,9 @@ class Door:
         if known is not None:
             return known
         live = self._runner.live_of(kept.task)
-        got = self._runner.spool.got(live.state.id, kept.task, kept.result_id, project=live.project) if live else 0
-        return SendFrom(kept.task, kept.result_id, got)
+        name = kept.task, kept.result_id
+        got = self._runner.spool.got(live.state.id, *name, kept.size, project=live.project) if live else 0
+        return SendFrom(*name, got)
 
     def joined(self, client: str, outbox: Iterable[str] = ()) -> None:
         """The client's stream is ready: sessions may ask it, and what it was asked is offered again."""
