@@ -20,7 +20,8 @@ from fedk.api.aggregator import Array, Config, MeanAggregator, Round
 from fedk.api.errors import FormulaError
 from fedk_protocol.layout import shown
 
-_PIECE = BLOCK * WIDEST
+STEP = BLOCK // 2
+"""Elements that are stepped at a time: each state, and each number that a formula makes on its way, is a block more."""
 
 
 class Source(Protocol):
@@ -59,7 +60,7 @@ class Stepping:
         round: Round,  # noqa: A002 — the field's word
         block: int,
     ) -> None:
-        block = min(block, max((run.count for run in source.grid.runs), default=0))
+        block = min(block, STEP, max((run.count for run in source.grid.runs), default=0))
         self.max_abs = 0.0
         self._aggregator, self._base, self._source, self._tensors = aggregator, base, source, tensors
         self._round, self._block = round, block
