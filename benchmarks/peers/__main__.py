@@ -3,8 +3,8 @@
     python -m benchmarks.peers [--quick] [--only flwr|nvflare]…
 
 Installs each peer from the package index into an environment of its own below benchmarks/.peers. Prints fedk's time beside
-each one's, `met` or `miss`; one that cannot be run is listed with its reason. A whole run writes the section `peers` of benchmarks/latest.json and the
-table of docs/benchmarks.md. Exit 1 where a row misses.
+each one's, `met` or `miss`; one that cannot be run is listed with its reason. A whole run writes the section `peers` of
+benchmarks/latest.json and the table of docs/benchmarks.md. Exit 1 where a row misses.
 """
 
 import argparse
@@ -97,8 +97,8 @@ def publish(findings: Findings) -> None:
     when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
     commands = [f"- {name}: `{PEERS[name].COMMANDS}`" for name in findings.versions]
     listed = [f"- {name} is not run: {reason}." for name, reason in LISTED.items()]
-    told = "\n".join([*commands, *listed])
-    page.write("peers", f"`make bench-peers`, {when}. {here().line}.\n\n{page.table(findings.rows)}\n\n{told}")
+    lines = "\n".join([*commands, *listed])
+    page.write("peers", f"`make bench-peers`, {when}. {here().line}.\n\n{page.table(findings.rows)}\n\n{lines}")
 
 
 def main() -> int:

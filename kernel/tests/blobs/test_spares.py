@@ -10,14 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedk.api.errors import BlobError
-from fedk.blobs import mark, spares
+from fedk.blobs import mark
 from fedk.blobs.reader import Reader, Span
 from fedk.blobs.spool import Spool
 from fedk.blobs.upload import Upload
+from fedk_protocol.rooms import LEAST, REST
 
 pytestmark = pytest.mark.skipif(not mark.KNOWN, reason="this system's starts have no id: no file is written over")
 
-SIZE = spares.LEAST
+SIZE = LEAST
 OLD, NEW = b"\xaa" * SIZE, b"\x55" * SIZE
 
 
@@ -154,7 +155,7 @@ def test_spares_that_nobody_has_used_for_a_while_go(spool: Spool, monkeypatch: p
     kept.trim()
     assert len(left(spool)) == 1
     now = time.monotonic()
-    monkeypatch.setattr(time, "monotonic", lambda: now + spares.REST)
+    monkeypatch.setattr(time, "monotonic", lambda: now + REST)
     kept.trim()
     assert left(spool) == []
 

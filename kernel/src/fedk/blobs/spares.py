@@ -1,7 +1,8 @@
 """Spares: files of results that are settled, to be written over by results of the same size.
 
 A file's pages are in memory once it was written. Where they are given back and found again for each result, a host that
-takes back what is free makes 100 MB cost 0.03 to 0.8 s of processor time; to write over them costs 0.01 s.
+takes back what is free makes 100 MB cost 0.03 to 0.8 s of processor time; to write over them costs 0.01 s. They are worth
+keeping from the same size on as rooms of memory, and for as long.
 """
 
 import threading
@@ -11,12 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fedk.blobs import mark
-
-LEAST = 2**20
-"""Bytes of a file that is worth keeping."""
-
-REST = 10.0
-"""Seconds after which a spare goes, at the next look, `REST` after the last one: a round may be as long."""
+from fedk_protocol.rooms import LEAST, REST
 
 
 @dataclass(frozen=True, slots=True)
