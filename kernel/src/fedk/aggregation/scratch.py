@@ -1,6 +1,7 @@
 """Buffers for one block, one set a thread: the hot loops allocate nothing."""
 
 import threading
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,14 +24,43 @@ def page(size: int) -> NDArray[np.uint8]:
 
 
 class Scratch(threading.local):
-    """Some 7 MiB. What stands in it is lost at the next call into this room by the same thread."""
+    """Some 7 MiB, each buffer from its first use on. What stands in it is lost at the next call into this room by the same
+    thread.
+    """
 
-    def __init__(self) -> None:
-        self.values, self.base_values, self.part = np.empty(BLOCK), np.empty(BLOCK), np.empty(BLOCK + _AROUND)
-        self.wide, self.base_wide = np.empty(BLOCK, np.float32), np.empty(BLOCK, np.float32)
-        half = _PAGE // 2  # far from where in their pages the others begin, as `page` says
-        self.delta = page(BLOCK * WIDEST + half)[half:]
-        self.raw, self.base_raw = page(BLOCK * WIDEST), page(BLOCK * WIDEST)
+    @cached_property
+    def values(self) -> NDArray[np.float64]:
+        return np.empty(BLOCK)
+
+    @cached_property
+    def base_values(self) -> NDArray[np.float64]:
+        return np.empty(BLOCK)
+
+    @cached_property
+    def part(self) -> NDArray[np.float64]:
+        return np.empty(BLOCK + _AROUND)
+
+    @cached_property
+    def wide(self) -> NDArray[np.float32]:
+        return np.empty(BLOCK, np.float32)
+
+    @cached_property
+    def base_wide(self) -> NDArray[np.float32]:
+        return np.empty(BLOCK, np.float32)
+
+    @cached_property
+    def delta(self) -> NDArray[np.uint8]:
+        """Far from where in their pages the others begin, as `page` says."""
+        half = _PAGE // 2
+        return page(BLOCK * WIDEST + half)[half:]
+
+    @cached_property
+    def raw(self) -> NDArray[np.uint8]:
+        return page(BLOCK * WIDEST)
+
+    @cached_property
+    def base_raw(self) -> NDArray[np.uint8]:
+        return page(BLOCK * WIDEST)
 
 
 SCRATCH = Scratch()
