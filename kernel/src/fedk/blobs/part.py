@@ -9,10 +9,10 @@ from typing import BinaryIO, Protocol, Self
 
 from fedk.api.errors import StateError
 from fedk.blobs import disk
+from fedk.blobs.behind import Behind
 from fedk.blobs.bucket import Bucket
 from fedk.blobs.cache import Cache, Copy
 from fedk.blobs.disk import Bytes
-from fedk.blobs.hashing import Behind
 
 DIGITS = 64
 """Of a SHA-256 in hex."""

@@ -1,4 +1,4 @@
-"""Hashing and writing behind: of a large blob in a second thread, while the first one makes the bytes that come next."""
+"""Behind: a large blob is hashed and written by a second thread, while the first one makes the bytes that come next."""
 
 import hashlib
 import os

@@ -4,7 +4,7 @@ from hashlib import sha256
 
 import pytest
 
-from fedk.blobs.hashing import PIECE, Behind
+from fedk.blobs.behind import PIECE, Behind
 
 CUTS = [[], [5], [PIECE], [PIECE - 1, 1, 1], [PIECE + 3, 7], [100_000] * 50, [3, 5 * PIECE + 1, 0, PIECE]]
 
