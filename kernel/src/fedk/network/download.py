@@ -34,7 +34,7 @@ class Chunks:
         key = reader.span.path, reader.span.offset + at
         if (found := self._kept.get(key)) is not None:
             try:
-                return found.result() if found.done() else await asyncio.shield(found)
+                return await asyncio.shield(found)
             except (BlobError, ValueError):  # ValueError: whose reader it was, has closed it
                 self._kept.pop(key, None)
         found = self._kept[key] = asyncio.ensure_future(self._threads.run(self._read, reader, at))
