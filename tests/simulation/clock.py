@@ -1,15 +1,20 @@
 """Virtual time: an event loop that never waits, and a world whose happenings it lets pass."""
 
 import asyncio
+import gc
 import heapq
 import itertools
 import random
+import secrets
 import selectors
 import sqlite3
+import threading
 import time
 import uuid
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 from unittest.mock import patch
 
@@ -75,18 +80,26 @@ class Loop(asyncio.SelectorEventLoop):
     """Threads' work is done in the loop itself, a little later: every place between two steps is one to crash at."""
 
     def __init__(self, world: World, *, crash_after: int | None = None) -> None:
-        self._world, self.steps, self.crash_after = world, 0, crash_after
+        self._world, self.crash_after = world, crash_after
+        self._thread = threading.get_ident()
+        self.steps: list[float] = []  # the time of each
         self.crashed = False
         super().__init__(_Selector(world, self._step))
 
     def _step(self) -> None:
-        self.steps += 1
-        if self.crash_after is not None and self.steps >= self.crash_after:
+        self.steps.append(self._world.now)
+        if self.crash_after is not None and len(self.steps) >= self.crash_after:
             self.crashed = True
             self.stop()
 
     def time(self) -> float:
         return self._world.now
+
+    def call_soon_threadsafe(self, callback: Callable[..., Any], *args: Any, **more: Any) -> asyncio.Handle:
+        """Only from its own thread: another one is not of this world, and would come at any time."""
+        if threading.get_ident() != self._thread:
+            return asyncio.Handle(callback, args, self)
+        return super().call_soon_threadsafe(callback, *args, **more)
 
     def run_in_executor(  # type: ignore[override]  # of any function
         self, executor: Any, func: Callable[..., Any], *args: Any
@@ -94,6 +107,30 @@ class Loop(asyncio.SelectorEventLoop):
         future = self.create_future()
         self.call_later(self._world.luck.choice([0.0, 0.0, 0.001, 0.02]), _settle, future, func, *args)
         return future
+
+
+class Executor:
+    """One thread's work, done in the loop: in order, each piece a little later."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._due: deque[Callable[[], object]] = deque()
+
+    def submit(self, func: Callable[..., object], *args: Any, **more: Any) -> "Executor":
+        self._due.append(partial(func, *args, **more))
+        self._world.later(self._world.luck.choice([0.0, 0.001, 0.02]), self._next)
+        return self
+
+    def result(self) -> None:
+        """All of it is done now."""
+        while self._due:
+            self._next()
+
+    shutdown = result
+
+    def _next(self) -> None:
+        if self._due:
+            _settle(None, self._due.popleft())
 
 
 def _settle(future: "asyncio.Future[Any] | None", func: Callable[..., Any], *args: Any) -> None:
@@ -143,11 +180,20 @@ def _connect(database: str, **settings: Any) -> Connection:
 
 @contextmanager
 def simulated(world: World) -> Iterator[None]:
-    """Clocks and ids are the world's inside."""
+    """Clocks, ids and secrets are the world's inside; what is collected at some time may wake a loop, so nothing is."""
+    drawn, collecting = random.Random(0), gc.isenabled()
+    gc.disable()
     with (
         patch.object(time, "time", lambda: EPOCH + world.now + world.wall),
         patch.object(time, "monotonic", lambda: world.now),
         patch.object(uuid, "uuid4", lambda: uuid.UUID(int=world.luck.getrandbits(128), version=4)),
+        patch.object(secrets, "token_bytes", drawn.randbytes),
+        patch.object(secrets, "token_hex", lambda size: drawn.randbytes(size).hex()),
+        patch.object(secrets, "randbits", drawn.getrandbits),
         patch.object(aiosqlite, "connect", _connect),
     ):
-        yield
+        try:
+            yield
+        finally:
+            if collecting:
+                gc.enable()

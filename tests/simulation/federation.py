@@ -66,7 +66,7 @@ class Outcome:
     whys: dict[str, str] = field(default_factory=dict)
     measured: dict[str, set[int]] = field(default_factory=dict)  # models with metrics of their own
     counts: Counter[str] = field(default_factory=Counter)
-    steps: int = 0
+    steps: list[float] = field(default_factory=list)  # when each was
     seconds: float = 0.0  # virtual
 
 
@@ -233,7 +233,7 @@ class Federation:
         if self.world.now > 120 and loop.crash_after is None:
             self.world.calm = True
         elif self.world.now > 120 and loop.crash_after is not None:
-            loop.crash_after = min(loop.crash_after, loop.steps + 50)  # too little happens for it to be reached
+            loop.crash_after = min(loop.crash_after, len(loop.steps) + 50)  # too little happens for it to be reached
         check(self.world.now < PATIENCE, f"no end: {self._standing()}")
 
     def _over(self) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Engine, select
 from sqlalchemy.ext.asyncio import AsyncConnection
-from tests.simulation.clock import World
+from tests.simulation.clock import Executor, World
 from tests.simulation.invariants import watch
 
 from fedk.api.errors import Refused, StateError
@@ -91,6 +91,7 @@ class FaultySpool(Spool):
         self._world = world
         self.synced: dict[str, int] = {}
         super().__init__(root, limit)
+        self._cleaner = Executor(world)  # type: ignore[assignment]  # as much of one as it needs
         for path in self.root.rglob("*"):
             if path.is_file():
                 self.synced[self._name(path)] = path.stat().st_size

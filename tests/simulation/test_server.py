@@ -89,4 +89,4 @@ def test_a_gate_that_admits_nobody_in_async_is_asked_again_at_each_deadline() ->
 def test_a_seed_is_the_same_schedule_each_time(seed: int) -> None:
     first, second = play(seed, chaos(seed)), play(seed, chaos(seed))
     assert first == second
-    assert first.steps > 0
+    assert first.steps
