@@ -14,6 +14,7 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import Context
 from functools import partial
 from typing import Any
 from unittest.mock import patch
@@ -95,11 +96,13 @@ class Loop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self._world.now
 
-    def call_soon_threadsafe(self, callback: Callable[..., Any], *args: Any, **more: Any) -> asyncio.Handle:
+    def call_soon_threadsafe(  # type: ignore[override]  # of any function
+        self, callback: Callable[..., Any], *args: Any, context: Context | None = None
+    ) -> asyncio.Handle:
         """Only from its own thread: another one is not of this world, and would come at any time."""
         if threading.get_ident() != self._thread:
-            return asyncio.Handle(callback, args, self)
-        return super().call_soon_threadsafe(callback, *args, **more)
+            return asyncio.Handle(callback, args, self, context)
+        return super().call_soon_threadsafe(callback, *args, context=context)
 
     def run_in_executor(  # type: ignore[override]  # of any function
         self, executor: Any, func: Callable[..., Any], *args: Any
