@@ -29,6 +29,26 @@ async def test_the_next_waits_until_enough_is_given_back() -> None:
     await waiting
 
 
+async def test_who_waits_is_told_of_and_again_while_others_still_wait() -> None:
+    told: list[str] = []
+    allowance = Allowance(100, short=lambda: told.append("short"))
+
+    async def taken(name: str) -> None:
+        await allowance.take(60)
+        told.append(name)
+
+    async with asyncio.TaskGroup() as group:
+        for name in ("first", "second", "third"):
+            group.create_task(taken(name))
+        await turns()
+        assert told == ["first", "short", "short"]
+        allowance.give(60)
+        await turns()
+        assert told[3:] == ["second", "short"]
+        allowance.give(60)
+    assert told[5:] == ["third"]
+
+
 async def test_what_is_larger_than_all_waits_until_nothing_else_is_held() -> None:
     allowance = Allowance(100)
     await allowance.take(1)

@@ -9,6 +9,7 @@ import pytest
 from kernel.tests.network.conftest import House, opened, weights
 
 from fedk.api.codec import Safetensors
+from fedk.rounds import door
 from fedk.rounds.door import Door
 from fedk_protocol.v1 import federation_pb2 as pb
 
@@ -176,10 +177,13 @@ async def test_a_full_spool_settles_nothing_and_the_result_is_taken_later(tmp_pa
         assert (await client.next("verdict")).outcome == pb.OUTCOME_COMMITTED
 
 
-async def test_results_wait_for_each_other_where_little_memory_is_allowed(tmp_path: Path) -> None:
+async def test_results_wait_for_memory_where_there_is_little_and_then_not_for_company(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(door, "COMPANY", 3_600.0)
     async with opened(tmp_path, limits={"intake_bytes": 1}) as house:
         clients = [await house.joined(f"c{n}") for n in range(5)]
-        await house.session()
+        await house.session(clients={"min": 5})
         for client in clients:
             await client.answer(await client.next("task"), {"model": weights(1.0)})
         for client in clients:

@@ -42,6 +42,14 @@ async def test_the_least_patient_decides_when_all_are_given_out() -> None:
     assert len(await events(inbox)) == 2
 
 
+async def test_who_hurries_gets_out_what_is_patient() -> None:
+    inbox = Inbox()
+    inbox.hurry()  # nothing is there
+    inbox.put(Entry("s", ev.Sent("s-1"), patience=60))
+    inbox.hurry()
+    assert await events(inbox) == [ev.Sent("s-1")]
+
+
 async def test_a_closed_inbox_has_nothing_once_it_is_empty() -> None:
     inbox = Inbox()
     inbox.close()

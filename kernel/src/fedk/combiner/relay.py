@@ -259,6 +259,9 @@ class Relay:
         """What a combiner holds is written down first: `take` it."""
         return False
 
+    def hurry(self) -> None:
+        """Nothing waits for company here."""
+
     def drop(self, arrival: Arrival) -> None:
         """Forget its bytes: it was not taken."""
         if arrival.span is not None and not self._holds(arrival):

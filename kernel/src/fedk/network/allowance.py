@@ -2,13 +2,17 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 
 
 class Allowance:
-    """First come, first served. Who waits reads nothing more from its stream, and gRPC holds the sender back."""
+    """First come, first served. Who waits reads nothing more from its stream, and gRPC holds the sender back.
 
-    def __init__(self, limit: int) -> None:
-        self._limit, self._held = limit, 0
+    `short` is called when somebody has to wait, and after each turn in which somebody still has to.
+    """
+
+    def __init__(self, limit: int, *, short: Callable[[], None] = lambda: None) -> None:
+        self._limit, self._held, self._short = limit, 0, short
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
     async def take(self, size: int) -> None:
@@ -18,6 +22,7 @@ class Allowance:
             return
         turn = asyncio.get_running_loop().create_future()
         self._waiting.append((size, turn))
+        self._short()
         try:
             await turn
         except asyncio.CancelledError:
@@ -32,6 +37,8 @@ class Allowance:
             if not turn.cancelled():
                 self._held += size
                 turn.set_result(None)
+        if self._waiting:
+            asyncio.get_running_loop().call_soon(self._short)  # once those whose turn it is have gone on
 
     def _fits(self, size: int) -> bool:
         return not self._held or self._held + size <= self._limit

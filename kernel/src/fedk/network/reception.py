@@ -62,7 +62,7 @@ class Reception:
     ) -> None:
         self._door, self._spool, self._traffic, self._threads = door, spool, traffic, threads
         self._allowance, self._uploads, self._turns = (
-            Allowance(intake_bytes),
+            Allowance(intake_bytes, short=door.hurry),
             Allowance(min(ALL, intake_bytes)),
             Turns(),
         )

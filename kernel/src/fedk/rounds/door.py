@@ -17,7 +17,7 @@ from fedk.rounds.acceptance import weighed
 from fedk.rounds.answers import answer, of_task
 from fedk.rounds.clients import Arrival, Joined, Joining, Kept, Reply, SendFrom, Verdict
 from fedk.rounds.feed import Published
-from fedk.rounds.inbox import COMPANY, COMPANY_ASYNC, LINGER, Entry, Seen, Waiter
+from fedk.rounds.inbox import COMPANIES, COMPANY, COMPANY_ASYNC, LINGER, Entry, Seen, Waiter
 from fedk.rounds.live import Live, Taken
 from fedk.rounds.runner import Runner
 from fedk.rounds.states import ENDED, ROOT, Task, session_of
@@ -185,11 +185,15 @@ class Door:
     def _post(self, live: Live, taken: Taken, holder: str, waiter: Waiter) -> None:
         self._armed(live, taken.arrival.task)  # it may be here before its task's sending is told
         live.arrived += 1
-        many = min(max(live.awaited / 100, 1.0), 10.0)
+        many = min(max(live.awaited / 100, 1.0), COMPANIES)
         company = COMPANY_ASYNC if live.state.rules.mode == "async" else COMPANY * many
         result = ev.Result(taken.arrival.task, taken.arrival.result_id, holder)
         patience = company if live.arrived < live.awaited else 0.0
         self._runner.inbox.put(Entry(live.state.id, result, taken, waiter, patience))
+
+    def hurry(self) -> None:
+        """Results wait for memory that others hold until their commit."""
+        self._runner.inbox.hurry()
 
     def drop(self, arrival: Arrival) -> None:
         """Forget its bytes, unless they are the accepted ones."""
