@@ -28,7 +28,7 @@ demo: env ## five clients train one model on real digits; then the table
 	python examples/digits/compare.py --data-dir demo-data
 
 test: env ## all tests, or T=plugins/aggregators/fedavg
-	$(if $(T),pytest $(T),pytest -n auto --dist worksteal protocol kernel client plugins tests/simulation tests/plugins tests/examples && pytest tests --ignore tests/simulation --ignore tests/plugins --ignore tests/examples)
+	$(if $(T),pytest $(T),pytest -n auto --dist worksteal protocol kernel client plugins tests/simulation tests/plugins tests/examples && pytest -n 2 --dist loadgroup tests --ignore tests/simulation --ignore tests/plugins --ignore tests/examples)
 
 chaos: env ## kill servers and clients, again and again; prints the figures
 	pytest tests/faults tests/tier -m "chaos or not chaos" -q -p no:cacheprovider

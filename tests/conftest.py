@@ -37,6 +37,19 @@ class Output:
         return json.loads(self.out)
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist looks for groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With `-n 2 --dist loadgroup`, one process has the tests that are marked `aside`, the other one all others."""
+    for item in items:
+        aside = item.get_closest_marker("aside") is not None
+        item.add_marker(pytest.mark.xdist_group("aside" if aside else "alone"))
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("aside") and "PYTEST_XDIST_WORKER" in os.environ:
+        os.setpriority(os.PRIO_PROCESS, 0, 19)  # and that of all it starts
+
+
 def unavailable(what: str, why: str) -> NoReturn:
     """Skip a test that this machine cannot run; fail where REQUIRED, names with commas between them, has `what`."""
     if what in os.environ.get("REQUIRED", "").split(","):

@@ -19,6 +19,8 @@ import fedk
 from fedk.local.notebook import Run
 from fedk_client.loading import load
 
+pytestmark = pytest.mark.aside
+
 CLIENT = Path(__file__).parent / "clients" / "quadratic.py"
 APP = load(f"{CLIENT}:app")
 QUADRATIC: Any = sys.modules[APP.model.__module__]

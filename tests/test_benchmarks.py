@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from tests.conftest import ROOT, Background, environment, unavailable
 
+pytestmark = pytest.mark.aside
+
 RUN = [sys.executable, "-m", "benchmarks.run", "--quick"]
 
 

@@ -2,7 +2,10 @@
 
 import json
 
+import pytest
 from tests.conftest import ROOT, Fedk
+
+pytestmark = pytest.mark.aside
 
 COMPARE = ROOT / "examples" / "compression" / "compare.py"
 

@@ -3,7 +3,10 @@
 import json
 from pathlib import Path
 
+import pytest
 from tests.conftest import ROOT, Fedk
+
+pytestmark = pytest.mark.aside
 
 COMPARE = ROOT / "examples" / "heterogeneous" / "compare.py"
 

@@ -2,7 +2,10 @@
 
 from pathlib import Path
 
+import pytest
 from tests.conftest import ROOT, Fedk
+
+pytestmark = pytest.mark.aside
 
 DIGITS = ROOT / "examples" / "digits"
 

@@ -11,6 +11,8 @@ from packaging.requirements import Requirement
 
 from fedk.catalogue import KINDS
 
+pytestmark = pytest.mark.aside
+
 ROOT = Path(__file__).resolve().parent.parent
 PROJECTS = sorted(
     p for where in ("protocol", "kernel", "client/*", "plugins/*/*") for p in ROOT.glob(f"{where}/pyproject.toml")

@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 from tests.conftest import Installed
 
+pytestmark = pytest.mark.aside
+
 CLIENT = """
 import numpy as np
 from fedk_client import ClientApp, Task, Update, Validation

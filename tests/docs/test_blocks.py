@@ -13,6 +13,8 @@ from fedk.settings import file as toml_file
 from fedk.settings import load
 from fedk.testing import aggregate
 
+pytestmark = pytest.mark.aside
+
 APPS = [block for block in blocks("python") if "ClientApp(" in block.text]
 PROGRAMS = [block for block in blocks("python") if "ClientApp(" not in block.text]
 

@@ -15,6 +15,8 @@ from fedk.admin.app import V1
 from fedk.cli import fedk
 from fedk_client.cli import fedk_client
 
+pytestmark = pytest.mark.aside
+
 OF_THE_SYSTEM = {"cd", "cp", "journalctl", "pytest", "sqlite3", "systemctl", "useradd", "uv"}
 MADE = {"client.py": "", "session.toml": "", "model.safetensors": ""}
 """Files that the pages' readers have by then."""

@@ -4,12 +4,15 @@ import re
 import subprocess
 import sys
 
+import pytest
 from tests.conftest import ROOT
 
 from fedk.admin import health, pages
 from fedk.admin.app import V1
 from fedk.catalogue import KINDS
 from fedk.catalogue.implementation import HOOKS
+
+pytestmark = pytest.mark.aside
 
 
 def test_tables_of_keys_rules_and_commands_are_those_of_the_code() -> None:
