@@ -1,6 +1,8 @@
 """Files of results that are settled, and those that are written over them."""
 
+import asyncio
 import os
+import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,12 +31,31 @@ def spool(tmp_path: Path) -> Iterator[Spool]:
     spool.close()
 
 
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> dict[int, bytes]:
+    """What survives a power cut: of each file, by its number, what it had when it was last synced."""
+    lasting: dict[int, bytes] = {}
+    fsync = os.fsync
+
+    def synced(handle: int) -> None:
+        fsync(handle)
+        status = os.fstat(handle)
+        if stat.S_ISREG(status.st_mode):
+            with open(f"/proc/self/fd/{handle}", "rb") as file:  # noqa: PTH123  # no path of its own
+                lasting[status.st_ino] = file.read()
+
+    monkeypatch.setattr(os, "fsync", synced)
+    return lasting
+
+
 def settled(spool: Spool, task: str = "t1", data: bytes = OLD) -> int:
-    """A result that came, and whose verdict is given: the number of its file."""
+    """A result that came, and whose verdict is given: the number of its file, which is a spare by now."""
     upload = spool.upload("s1", task, "r1", len(data))
     upload.write(data)
+    asyncio.run(upload.sync())
     number = inode(upload)
     spool.forget(upload.span)
+    spool.sweep()
     return number
 
 
@@ -111,12 +132,26 @@ def test_a_result_that_a_row_names_is_there_after_a_start_of_the_system(
     after.close()
 
 
+@pytest.mark.parametrize("more", [1, mark.LENGTH, 100])
+@pytest.mark.parametrize("started", [False, True])
+def test_a_size_that_changes_does_not_make_old_bytes_ones_of_the_upload(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch, more: int, started: bool
+) -> None:
+    settled(spool)
+    spool.upload("s1", "t2", "r1", SIZE).write(NEW[:10])
+    if started:
+        monkeypatch.setattr(mark, "_BOOT", os.urandom(16))
+    assert spool.got("s1", "t2", "r1", SIZE + more) == 0
+    assert spool.upload("s1", "t2", "r1", SIZE + more).got == 0
+
+
 def test_what_somebody_still_reads_is_not_written_over(spool: Spool) -> None:
     upload = spool.upload("s1", "t1", "r1", SIZE)
     upload.write(OLD)
     number = inode(upload)
     with Reader(upload.span) as reader:
         spool.forget(upload.span)
+        spool.sweep()
         assert inode(spool.upload("s1", "t2", "r1", SIZE)) != number
         assert reader.read(0, SIZE) == OLD
     assert inode(spool.upload("s1", "t3", "r1", SIZE)) == number
@@ -129,6 +164,7 @@ def test_who_opens_a_file_just_as_it_is_given_away_is_refused(spool: Spool, monk
 
     def given_away(handle: int, path: str) -> None:
         spool.forget(upload.span)
+        spool.sweep()
         spool.upload("s1", "t2", "r1", SIZE).write(NEW)
         reads(handle, path)
 
@@ -141,6 +177,7 @@ def test_a_handle_of_before_writes_nothing_into_it(spool: Spool) -> None:
     old = spool.upload("s1", "t1", "r1", SIZE)
     old.write(OLD[:1000])
     spool.expire("t1")
+    spool.sweep()
     new = spool.upload("s1", "t2", "r1", SIZE)
     new.write(NEW[:10])
     with pytest.raises(Exception, match="cancelled"):

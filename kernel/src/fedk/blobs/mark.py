@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import struct
 import uuid
 from contextlib import suppress
 from pathlib import Path
@@ -19,27 +20,31 @@ except (OSError, ValueError):
 
 KNOWN = bool(_BOOT)
 """Whether files can be written over here: after a power cut a disk may have a mark without what stands before it, and so
-marks are believed by the system that has written them, until its next start. Nobody outside knows its id.
+marks are believed by the system that has written them, until its next start.
 """
 
-_NUMBER = 8
-_SIZE = len(_BOOT) + _NUMBER
+_SIGN = b"fedk writes over"
+"""At a mark's start, whatever system has written it: the bytes before it may be an older result's."""
+
+_MARK = struct.Struct("<16s16sQ")
+LENGTH = _MARK.size
 
 
 def put(handle: int, size: int, got: int) -> None:
     """Behind `size` bytes: the first `got` of them are new."""
-    disk.write_at(handle, _BOOT + got.to_bytes(_NUMBER, "little"), size)
+    disk.write_at(handle, _MARK.pack(_SIGN, _BOOT, got), size)
 
 
 def progress(handle: int, size: int) -> tuple[int, bool]:
     """Of a result of `size` bytes those that have come into an open file, and whether a mark says so; otherwise it is the
-    file's length. None where the file is longer: they are other bytes, or the mark is of an earlier start.
+    file's length. None where the file is longer, or its mark is of another size or an earlier start: they are other bytes.
     """
     length = os.fstat(handle).st_size
-    if KNOWN and length == size + _SIZE:
-        mark = os.pread(handle, _SIZE, size)
-        if mark.startswith(_BOOT):
-            return int.from_bytes(mark[len(_BOOT) :], "little"), True
+    end = os.pread(handle, LENGTH, max(0, length - LENGTH))
+    if len(end) == LENGTH and end.startswith(_SIGN):
+        _, boot, got = _MARK.unpack(end)
+        believed = KNOWN and boot == _BOOT and length == size + LENGTH
+        return (got, True) if believed else (0, False)
     return (length if length <= size else 0), False
 
 
