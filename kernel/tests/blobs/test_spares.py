@@ -132,6 +132,32 @@ def test_a_result_that_a_row_names_is_there_after_a_start_of_the_system(
     after.close()
 
 
+def test_a_file_whose_name_alone_lasts_has_nothing_of_the_result_that_is_written_over_it(
+    spool: Spool, disk: dict[int, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number = settled(spool)
+    upload = spool.upload("s1", "t2", "r1", SIZE)
+    upload.write(NEW[:1000])
+    assert inode(upload) == number
+    Path(upload.span.path).write_bytes(disk[number])
+    monkeypatch.setattr(mark, "_BOOT", os.urandom(16))
+    after = Spool(spool.root, 16 * SIZE)
+    after.recover([], open_tasks={"t2"})
+    assert after.got("s1", "t2", "r1", SIZE) == 0, "another client's bytes are taken for this one's"
+    after.close()
+
+
+def test_a_spare_that_was_one_before_is_marked_on_the_disk_already(spool: Spool, disk: dict[int, bytes]) -> None:
+    number = settled(spool)
+    before = disk[number]
+    upload = spool.upload("s1", "t2", "r1", SIZE)
+    upload.write(NEW)
+    spool.forget(upload.span)
+    spool.sweep()
+    assert inode(spool.upload("s1", "t3", "r1", SIZE)) == number
+    assert disk[number] is before
+
+
 @pytest.mark.parametrize("more", [1, mark.LENGTH, 100])
 @pytest.mark.parametrize("started", [False, True])
 def test_a_size_that_changes_does_not_make_old_bytes_ones_of_the_upload(

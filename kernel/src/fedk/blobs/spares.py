@@ -5,6 +5,7 @@ takes back what is free makes 100 MB cost 0.03 to 0.8 s of processor time; to wr
 keeping from the same size on as rooms of memory, and for as long.
 """
 
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -33,19 +34,20 @@ class Spares:
         self._closed = False
 
     def put(self, path: Path, size: int) -> None:
-        """A file that nobody needs, whose first `size` bytes are a result's; a small one is deleted."""
+        """A file that nobody needs, whose first `size` bytes are a result's; a small one is deleted. Blocking."""
+        kept = mark.KNOWN and size >= LEAST and not self._closed and _marked(path, size)
         with self._lock:
-            if not mark.KNOWN or size < LEAST or self._closed:
-                self._delete(path)
+            if kept and not self._closed:
+                self._spares.append(_Spare(path, size, time.monotonic()))
+                self._begin()
                 return
-            self._spares.append(_Spare(path, size, time.monotonic()))
-            self._begin()
+        path.unlink(missing_ok=True)
 
     def take(self, size: int, path: Path) -> bool:
         """Whether `path` is now a file of so many bytes, to be written over. OSError where it cannot be."""
         with self._lock:
             fitting = [one for one in reversed(self._spares) if one.size == size]
-            spare = next((one for one in fitting if _begun_again(one)), None)
+            spare = next((one for one in fitting if not _is_read(one.path)), None)
             if spare is None:
                 return False
             self._spares.remove(spare)
@@ -85,14 +87,23 @@ class Spares:
             self._delete(spare.path)
 
 
-def _begun_again(spare: _Spare) -> bool:
-    """Not where somebody reads it still, as a fold may whose session has ended."""
+def _marked(path: Path, size: int) -> bool:
+    """Whether it is, also after a power cut: a name that lasts longer than its mark would give old bytes to a new result."""
     try:
-        with spare.path.open("r+b", buffering=0) as file:
-            if mark.is_read(file.fileno()):
-                return False
-            file.truncate(spare.size)
-            mark.put(file.fileno(), spare.size, 0)
-    except OSError:  # somebody has tidied up
+        with path.open("r+b", buffering=0) as file:
+            _, marked = mark.progress(file.fileno(), size)
+            mark.put(file.fileno(), size, 0)
+            if not marked:  # else it was written over before, and has a mark on the disk
+                os.fsync(file.fileno())
+    except OSError:
         return False
     return True
+
+
+def _is_read(path: Path) -> bool:
+    """As a fold may whose session has ended; also where somebody has tidied up."""
+    try:
+        with path.open("r+b", buffering=0) as file:
+            return mark.is_read(file.fileno())
+    except OSError:
+        return True

@@ -205,7 +205,7 @@ class Spool:
                     self._cleaner.submit(_remove_empty, directory)
 
     def sweep(self) -> None:
-        """Returns when all that was deleted is gone. Blocking."""
+        """Returns when all that was deleted is gone, or a spare. Blocking."""
         self._cleaner.submit(int).result()
 
     def close(self) -> None:
@@ -376,7 +376,8 @@ class Spool:
             self._cleaner.submit(path.unlink, missing_ok=True)
             return
         with suppress(FileNotFoundError):  # renamed first: the name may be used again before the worker gets there
-            self._spares.put(path.rename(self.root / TRASH / secrets.token_hex(8)), file.size)
+            trash = path.rename(self.root / TRASH / secrets.token_hex(8))
+            self._cleaner.submit(self._spares.put, trash, file.size)
 
     def _remove_upload(self, path: str) -> None:
         task = _task(path)
