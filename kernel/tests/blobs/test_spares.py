@@ -171,6 +171,21 @@ def test_a_size_that_changes_does_not_make_old_bytes_ones_of_the_upload(
     assert spool.upload("s1", "t2", "r1", SIZE + more).got == 0
 
 
+def test_a_result_that_a_row_names_is_whole_for_who_sends_it_again_after_a_start_of_the_system(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settled(spool)
+    upload = spool.upload("s1", "t2", "r1", SIZE)
+    upload.write(NEW)
+    monkeypatch.setattr(mark, "_BOOT", os.urandom(16))
+    after = Spool(spool.root, 16 * SIZE)
+    after.recover([upload.span])
+    assert after.got("s1", "t2", "r1", SIZE) == SIZE
+    assert after.upload("s1", "t2", "r1", SIZE).got == SIZE
+    assert content(upload.span) == NEW
+    after.close()
+
+
 def test_what_somebody_still_reads_is_not_written_over(spool: Spool) -> None:
     upload = spool.upload("s1", "t1", "r1", SIZE)
     upload.write(OLD)

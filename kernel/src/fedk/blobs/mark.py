@@ -35,11 +35,14 @@ def put(handle: int, size: int, got: int) -> None:
     disk.write_at(handle, _MARK.pack(_SIGN, _BOOT, got), size)
 
 
-def progress(handle: int, size: int) -> tuple[int, bool]:
+def progress(handle: int, size: int, *, whole: bool = False) -> tuple[int, bool]:
     """Of a result of `size` bytes those that have come into an open file, and whether a mark says so; otherwise it is the
     file's length. None where the file is longer, or its mark is of another size or an earlier start: they are other bytes.
+    A file that is known to be `whole` needs no mark.
     """
     length = os.fstat(handle).st_size
+    if whole and length >= size:
+        return size, False
     end = os.pread(handle, LENGTH, max(0, length - LENGTH))
     if len(end) == LENGTH and end.startswith(_SIGN):
         _, boot, got = _MARK.unpack(end)

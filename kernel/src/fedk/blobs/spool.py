@@ -105,7 +105,7 @@ class Spool:
             self._admit(project, size - file.size)
             if file.handle is not None:
                 file.handle.close()
-            file.handle = self._open(Path(path), size)
+            file.handle = self._open(Path(path), size, whole=bool(file.live))
             self._files[path] = file
             self._uploads.setdefault(task, {})[path] = None
             self._reserve(file, size)
@@ -113,9 +113,11 @@ class Spool:
 
     def got(self, session: str, task: str, result_id: str, size: int, *, project: str = "default") -> int:
         """Bytes of that upload of `size` which are here; 0 for none."""
+        path = self._upload_path(project, session, task, result_id)
+        known = self._files.get(path)
         try:
-            with FileIO(self._upload_path(project, session, task, result_id)) as file:
-                return mark.progress(file.fileno(), size)[0]
+            with FileIO(path) as file:
+                return mark.progress(file.fileno(), size, whole=known is not None and bool(known.live))[0]
         except FileNotFoundError:
             return 0
 
@@ -230,12 +232,12 @@ class Spool:
         name = f"{task}.{hashlib.sha256(result_id.encode()).hexdigest()[:32]}{UPLOAD}"
         return str(self.root / project / session / name)
 
-    def _open(self, path: Path, size: int) -> Upload:
+    def _open(self, path: Path, size: int, *, whole: bool) -> Upload:
         self._make(path.parent)
         try:
             if path.exists() or not self._spares.take(size, path):
                 path.touch()
-            return Upload(path, size, self._ledger)
+            return Upload(path, size, self._ledger, whole=whole)
         except OSError as error:
             raise self._failure(str(path), error) from error
 

@@ -26,11 +26,11 @@ class Ledger:
 class Upload:
     """Blocking but for `sync`. One writer: when the same upload is opened again, the older handle is closed for good."""
 
-    def __init__(self, path: Path, size: int, ledger: Ledger) -> None:
+    def __init__(self, path: Path, size: int, ledger: Ledger, *, whole: bool = False) -> None:
         self.size = size
         self._path, self._ledger, self._lock = path, ledger, Lock()
         self._file = FileIO(str(path), "r+")
-        self.got, self._over = mark.progress(self._file.fileno(), size)
+        self.got, self._over = mark.progress(self._file.fileno(), size, whole=whole)
         """Bytes that the file has: where to go on. Short of a power cut they are the bytes that were written."""
         if not (self.got or self._over):  # what stands there is nothing of it
             self._file.truncate(0)
