@@ -186,6 +186,23 @@ def test_a_result_that_a_row_names_is_whole_for_who_sends_it_again_after_a_start
     after.close()
 
 
+def test_a_spare_that_cannot_get_its_name_is_not_left_on_a_full_disk(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settled(spool)
+    rename = Path.rename
+
+    def full(path: Path, target: Path) -> Path:
+        if target.suffix == mark.UPLOAD:
+            raise OSError(28, "No space left on device")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", full)
+    with pytest.raises(Exception, match="no space left"):
+        spool.upload("s1", "t2", "r1", SIZE)
+    assert left(spool) == []
+
+
 def test_what_somebody_still_reads_is_not_written_over(spool: Spool) -> None:
     upload = spool.upload("s1", "t1", "r1", SIZE)
     upload.write(OLD)

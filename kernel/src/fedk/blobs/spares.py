@@ -51,7 +51,11 @@ class Spares:
             if spare is None:
                 return False
             self._spares.remove(spare)
-        spare.path.rename(path)
+        try:
+            spare.path.rename(path)
+        except OSError:
+            self._delete(spare.path)
+            raise
         return True
 
     def trim(self) -> None:
