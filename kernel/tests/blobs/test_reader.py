@@ -1,5 +1,7 @@
 import os
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -50,3 +52,45 @@ def test_a_file_cut_while_open_is_an_error_and_no_signal(file: Path) -> None:
         assert reader.read(0, 50) == bytes(range(50))
         with pytest.raises(BlobError, match="truncated"):
             reader.read(40, 20)
+
+
+@pytest.mark.parametrize("call", ["pread", "preadv"])
+def test_one_that_is_closed_while_it_reads_gives_its_own_bytes_and_not_those_of_the_next_file_that_is_opened(
+    file: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    (other := file.with_name("other")).write_bytes(bytes(100))
+    reader, real, opened = Reader(Span(str(file), 0, 100)), getattr(os, call), ExitStack()
+
+    def overtaken(handle: int, *where: Any) -> Any:
+        reader.close()
+        opened.enter_context(other.open("rb"))
+        return real(handle, *where)
+
+    monkeypatch.setattr(os, call, overtaken)
+    with opened:
+        if call == "pread":
+            assert reader.read(1, 2) == bytes([1, 2])
+        else:
+            reader.read_into(1, memoryview(got := bytearray(2)))
+            assert got == bytes([1, 2])
+    monkeypatch.undo()
+    with pytest.raises(ValueError, match="closed"):
+        reader.read(0, 1)
+
+
+def test_what_was_read_by_several_is_closed_with_the_last_of_them(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, real = Reader(Span(str(file), 0, 100)), os.pread
+
+    def beside(handle: int, n: int, at: int) -> bytes:
+        monkeypatch.setattr(os, "pread", real)
+        assert reader.read(5, 1) == bytes([5])
+        reader.close()
+        os.fstat(handle)
+        return real(handle, n, at)
+
+    monkeypatch.setattr(os, "pread", beside)
+    with reader._handle() as handle:
+        pass
+    assert reader.read(7, 1) == bytes([7])
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(handle)

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import FileIO
+from threading import Lock
 from typing import Self
 
 from fedk.api.errors import BlobError
@@ -52,17 +53,18 @@ class Reader:
         self.span = span
         self.size = span.size
         self._file: FileIO | None = None
+        self._lock, self._reading, self._closed = Lock(), 0, False
         self._memory = span.memory
         if self._memory is not None:
             return
         try:
             self._file = FileIO(span.path)
             if span.path.endswith(mark.UPLOAD):
-                mark.reads(self._handle, span.path)
+                mark.reads(self._file.fileno(), span.path)
         except OSError as error:
             self.close()
             raise BlobError(f"model bytes cannot be read: {span.path}: {error.strerror}") from error
-        if os.fstat(self._handle).st_size < span.offset + span.size:
+        if os.fstat(self._file.fileno()).st_size < span.offset + span.size:
             self.close()
             raise self._truncated()
 
@@ -70,8 +72,8 @@ class Reader:
         """Fill `buffer` (contiguous bytes) from position `at`."""
         view = buffer.cast("B") if buffer.format != "B" or buffer.ndim != 1 else buffer
         self._check(at, view.nbytes)
-        if self._memory is not None:
-            view[:] = self._memory[at : at + view.nbytes]
+        if (memory := self._memory) is not None:
+            view[:] = memory[at : at + view.nbytes]
             return
         position = self.span.offset + at
         while view.nbytes:
@@ -83,10 +85,10 @@ class Reader:
     def read(self, at: int, n: int) -> bytes:
         """`n` bytes from position `at`."""
         self._check(at, n)
-        if self._memory is not None:
-            return bytes(self._memory[at : at + n])
-        with self._failing():
-            data = os.pread(self._handle, n, self.span.offset + at)
+        if (memory := self._memory) is not None:
+            return bytes(memory[at : at + n])
+        with self._handle() as handle:
+            data = os.pread(handle, n, self.span.offset + at)
         if len(data) == n:
             return data
         rest = bytearray(n - len(data))  # a read may stop early
@@ -94,9 +96,11 @@ class Reader:
         return data + rest
 
     def close(self) -> None:
+        """Whoever reads it just now comes to the end of that."""
         self._memory = None
-        if self._file is not None:
-            self._file.close()
+        with self._lock:
+            self._closed = True
+            self._let_go()
 
     def __enter__(self) -> Self:
         return self
@@ -108,22 +112,29 @@ class Reader:
         if at < 0 or at + n > self.size:
             raise ValueError(f"{n:,} bytes at {at:,} are beyond the span's {self.size:,}")
 
-    @property
-    def _handle(self) -> int:
-        if self._file is None:
-            raise ValueError("this reader is closed")
-        return self._file.fileno()
-
     def _pread(self, view: memoryview, position: int) -> int:
-        with self._failing():
-            return os.preadv(self._handle, [view], position)
+        with self._handle() as handle:
+            return os.preadv(handle, [view], position)
 
     @contextmanager
-    def _failing(self) -> Iterator[None]:
+    def _handle(self) -> Iterator[int]:
+        """The file's, as long as it is used: the number of one that is closed is the next one's that is opened."""
+        with self._lock:
+            if self._file is None or self._closed:
+                raise ValueError("this reader is closed")
+            self._reading += 1
         try:
-            yield
+            yield self._file.fileno()
         except OSError as error:
             raise BlobError(f"model bytes cannot be read: {self.span.path}: {error.strerror}") from error
+        finally:
+            with self._lock:
+                self._reading -= 1
+                self._let_go()
+
+    def _let_go(self) -> None:
+        if self._file is not None and self._closed and not self._reading:
+            self._file.close()
 
     def _truncated(self) -> BlobError:
         end = self.span.offset + self.span.size
