@@ -27,6 +27,8 @@ class Rounds:
 
     def __init__(self) -> None:
         self.taken: list[Summed] = []
+        self.waiting: list[Summed] = []
+        self.waits: asyncio.Event | None = None  # the first one for its commit, for ever
 
     def wants(self, _combiner: Combiner, _session: str, _number: int) -> str | None:
         return None if self.taken else "default"
@@ -35,6 +37,10 @@ class Rounds:
         """It is here."""
 
     async def partial(self, _combiner: Combiner, _number: int, summed: Summed, _session: str) -> None:
+        if self.waits is not None and not self.waiting:
+            self.waiting.append(summed)
+            self.waits.set()
+            await asyncio.Event().wait()
         self.taken.append(summed)
 
 
@@ -77,6 +83,32 @@ async def test_a_call_that_is_dead_takes_nothing_from_the_one_that_came_after_it
             await dead.taking
         spool.sweep()
         (summed,) = rounds.taken
+        with Reader(summed.span) as reader:
+            assert reader.read(0, reader.size) == DATA
+    finally:
+        threads.close()
+        spool.close()
+
+
+async def test_a_sum_that_waits_for_its_commit_stays_as_it_is_while_it_comes_again(tmp_path: Path) -> None:
+    rounds, spool, threads = Rounds(), Spool(tmp_path / "spool", 2**20), Threads()
+    rounds.waits = asyncio.Event()
+    deliveries = Deliveries(rounds, spool, threads=threads, traffic=Traffic())  # type: ignore[arg-type]
+    try:
+        first = Call(deliveries)
+        first.say(data=DATA)
+        async with asyncio.timeout(10):
+            await rounds.waits.wait()
+        first.taking.cancel()
+        (summed,) = rounds.waiting
+        again = Call(deliveries)
+        again.say(data=DATA[:8])
+        await again.words.join()
+        with Reader(summed.span) as reader:
+            assert reader.read(0, reader.size) == DATA
+        again.say(data=DATA[8:])
+        await again.taking
+        spool.forget(rounds.taken[0].span)  # as of a number that is taken
         with Reader(summed.span) as reader:
             assert reader.read(0, reader.size) == DATA
     finally:

@@ -1,5 +1,6 @@
 """Results whose model comes in a codec."""
 
+import asyncio
 import hashlib
 import json
 from collections.abc import Mapping
@@ -15,8 +16,12 @@ from sqlalchemy import select
 
 from fedk.api.codec import BlockCodec, Safetensors
 from fedk.api.errors import ConfigError, Conflict, PluginError
-from fedk.blobs.reader import Reader
+from fedk.blobs.reader import Reader, Span
+from fedk.blobs.upload import Upload
 from fedk.catalogue import Catalogue
+from fedk.rounds import door
+from fedk.rounds.inbox import Entry
+from fedk.rounds.live import Taken
 from fedk.state import tables as t
 from fedk.testing.protocol import ScriptedClient
 from fedk_protocol.metadata import TICKET
@@ -124,6 +129,45 @@ async def test_an_upload_that_broke_goes_on_where_it_was(house: House) -> None:
     assert offset == len(data) // 2
     assert (await client.upload(said, {"model": data}, offset=offset)).WhichOneof("kind") == "receipt"
     assert (await client.next("verdict")).outcome == pb.OUTCOME_COMMITTED
+
+
+async def test_what_waits_for_its_commit_stays_as_it_is_while_the_same_result_comes_again(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(door, "COMPANY", 60.0)
+    (one, other) = await asked(house, "zstd", MEDIUM, "a", "b", clients={"min": 2})
+    data, native = packed("zstd", update(MEDIUM)), Safetensors().dumps(update(MEDIUM))
+    waiting: asyncio.Queue[Span] = asyncio.Queue()
+    put, opened, found = house.runner.inbox.put, house.spool.upload, list[bytes]()
+
+    def noted(item: Any) -> None:
+        put(item)
+        if isinstance(item, Entry) and isinstance(item.note, Taken) and item.note.arrival.span is not None:
+            waiting.put_nowait(item.note.arrival.span)
+
+    monkeypatch.setattr(house.runner.inbox, "put", noted)
+    call = one[0].stub.Upload(metadata=[(TICKET, one[0].welcome.ticket)])
+    await call.write(pb.UploadMessage(begin=pb.UploadBegin(result=result(one[1], "zstd", data))))
+    await call.write(pb.UploadMessage(data=data))
+    await call.write(pb.UploadMessage(end=pb.UploadEnd()))
+    first = await waiting.get()
+    call.cancel()
+
+    def looked(*where: Any, **more: Any) -> Upload:
+        upload = opened(*where, **more)
+        found.append(Path(first.path).read_bytes())
+        return upload
+
+    monkeypatch.setattr(house.spool, "upload", looked)
+    again = asyncio.create_task(one[0].upload(result(one[1], "zstd", data), {"model": data}))
+    await waiting.get()
+    house.runner.inbox.hurry()
+    assert (await again).WhichOneof("kind") == "receipt"
+    assert set(found) == {native}
+    await other[0].upload(result(other[1], "zstd", data), {"model": data})
+    w, _ = await committed(house)
+    assert np.array_equal(w, update(MEDIUM)["w"])
+    assert house.spool.used("default") == 0
 
 
 async def test_who_has_the_codec_may_answer_natively(house: House) -> None:

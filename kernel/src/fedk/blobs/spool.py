@@ -111,6 +111,13 @@ class Spool:
             self._reserve(file, size)
             return file.handle
 
+    def fresh(self, session: str, task: str, size: int, *, project: str = "default") -> Upload:
+        """A file for what is written in one go: nobody goes on with it, and the same result written again has another,
+        for this one may be waiting for its commit.
+        """
+        name = f" {secrets.token_hex(16)}"  # a result id that a client mints has no space
+        return self.upload(session, task, name, size, project=project)
+
     def got(self, session: str, task: str, result_id: str, size: int, *, project: str = "default") -> int:
         """Bytes of that upload of `size` which are here; 0 for none."""
         path = self._upload_path(project, session, task, result_id)

@@ -23,9 +23,6 @@ from fedk_protocol.fields import DELIVERED, data_of
 from fedk_protocol.v1 import federation_pb2 as pb
 from fedk_protocol.v1 import tier_pb2 as tier
 
-SUM = "sum"
-"""In the place of a result id: a partial has its own task in the spool, and one content for ever."""
-
 SUMMED = 2**18
 """Updates in one sum: beyond what a tree of combiners brings, and their ids take 40 MB."""
 
@@ -60,7 +57,7 @@ class Deliveries:
             raise violated(f"a sum of {len(partial.tasks):,} updates, at most {SUMMED:,}")
         summands = frozenset(tasks(partial.session, partial.tasks))
         name = f"{combiner.id}#{partial.number}"
-        place = _Place(partial.session, project, f"{partial.session}.{name}", SUM)
+        place = _Place(partial.session, project, f"{partial.session}.{name}")
         async with self._turns.take(place.task) as turn:
             if self._rounds.wants(combiner, partial.session, partial.number) is None:  # it has come meanwhile
                 self._rounds.again(combiner, partial.session, partial.number)
@@ -77,7 +74,7 @@ class Deliveries:
         awaited = self._rounds.awaits(combiner, forwarded.task)
         if awaited is None:
             return  # it is here, or elsewhere, or settled: a verdict says so
-        place = _Place(awaited.session, awaited.project, forwarded.task, forwarded.result_id)
+        place = _Place(awaited.session, awaited.project, forwarded.task)
         span, places = await self._in_turn(turn, place, forwarded.blobs, read)
         known = {name: (p.size, p.sha256) for name, p in awaited.arrival.blobs.items()}
         if known != {name: (p.size, p.sha256) for name, p in places.items()}:
@@ -103,11 +100,8 @@ class Deliveries:
         self, place: "_Place", blobs: Mapping[str, pb.Blob], read: Read
     ) -> tuple[Span, Mapping[str, Place]]:
         size = sum(blob.size for blob in blobs.values())
-        where, opened = (place.session, place.task, place.result_id, size), self._spool.upload
-        upload = await self._threads.run(opened, *where, project=place.project)
-        if upload.got:  # half of it, from a call that broke off
-            await self._threads.run(upload.discard)
-            upload = await self._threads.run(opened, *where, project=place.project)
+        make, fresh = self._threads.make, self._spool.fresh
+        upload = await make(Upload.discard, fresh, place.session, place.task, size, project=place.project)
         try:
             places = await self._written(upload, blobs, read, place.session)
             await upload.sync()
@@ -154,7 +148,6 @@ class _Place:
     session: str
     project: str
     task: str
-    result_id: str
 
 
 def _into(upload: Upload, digest: "hashlib._Hash", data: memoryview) -> None:

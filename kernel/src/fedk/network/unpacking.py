@@ -1,5 +1,6 @@
 """What came in a codec, put into the spool as the native bytes that are folded."""
 
+import asyncio
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -7,21 +8,16 @@ from fedk.aggregation.expected import Expected
 from fedk.aggregation.intake import Facts, Intake
 from fedk.aggregation.unpacking import Unpacked
 from fedk.api.codec import Source
-from fedk.api.errors import Refused
 from fedk.blobs.reader import Span
 from fedk.blobs.spool import Spool
 from fedk.blobs.upload import Upload
 from fedk.network import results
 from fedk.network.threads import Threads
 from fedk.rounds.door import OpenTask
-from fedk_protocol.reasons import Reason
 from fedk_protocol.v1 import federation_pb2 as pb
 
 SEGMENTED = 64 * 2**10
 """Bytes of an unpacked result that waits in memory for the next sync, with others, uncounted; a larger one has a file."""
-
-NATIVE = " native"
-"""Behind a result id, for the file of what is unpacked: a result id that a client mints has no space."""
 
 
 class Unpacker:
@@ -32,11 +28,19 @@ class Unpacker:
 
     async def unpack(self, result: pb.Result, task: OpenTask, source: Source, came: Facts) -> tuple[Facts, Span]:
         """Raises Refused and BlobError. In a file it is durable when this returns, in a segment after the next sync."""
-        facts, kept = await self._threads.run(self._unpack, result, task, source, came)
-        if isinstance(kept, Upload):
+        facts, kept = await self._threads.make(self._forget, self._unpack, result, task, source, came)
+        if not isinstance(kept, Upload):
+            return facts, kept
+        try:
             await kept.sync()  # here, or a batch of small results would wait for it
-            return facts, kept.span
-        return facts, kept
+        except asyncio.CancelledError:
+            self._spool.forget(kept.span)
+            raise
+        return facts, kept.span
+
+    def _forget(self, made: tuple[Facts, Upload | Span]) -> None:
+        _, kept = made
+        self._spool.forget(kept.span if isinstance(kept, Upload) else kept)
 
     # ---- in a thread ----
 
@@ -52,26 +56,15 @@ class Unpacker:
         return self._spool.append(task.session, task.round, data, project=task.project)
 
     def _into_file(self, result: pb.Result, task: OpenTask, intake: Intake, unpacked: Unpacked) -> Upload:
-        file = self._empty(result, task, unpacked.size)
+        file = self._spool.fresh(task.session, result.task, unpacked.size, project=task.project)
         try:
             for piece in _fed(intake, unpacked):
                 file.write(piece)
-        except BaseException as error:
-            # cancelled: this call is over, and the file is another's now
-            if not isinstance(error, Refused) or error.reason != Reason.CANCELLED:
-                file.discard()
+        except BaseException:
+            file.discard()
             raise
         file.close()
         return file
-
-    def _empty(self, result: pb.Result, task: OpenTask, size: int) -> Upload:
-        """What an earlier try has left is not gone on with."""
-        name = (task.session, result.task, result.result_id + NATIVE)
-        file = self._spool.upload(*name, size, project=task.project)
-        if not file.got:
-            return file
-        file.discard()
-        return self._spool.upload(*name, size, project=task.project)
 
 
 def _fed(intake: Intake, unpacked: Unpacked) -> Iterator[bytes | memoryview]:
