@@ -11,6 +11,9 @@ import pytest
 from kernel.tests.network.conftest import LARGE, House, opened, weights
 
 from fedk.network import inflow
+from fedk.rounds import door
+from fedk.rounds.inbox import Entry
+from fedk.rounds.live import Taken
 from fedk.testing.protocol import ScriptedClient
 from fedk_protocol.metadata import TICKET
 from fedk_protocol.v1 import federation_pb2 as pb
@@ -197,6 +200,34 @@ async def test_the_same_upload_twice_at_once_is_one_result(house: House) -> None
     assert await first.code() is grpc.StatusCode.ABORTED
     reply = await client.upload(result(task), {"model": MODEL}, offset=second.send_from.offset)
     assert reply.WhichOneof("kind") == "receipt"
+
+
+async def test_a_result_that_waits_for_its_commit_is_not_taken_back_by_one_that_lies_of_it(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(door, "COMPANY", 0.5)
+    client, other = await house.joined("a"), await house.joined("b")
+    await house.session(size=LARGE, clients={"min": 2})
+    task, others = await client.next("task"), await other.next("task")
+    put, waits = house.runner.inbox.put, asyncio.Event()
+
+    def noted(item: Any) -> None:
+        put(item)
+        if isinstance(item, Entry) and isinstance(item.note, Taken):
+            waits.set()
+
+    monkeypatch.setattr(house.runner.inbox, "put", noted)
+    call = client.stub.Upload(metadata=[(TICKET, client.welcome.ticket)])
+    await call.write(pb.UploadMessage(begin=pb.UploadBegin(result=result(task))))
+    await call.write(pb.UploadMessage(data=MODEL))
+    await call.write(pb.UploadMessage(end=pb.UploadEnd()))
+    await waits.wait()
+    call.cancel()
+    async with asyncio.timeout(10):
+        lie = await client.upload(result(task, sha256=bytes(32)), {"model": b""}, offset=len(MODEL))
+        assert lie.WhichOneof("kind") == "receipt"
+        await other.upload(result(others), {"model": MODEL})
+        assert (await house.event("round.committed")).body["updates"] == 2
 
 
 async def test_an_upload_whose_task_is_settled_meanwhile_is_cut_and_answered(house: House) -> None:

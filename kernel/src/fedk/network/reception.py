@@ -1,5 +1,6 @@
 """The reception: where results come in, inline on a stream or uploaded beside it, and each gets its answer."""
 
+import asyncio
 import logging
 from hashlib import sha256
 
@@ -280,7 +281,13 @@ class Reception:
     # ---- answers ----
 
     async def _take(self, incoming: Incoming, facts: Facts, span: Span | None, received: int) -> Answer:
-        return await self._door.take(results.arrival(incoming.client, incoming.result, facts, span, received))
+        arrival = results.arrival(incoming.client, incoming.result, facts, span, received)
+        taking = asyncio.create_task(self._door.take(arrival))
+        try:
+            return await asyncio.shield(taking)
+        except asyncio.CancelledError:
+            await asyncio.wait({taking})  # in its turn: the same result that comes again must not find its file
+            raise
 
     async def _known(self, client: str, result: pb.Result) -> Answer:
         """The task takes no answer, or no more: what was said of it, again."""
