@@ -46,8 +46,8 @@ for size in {[end - start for start, end in pairwise(ENDS)]}:
 
 @pytest.mark.skipif(not mark.KNOWN, reason="this system's starts have no id: no file is written over")
 def test_at_whatever_step_it_is_killed_what_is_here_of_the_new_result_is_its_own(tmp_path: Path) -> None:
-    found, ended = [], -signal.SIGKILL
-    while ended == -signal.SIGKILL:
+    found, ended = list[int](), -int(signal.SIGKILL)
+    while ended == -int(signal.SIGKILL):
         root, step = tmp_path / str(len(found) + 1), str(len(found) + 1)
         ended = subprocess.run([sys.executable, "-c", PROCESS, str(root), step], check=False).returncode
         spool = Spool(root, 16 * SIZE)
