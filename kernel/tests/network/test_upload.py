@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import math
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import grpc
 import pytest
 from kernel.tests.network.conftest import LARGE, House, opened, weights
 
+from fedk.blobs.upload import Upload
 from fedk.network import inflow
 from fedk.rounds import door
 from fedk.rounds.inbox import Entry
@@ -179,6 +181,43 @@ async def test_one_half_upload_of_a_task_is_kept(house: House) -> None:
     reply = await client.upload(result(task, result_id="last"), {"model": MODEL})
     assert reply.verdict.outcome == pb.OUTCOME_COMMITTED
     assert house.spool.used("default") == 0
+
+
+async def test_one_that_was_called_off_while_its_file_was_made_is_none_beside_it(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, task = await asked(house)
+    upload, reached, go, made = house.spool.upload, asyncio.Event(), threading.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def late(*where: Any, **more: Any) -> Upload:
+        loop.call_soon_threadsafe(reached.set)
+        go.wait(10)
+        try:
+            return upload(*where, **more)
+        finally:
+            loop.call_soon_threadsafe(made.set)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(house.spool, "upload", late)
+        call = asyncio.create_task(house.network._reception.upload(client.welcome.client, begun(task, "r1"), 0, nothing))
+        await reached.wait()
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        go.set()
+        await made.wait()
+    await half(client, result(task, result_id="r2"))
+    assert house.spool.used("default") == len(MODEL)
+
+
+def begun(task: pb.Task, result_id: str) -> pb.UploadBegin:
+    return pb.UploadBegin(result=result(task, result_id=result_id))
+
+
+async def nothing() -> bytes | None:
+    """A call that has ended."""
+    return None
 
 
 async def test_a_settled_result_is_answered_again_before_its_bytes(house: House) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from functools import partial
 from hashlib import sha256
 
 import grpc
@@ -223,13 +224,21 @@ class Reception:
         if size > self._result_max:
             raise Refused(Reason.TOO_LARGE, f"{size:,} bytes, the largest result is {self._result_max:,}")
         await self._forget_halves(result)
-        upload = await self._threads.run(
-            self._spool.upload, task.session, result.task, result.result_id, size, project=task.project
+        begun = partial(self._half, incoming)  # also where this call is gone by then
+        upload = await self._threads.make(
+            begun, self._spool.upload, task.session, result.task, result.result_id, size, project=task.project
         )
-        self._halves[result.task] = (incoming.client, result.result_id, upload)
+        begun(upload)
         if self._door.open_task(incoming.client, result.task) is None:
             await self._forget_halves(result)  # settled while its file was made: nobody else would delete it
         return upload
+
+    def _half(self, incoming: Incoming, upload: Upload) -> None:
+        result = incoming.result
+        _, result_id, other = self._halves.get(result.task, ("", result.result_id, upload))
+        self._halves[result.task] = (incoming.client, result.result_id, upload)
+        if result_id != result.result_id:
+            other.discard()
 
     async def _forget_halves(self, result: pb.Result) -> None:
         """One half upload an open task, so that no client fills the spool."""
