@@ -200,7 +200,9 @@ async def test_one_that_was_called_off_while_its_file_was_made_is_none_beside_it
 
     with monkeypatch.context() as patched:
         patched.setattr(house.spool, "upload", late)
-        call = asyncio.create_task(house.network._reception.upload(client.welcome.client, begun(task, "r1"), 0, nothing))
+        call = asyncio.create_task(
+            house.network._reception.upload(client.welcome.client, begun(task, "r1"), 0, nothing)
+        )
         await reached.wait()
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
