@@ -83,9 +83,9 @@ class Child:
 
 
 @asynccontextmanager
-async def child(address: str) -> AsyncIterator[Child]:
+async def child(address: str, name: str = "east") -> AsyncIterator[Child]:
     """Attached."""
-    found = Child(address)
+    found = Child(address, name)
     try:
         await found.attach()
         yield found

@@ -175,17 +175,21 @@ class Link:
             self._rounds.report(self.combiner, reported(reports, self._roll, self.combiner.id))
         if reports.lost:
             self._rounds.lost(self.combiner, reports.lost)
-        for one in reports.declined:
+        for one in filter(self._speaks_for, reports.declined):
             reason, detail = sayings.why(one.reason, one.detail)
             if one.failed:
                 self._door.failed(one.client, one.task, reason, detail)
             else:
                 self._rounds.declined(one.client, one.task, Refused(reason, detail))
 
+    def _speaks_for(self, one: tier.Declined | tier.Said) -> bool:
+        """Whether its client is at this combiner, or below it: nobody else knows what that one does."""
+        return self._rounds.holder(one.client) == self.combiner.id
+
     def _work(self, work: tier.Work) -> None:
         for task in sent(work):
             self._door.sent(task)
-        for said in work.said:
+        for said in filter(self._speaks_for, work.said):
             if said.WhichOneof("kind") != "progress":
                 self._door.log(said.client, *sayings.line(said.log))
             elif (metrics := sayings.curve(said.progress)) is not None:

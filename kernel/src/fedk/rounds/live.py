@@ -121,6 +121,7 @@ class Live:
     aggregator_state: AggregatorState = field(default_factory=AggregatorState)
     bases: dict[int, Base] = field(default_factory=dict)
     taken: dict[str, Taken] = field(default_factory=dict)  # by task, until its verdict
+    copies: dict[str, set[str]] = field(default_factory=dict)  # by task: combiners whose results of it do not count
     partials: dict[str, Summed] = field(default_factory=dict)  # by name, until their round is committed
     makings: dict[int, Making] = field(default_factory=dict)  # by round
     works: dict[tuple[int, str, tuple[str, ...], bool], Work] = field(default_factory=dict)

@@ -111,8 +111,10 @@ class Performer:
 
     def _tell(self, live: Live, task: Task, *, said: bool) -> None:
         taken = live.taken.get(task.id)
-        holders = taken.arrival.via[:1] if taken is not None and task.state == "settled" else ()
-        if task.result_id and (holders or not said):
+        holders = set[str]()
+        if task.state == "settled":
+            holders = {*(taken.arrival.via[:1] if taken is not None else ()), *live.copies.pop(task.id, ())}
+        if (task.result_id or holders) and (holders or not said):
             reply = of_task(task, live.name, task.result_id)
             if reply is not None:
                 self.clients.reply(task.client, reply, holders)

@@ -200,9 +200,17 @@ class Tier:
     def report(self, combiner: Combiner, arrivals: Iterable[Arrival]) -> None:
         """The combiner holds results durably. Said again after each break of its stream: equal reports change nothing."""
         for arrival in arrivals:
+            if self._door.awaits(arrival.client, arrival.task) and self.holder(arrival.client) != combiner.id:
+                self._copied(combiner, arrival)  # its client has gone, and answers where it is
+                continue
             # most are noted: a thousand of them cost less without a task or a future each
             if not self._door.note(arrival, combiner.id, Reported(self, combiner, arrival)):
                 self.take(combiner, arrival)
+
+    def _copied(self, combiner: Combiner, arrival: Arrival) -> None:
+        """It holds a result that counts as another's: it hears the verdict all the same, and forgets it then."""
+        if (live := self.runner.live_of(arrival.task)) is not None:
+            live.copies.setdefault(arrival.task, set()).add(combiner.id)
 
     def take(self, combiner: Combiner, arrival: Arrival) -> None:
         """A report of which more is to be known than that it is written down."""
@@ -213,8 +221,12 @@ class Tier:
 
     def told(self, combiner: Combiner, arrival: Arrival, reply: Reply) -> None:
         """What became of a report."""
+        live = self.runner.live_of(arrival.task)
+        taken = live.taken.get(arrival.task) if live is not None else None
         if not isinstance(reply, Receipt):  # it has given its own
             self.runner.network.reply(arrival.client, reply, (combiner.id,))
+        elif taken is not None and taken.arrival.via[:1] != (combiner.id,):
+            self._copied(combiner, arrival)
 
     def lost(self, combiner: Combiner, tasks: Iterable[str]) -> None:
         """Results that it has reported, and whose bytes it cannot read any more; of a settled one it gets the verdict."""
