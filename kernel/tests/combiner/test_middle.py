@@ -196,9 +196,9 @@ async def test_a_verdict_goes_to_all_who_hold_the_result(middle: Middle) -> None
     middle.report(east, A)
     middle.report(west, A)
     said = pb.Verdict(task=A, result_id="r1", outcome=pb.OUTCOME_COMMITTED)
-    middle.relay.answers(tier.Answers(answers=[tier.Answer(client="a", verdict=said)]))
+    middle.relay.answers(tier.Answers(answers=[tier.Answer(client=f"client-{A}", verdict=said)]))
     ((client, _, holders),) = middle.down.replies
-    assert (client, holders) == ("a", (east.id, west.id))
+    assert (client, holders) == (f"client-{A}", (east.id, west.id))
 
 
 async def test_one_verdict_on_many_goes_to_each_client_and_what_is_not_here_is_said_to_be_lost(middle: Middle) -> None:

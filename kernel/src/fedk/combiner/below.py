@@ -29,6 +29,7 @@ class Below:
     def __init__(self, spool: Spool) -> None:
         self._spool = spool
         self._reports: dict[str, dict[str, Arrival]] = {}  # by task, then by who holds it
+        self._waiting: dict[str, dict[str, Arrival]] = {}  # as reports: of tasks whose clients answer elsewhere
         self._sums: dict[str, dict[str, Added]] = {}  # by session and name
 
     def __iter__(self) -> Iterator[Arrival]:
@@ -40,6 +41,17 @@ class Below:
     def add(self, holder: str, arrival: Arrival) -> None:
         """It holds this result."""
         self._reports.setdefault(arrival.task, {})[holder] = arrival
+
+    def wait(self, holder: str, arrival: Arrival) -> None:
+        """It holds this result, which is not believed yet."""
+        self._waiting.setdefault(arrival.task, {})[holder] = arrival
+
+    def admit(self, task: str) -> list[Arrival]:
+        """What has waited is held like any other; answers it."""
+        found = self._waiting.pop(task, {})
+        for holder, arrival in found.items():
+            self.add(holder, arrival)
+        return list(found.values())
 
     def get(self, task: str) -> Arrival | None:
         """As it was reported first."""
@@ -61,7 +73,8 @@ class Below:
     def lose(self, holder: str, tasks: Iterable[str] | None = None) -> list[str]:
         """It holds these no more, or nothing; answers which of them nobody has any more, not even in a sum."""
         lost = list[str]()
-        for task in [arrival.task for arrival in self.of(holder)] if tasks is None else list(tasks):
+        for task in [*self._waiting, *(one.task for one in self.of(holder))] if tasks is None else list(tasks):
+            self._waiting.get(task, {}).pop(holder, None)
             found = self._reports.get(task, {})
             if found.pop(holder, None) is not None and not found:
                 del self._reports[task]
@@ -74,7 +87,7 @@ class Below:
         for added in self.sums(session_of(task)):
             if task in added.shares:
                 self.drop(added)
-        return tuple(self._reports.pop(task, {}))
+        return tuple(self._reports.pop(task, {}) | self._waiting.pop(task, {}))
 
     # ---- sums ----
 

@@ -226,12 +226,22 @@ class Children:
 
     def report(self, combiner: Combiner, arrivals: Iterable[Arrival]) -> None:
         """The combiner holds results durably: the parent is told, and asks for them here."""
-        found = list(arrivals)
+        found = [arrival for arrival in arrivals if self._counts(combiner, arrival)]
         for arrival in found:
-            self._relay.forget(arrival.task)
             self._below.add(combiner.id, arrival)
         self._parent.report(found)
+        for arrival in found:
+            self._relay.forget(arrival.task)
         self._flushes.look()
+
+    def _counts(self, combiner: Combiner, arrival: Arrival) -> bool:
+        """Not where its client is asked elsewhere: that it answers there, or leaves, is waited for."""
+        if self._relay.client_of(arrival.task) not in ("", arrival.client):
+            return False
+        if self._relay.asks(arrival.task) and self.holder(arrival.client) != combiner.id:
+            self._below.wait(combiner.id, arrival)
+            return False
+        return True
 
     def lost(self, combiner: Combiner, tasks: Iterable[str]) -> None:
         """Results that it has reported, and whose bytes it cannot read any more."""

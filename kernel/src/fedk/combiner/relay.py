@@ -211,8 +211,12 @@ class Relay:
 
     def failed(self, client: str, task: str, reason: str, detail: str) -> None:
         """The client could not answer."""
-        self.forget(task)
-        self._parent.declined(tier.Declined(client=client, task=task, reason=reason, detail=detail, failed=True))
+        self._declined(tier.Declined(client=client, task=task, reason=reason, detail=detail, failed=True))
+
+    def _declined(self, one: tier.Declined) -> None:
+        self._parent.declined(one)
+        if self.asks(one.task) == one.client:
+            self.forget(one.task)
 
     def awaits(self, client: str, task: str) -> bool:
         """Whether an answer of this client to this task is awaited here."""
@@ -279,9 +283,7 @@ class Relay:
 
     def decline(self, client: str, task: str, refused: Refused) -> None:
         """A result was not taken, here or below."""
-        self.forget(task)
-        declined = tier.Declined(client=client, task=task, reason=refused.reason, detail=refused.detail)
-        self._parent.declined(declined)
+        self._declined(tier.Declined(client=client, task=task, reason=refused.reason, detail=refused.detail))
 
     def progress(self, client: str, task: str, step: int, metrics: Mapping[str, float]) -> None:
         """A live curve."""
@@ -441,7 +443,8 @@ class Relay:
         self._network.offer(Offer(one.task, one.client, one.seed, brief.work))
 
     def forget(self, task: str) -> None:
-        """No answer to it is awaited any more."""
+        """No answer to it is awaited any more: what others have of it counts."""
+        self._parent.report(self._below.admit(task))
         self._coming.pop(task, None)
         known = self._tasks.pop(task, None)
         if known is not None:
@@ -452,26 +455,33 @@ class Relay:
         said, unknown = words.verdict(many.said), list[str]()
         for number in numbers(many.tasks):
             task = task_id(many.session, number)
-            if client := self._client_of(task):
+            if client := self.client_of(task):
                 self._settle(client, replace(said, task=task))
             else:  # what was held has been lost meanwhile: the parent knows whose it was
                 unknown.append(task)
         self._parent.report(lost=unknown)
 
-    def _client_of(self, task: str) -> str:
-        """Whose task it is, if it is held here or below, or awaited; else ""."""
-        known, held, below = self._tasks.get(task), self._holdings.get(task), self._below.get(task)
-        found = known or (held.arrival if held is not None else None) or below
+    def asks(self, task: str) -> str:
+        """The client whose answer is awaited, or is to be; else ""."""
+        found = self._tasks.get(task) or self._coming.get(task)
         return found.client if found is not None else ""
 
+    def client_of(self, task: str) -> str:
+        """Whose task it is, if it is held here or below, or awaited; else ""."""
+        held, below = self._holdings.get(task), self._below.get(task)
+        found = (held.arrival if held is not None else None) or below
+        return self.asks(task) or (found.client if found is not None else "")
+
     def _settle(self, client: str, verdict: Verdict) -> None:
-        self.forget(verdict.task)
+        if self.client_of(verdict.task) not in ("", client):
+            return
         result_id = next(filter(None, [verdict.result_id, *self._held(verdict.task)]), "")
+        if holders := self._below.settle(verdict.task):
+            self._parent.changed()
+        self.forget(verdict.task)
         self._holdings.drop(verdict.task)
         self._flushes.settled(verdict.task)
         self._spool.expire(verdict.task)
-        if holders := self._below.settle(verdict.task):
-            self._parent.changed()
         self._network.reply(client, replace(verdict, result_id=result_id), holders)
 
 

@@ -1,0 +1,96 @@
+"""A combiner in the middle, and what is said to it of tasks that are others'."""
+
+from dataclasses import replace
+
+import pytest
+from kernel.tests.combiner.conftest import SESSION, Middle, arrival
+from kernel.tests.combiner.test_relay import common
+
+from fedk.api.errors import Refused
+from fedk.combiner.words import Asked
+from fedk.rounds.clients import Joining, Present
+from fedk.rounds.combiners import Combiner
+from fedk_protocol.v1 import federation_pb2 as pb
+from fedk_protocol.v1 import tier_pb2 as tier
+
+A = f"{SESSION}-1"
+CLIENT = arrival(A).client
+
+
+@pytest.fixture
+async def pair(middle: Middle) -> tuple[Combiner, Combiner]:
+    """East and west; the client is at west, where it has been asked."""
+    east, west = await middle.child("east"), await middle.child("west")
+    await middle.children.join(west, Joining("default", CLIENT, "i1", {}, (), (), ""))
+    middle.relay.relay([common()], [Asked(A, CLIENT, common=1, seed=1, remaining=60.0)])
+    assert await middle.down.offered.get() == A
+    return east, west
+
+
+def settle(middle: Middle, client: str = CLIENT) -> None:
+    said = pb.Verdict(task=A, outcome=pb.OUTCOME_LOST if client != CLIENT else pb.OUTCOME_COMMITTED)
+    middle.relay.answers(tier.Answers(answers=[tier.Answer(client=client, verdict=said)]))
+
+
+async def test_a_result_is_reported_first_from_where_its_client_is(
+    middle: Middle, pair: tuple[Combiner, Combiner]
+) -> None:
+    """Who else has it hears the verdict."""
+    east, west = pair
+    middle.report(east, A)
+    assert middle.above.reported == []
+    assert middle.relay.awaits(CLIENT, A)
+    middle.report(west, A)
+    assert middle.above.reported == [A, A]
+    middle.flush(A)
+    assert await middle.down.asked() == (west.id, [A])
+    settle(middle)
+    ((_, _, holders),) = middle.down.replies
+    assert holders == (west.id, east.id)
+
+
+async def test_a_copy_counts_once_its_client_has_left(middle: Middle, pair: tuple[Combiner, Combiner]) -> None:
+    east, west = pair
+    middle.report(east, A)
+    middle.children.gone(west, [Present(CLIENT, "i1", cause="lost")])
+    assert middle.above.reported == [A]
+
+
+async def test_what_a_lost_combiner_had_a_copy_of_is_not_asked_of_it(
+    middle: Middle, pair: tuple[Combiner, Combiner]
+) -> None:
+    east, west = pair
+    middle.report(east, A)
+    middle.children.lost(east, [A])
+    middle.report(west, A)
+    settle(middle)
+    ((_, _, holders),) = middle.down.replies
+    assert holders == (west.id,)
+
+
+async def test_a_report_that_names_another_client_than_the_tasks_changes_nothing(
+    middle: Middle, pair: tuple[Combiner, Combiner]
+) -> None:
+    east, west = pair
+    middle.children.report(east, [replace(arrival(A), client="another")])
+    assert middle.relay.awaits(CLIENT, A)
+    middle.report(west, A)
+    middle.children.report(east, [replace(arrival(A), client="another")])
+    assert middle.above.reported == [A]
+
+
+async def test_a_verdict_on_another_clients_task_leaves_the_result(middle: Middle) -> None:
+    await middle.hold(A)
+    settle(middle, "another")
+    assert middle.holdings.get(A) is not None
+    assert middle.down.replies == []
+
+
+@pytest.mark.usefixtures("pair")
+@pytest.mark.parametrize("how", ["failed", "declined"])
+async def test_who_fails_a_task_of_another_client_does_not_take_it_from_that_one(middle: Middle, how: str) -> None:
+    if how == "failed":
+        middle.relay.failed("another", A, "raised", "")
+    else:
+        middle.children.declined("another", A, Refused("nan", ""))
+    assert middle.relay.awaits(CLIENT, A)
