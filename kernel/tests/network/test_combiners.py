@@ -61,6 +61,13 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "client": (here(LONG), "a client named 'xxx"),
     "instance": (here("c", instance=LONG), "a client named 'c'"),
     "working": (here("c", working=["t" * 65]), "a client named 'c'"),
+    "lost": ({"reports": tier.Reports(lost=["t"] * 1_000_000)}, "1,000,000 lost results in one message, at most 4,096"),
+    "lost task": ({"reports": tier.Reports(lost=[LONG])}, "a lost result is named by its task"),
+    "declined": (
+        {"reports": tier.Reports(declined=[tier.Declined()] * 100_000)},
+        "100,000 results that were not taken",
+    ),
+    "said": ({"work": tier.Work(said=[tier.Said()] * 100_000)}, "100,000 lines in one message, at most 256"),
     "sent session": (sent(session=LONG, tasks=[1] * 200), "session 'xxx"),
     "sent tasks": (sent(tasks=[1] * 1_000_000), "1,000,000 tasks in one message, at most 4,096"),
     "sent number": (sent(tasks=[2**32 - 1, 1]), "a task of number 4,294,967,296"),

@@ -171,8 +171,8 @@ class Link:
             self._rounds.gone(self.combiner, [_present(one) for one in members.gone])
 
     def _reports(self, reports: tier.Reports) -> None:
-        if reports.held:
-            self._rounds.report(self.combiner, reported(reports, self._roll, self.combiner.id))
+        if found := reported(reports, self._roll, self.combiner.id):
+            self._rounds.report(self.combiner, found)
         if reports.lost:
             self._rounds.lost(self.combiner, reports.lost)
         for one in filter(self._speaks_for, reports.declined):

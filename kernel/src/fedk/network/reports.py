@@ -32,14 +32,19 @@ def check(members: tier.Members, roll: Roll) -> None:
 
 
 def reported(reports: tier.Reports, roll: Roll, holder: str) -> list[Arrival]:
-    """The results that this combiner holds. Raises Ended."""
+    """The results that this combiner holds. Raises Ended, also for what else it says of results."""
+    _check_count("lost results", len(reports.lost), SENT)
+    if not all(map(ID.fullmatch, reports.lost)):
+        raise violated("a lost result is named by its task")
+    _check_count("results that were not taken", len(reports.declined), TOGETHER)
     _check_count("batches", len(reports.held), TOGETHER)
     _check_count("results", sum(len(batch.tasks) for batch in reports.held), TOGETHER)
     return [one for batch in reports.held for one in _arrivals(batch, roll, holder)]
 
 
 def sent(work: tier.Work) -> list[str]:
-    """The tasks that are on their clients' streams. Raises Ended."""
+    """The tasks that are on their clients' streams. Raises Ended, also for what else is said of the work."""
+    _check_count("lines", len(work.said), TOGETHER)
     _check_count("sessions", len(work.sent), SENT)
     _check_count("tasks", sum(len(one.tasks) for one in work.sent), SENT)
     return [task for one in work.sent for task in tasks(one.session, one.tasks)]

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import random
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
@@ -38,7 +38,10 @@ CHATTER = 1_000
 """Live lines that wait while the parent is slow, before the oldest are dropped."""
 
 NAMED = 4_096
-"""Clients in one message: far below its limit, unless each has many tasks."""
+"""Clients in one message: far below its limit."""
+
+PARCEL = 2**20
+"""Bytes of what is said or reported in one message, a quarter of its limit: what is larger is divided."""
 
 DATA = 512 * 2**10
 
@@ -183,9 +186,16 @@ class Uplink:
             return None
         work = self._work()
         work.sent.extend(words.sent(self._sent[: words.SENT]))
-        work.said.extend(self._chatter.popleft() for _ in range(min(len(self._chatter), TOGETHER)))
+        work.said.extend(self._lines())
         self._sent, self._changed = self._sent[words.SENT :], False
         return tier.Upward(work=work)
+
+    def _lines(self) -> Iterator[tier.Said]:
+        size = many = 0
+        while self._chatter and many < TOGETHER and size < PARCEL:
+            one = self._chatter.popleft()
+            size, many = size + one.ByteSize(), many + 1
+            yield one
 
     def _say(self, word: tier.Upward) -> None:
         if self.attached.is_set():
@@ -239,11 +249,20 @@ class Uplink:
         reports, gone = list(held), list(lost)
         for one in reports:
             self._aside.pop(one.task, None)
-        for at in range(0, max(len(reports), 1), TOGETHER):
-            held_ = batches(reports[at : at + TOGETHER], self._roll.number)
-            part = tier.Reports(held=held_, lost=gone if not at else ())
-            if part.held or part.lost:
+        for at in range(0, len(gone), words.SENT):
+            self._say(tier.Upward(reports=tier.Reports(lost=gone[at : at + words.SENT])))
+        for at in range(0, len(reports), TOGETHER):
+            for part in self._parts(reports[at : at + TOGETHER]):
                 self._say(tier.Upward(reports=part))
+
+    def _parts(self, reports: Sequence[Arrival]) -> Iterator[tier.Reports]:
+        """As few messages as may be."""
+        whole, half = tier.Reports(held=batches(reports, self._roll.number)), len(reports) // 2
+        if half and whole.ByteSize() > PARCEL:
+            yield from self._parts(reports[:half])
+            yield from self._parts(reports[half:])
+        else:
+            yield whole
 
     def declined(self, one: tier.Declined) -> None:
         """A result that was not taken, or a client's failure."""

@@ -1,0 +1,61 @@
+"""What a combiner says to its parent comes in messages that may be sent, however much it is."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from kernel.tests.network.attaching import above, middle
+
+from fedk.app import Combiner
+from fedk.network.calls import Context
+from fedk.rounds.clients import Arrival
+from fedk_protocol.v1 import federation_pb2 as pb
+from fedk_protocol.v1 import tier_pb2 as tier
+
+SESSION = "0123456789ab"
+
+
+class Line:
+    """A combiner, and the stream that its parent has of it."""
+
+    def __init__(self, between: Combiner, stream: Context) -> None:
+        self.uplink, self._stream = between.uplink, stream
+
+    async def heard(self) -> tier.Upward:
+        raw = await self._stream.read()
+        assert isinstance(raw, bytes), "the stream has ended"
+        return tier.Upward.FromString(raw)
+
+
+@pytest.fixture
+async def line(tmp_path: Path) -> AsyncIterator[Line]:
+    async with above() as (parent, address), middle(tmp_path, address) as between:
+        stream = await parent.stream()
+        await between.uplink.attached.wait()
+        yield Line(between, stream)
+
+
+async def test_of_a_lost_disk_300000_results_are_said(line: Line) -> None:
+    line.uplink.report(lost=[f"{SESSION}-{n}" for n in range(300_000)])
+    lost = 0
+    while lost < 300_000:
+        lost += len((await line.heard()).reports.lost)
+
+
+async def test_256_results_with_4352_numbers_each_are_reported(line: Line) -> None:
+    def result(n: int) -> Arrival:
+        metrics = {f"m{i}": float(n * i) for i in range(4_352)}
+        return Arrival(f"{SESSION}-{n}", "c", "r", 1, metrics, b"\0" * 32, blobs={})
+
+    line.uplink.report(result(n) for n in range(256))
+    reported = 0
+    while reported < 256:
+        reported += sum(len(batch.tasks) for batch in (await line.heard()).reports.held)
+
+
+async def test_300_lines_of_10000_letters_that_take_two_bytes_are_passed_on(line: Line) -> None:
+    for _ in range(300):
+        line.uplink.said(tier.Said(client="c", log=pb.Log(text="é" * 10_000)))
+    said = 0
+    while said < 300:
+        said += len((await line.heard()).work.said)
