@@ -1,12 +1,15 @@
 """Where a client goes when servers send it on, and when it cannot get there."""
 
+import asyncio
 import socket
+from typing import Any
 
 import grpc
 import pytest
 from client.python.tests.test_connection import Lines, Start, app_of, task
 
 from fedk.testing.protocol import ScriptedServer
+from fedk_client import connection
 from fedk_protocol.v1 import federation_pb2 as pb
 
 
@@ -82,6 +85,30 @@ async def test_a_server_that_names_nobody_else_is_asked_again_at_leisure(
     await lines.said("next try in")
     assert await server.joined()
     assert len(server.locates) == 1
+
+
+class Silent(ScriptedServer):
+    """Says nothing where its first client asks which server serves it."""
+
+    async def Locate(self, request: pb.LocateRequest, context: Any) -> pb.LocateReply:  # noqa: N802 — the generated name
+        if not self.locates:
+            self.locates.append(request)
+            await asyncio.Event().wait()
+        return await super().Locate(request, context)
+
+
+async def test_a_server_that_does_not_say_where_else_is_left_and_asked_again(
+    start: Start, lines: Lines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "_ANSWER", 0.01, raising=False)
+    async with ScriptedServer() as gone:
+        nowhere = gone.address
+    async with Silent() as server:
+        start(app_of(), server.address)
+        await (await server.connection()).send(redirect=pb.Redirect(addresses=[nowhere]))
+        await lines.said("Deadline Exceeded")
+        assert await server.joined()
+        assert len(server.locates) == 2
 
 
 async def test_a_redirect_to_nowhere_is_followed_at_leisure(

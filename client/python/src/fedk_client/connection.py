@@ -23,6 +23,7 @@ log = logging.getLogger("fedk_client")
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")  # as the protocol's specification says
 _FAREWELL = 2.0  # seconds that a server has to end the stream after a goodbye
+_ANSWER = 10.0  # seconds for a call that moves no bytes: a server may be alive, and never answer
 _LINE = 10_000  # characters of a log line that are sent
 _FINAL = {  # answers to Connect that another try would not change
     grpc.StatusCode.UNIMPLEMENTED: "does not speak fedk.v1",
@@ -172,7 +173,7 @@ class Connection:
         )
         async with dial(home) as channel:
             try:
-                reply = await FederationStub(channel).Locate(request)
+                reply = await FederationStub(channel).Locate(request, timeout=_ANSWER)
             except grpc.aio.AioRpcError as error:
                 return f"{home}: {_short(error)}"
         if not self._route.follow(reply) or self._route.is_long:
