@@ -94,9 +94,9 @@ async def child(address: str, name: str = "east") -> AsyncIterator[Child]:
 
 
 @asynccontextmanager
-async def middle(data_dir: Path, parent: str) -> AsyncIterator[Combiner]:
-    """A real combiner below `parent`."""
-    server = {"role": "combiner", "name": "middle", "data_dir": str(data_dir), "parent": [parent]}
+async def middle(data_dir: Path, *parents: str) -> AsyncIterator[Combiner]:
+    """A real combiner below the first of `parents` that answers."""
+    server = {"role": "combiner", "name": "middle", "data_dir": str(data_dir), "parent": list(parents)}
     given = {**server, "listen": "127.0.0.1:0", "admin": "127.0.0.1:0"}
     made = Combiner(Settings.model_validate({"server": given}), Catalogue.scan())
     await made.start()
@@ -112,9 +112,12 @@ class Above:
     def __init__(self) -> None:
         self.streams: asyncio.Queue[Context] = asyncio.Queue()
         self._over = asyncio.Event()
+        self.silent = False
 
     async def attach(self, _requests: object, context: Context) -> None:
         await context.read()
+        if self.silent:
+            await self._over.wait()
         await context.write(tier.Downward(attached=tier.Attached(holder="middle")).SerializeToString())
         self.streams.put_nowait(context)
         await self._over.wait()

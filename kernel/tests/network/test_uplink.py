@@ -7,6 +7,7 @@ import pytest
 from kernel.tests.network.attaching import above, middle
 
 from fedk.app import Combiner
+from fedk.network import uplink
 from fedk.network.calls import Context
 from fedk.rounds.clients import Arrival
 from fedk_protocol.v1 import federation_pb2 as pb
@@ -59,3 +60,13 @@ async def test_300_lines_of_10000_letters_that_take_two_bytes_are_passed_on(line
     said = 0
     while said < 300:
         said += len((await line.heard()).work.said)
+
+
+async def test_a_parent_that_does_not_answer_is_left_for_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uplink, "CALL", 0.2)
+    async with above() as (silent, first), above() as (parent, second):
+        silent.silent = True
+        async with middle(tmp_path, first, second):
+            await parent.stream()

@@ -32,7 +32,7 @@ BASE, CAP = 0.2, 5.0
 """Seconds of back-off: few servers dial, and many clients wait for each."""
 
 CALL = 30.0
-"""Seconds for a call that moves no bytes."""
+"""Seconds for a call that moves no bytes, and for the answer to Attach."""
 
 CHATTER = 1_000
 """Live lines that wait while the parent is slow, before the oldest are dropped."""
@@ -96,16 +96,18 @@ class Uplink:
             try:
                 await self._stream(address)
             except grpc.aio.AioRpcError as error:
-                self._log(address, error)
+                self._ended(address, error)
+            except TimeoutError:
+                self._lost(address, f"it has not answered within {CALL:g} s")
             except (ValueError, DecodeError) as error:
-                self._broken(address, f"it has said what does not fit together: {error}")
+                self._lost(address, f"it has said what does not fit together: {error}")
             except asyncio.CancelledError:  # also gRPC's word for a call whose own words could not be made
                 if self._running is None or self._running.cancelling():
                     raise
-                self._broken(address, "a word for it could not be made")  # gRPC has kept the reason
+                self._lost(address, "a word for it could not be made")  # gRPC has kept the reason
             except Exception as error:  # this stream ends by it, and the next one says all again: nobody else dials
                 log.exception("parent.lost by a fault of this combiner")
-                self._broken(address, f"a fault of this combiner: {type(error).__name__} {error}")
+                self._lost(address, f"a fault of this combiner: {type(error).__name__} {error}")
             was_up = self.attached.is_set()
             self.attached.clear()
             self._ticket = ""
@@ -113,17 +115,15 @@ class Uplink:
             ceiling = min(CAP, BASE * 2 ** min(failures, 10))
             await asyncio.sleep(random.uniform(0, ceiling))  # noqa: S311  # jitter
 
-    def _log(self, address: str, error: grpc.aio.AioRpcError) -> None:
+    def _ended(self, address: str, error: grpc.aio.AioRpcError) -> None:
         if error.code() in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.FAILED_PRECONDITION):
-            self.refusal = f"{address}: {error.details()}"
-            log.error("the parent does not take this combiner: %s", self.refusal)
-        elif self.attached.is_set() or not self.refusal:
-            self.refusal = f"{address}: {error.code().name} {error.details()}"
-            log.warning("parent.lost %s", self.refusal)
+            self._lost(address, f"it does not take this combiner: {error.details()}")
+        elif self.attached.is_set() or not self.refusal:  # one that stays away is said once
+            self._lost(address, f"{error.code().name} {error.details()}", logging.WARNING)
 
-    def _broken(self, address: str, why: str) -> None:
+    def _lost(self, address: str, why: str, level: int = logging.ERROR) -> None:
         self.refusal = f"{address}: {why}"
-        log.error("parent.lost %s", self.refusal)
+        log.log(level, "parent.lost %s", self.refusal)
 
     async def _stream(self, address: str) -> None:
         async with self._dialled(address) as channel:
@@ -134,7 +134,8 @@ class Uplink:
             attach: Any = channel.stream_stream(f"/{TIER}/Attach")
             self._stream_now = now = object()
             call = attach(self._spoken(now))
-            first = await call.read()
+            async with asyncio.timeout(CALL):  # a parent may be alive, and say nothing
+                first = await call.read()
             if not isinstance(first, bytes):
                 raise await _ended(call)
             word = tier.Downward.FromString(first)
