@@ -60,7 +60,6 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "project's folder": (batch(project="../../etc"), "project '../../etc' is none"),
     "client": (here(LONG), "a client named 'xxx"),
     "instance": (here("c", instance=LONG), "a client named 'c'"),
-    "working": (here("c", working=["t" * 65]), "a client named 'c'"),
     "lost": ({"reports": tier.Reports(lost=["t"] * 1_000_000)}, "1,000,000 lost results in one message, at most 4,096"),
     "lost task": ({"reports": tier.Reports(lost=[LONG])}, "a lost result is named by its task"),
     "declined": (

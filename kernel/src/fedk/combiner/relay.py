@@ -167,10 +167,10 @@ class Relay:
         held, below = self._holdings.get(task), self._below.get(task)
         return [*([held.arrival.result_id] if held else []), *([below.result_id] if below else [])]
 
-    def joined(self, client: str, outbox: Iterable[str] = ()) -> None:
+    def joined(self, client: str) -> None:
         """Its stream is ready."""
         stay = self._stays.get(client, Stay(""))
-        self._parent.members(here=[tier.Present(client=client, instance=stay.instance, working=outbox)])
+        self._parent.members(here=[tier.Present(client=client, instance=stay.instance)])
 
     def leave(self, client: str, instance: str, cause: str) -> None:
         """Its stream has ended."""

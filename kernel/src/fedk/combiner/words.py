@@ -85,7 +85,7 @@ def expected(wanted: tier.Expectation, model: Model | None, sets: tuple[str, ...
 
 def present(one: Present) -> tier.Present:
     """A client that is connected here or below, or is no more."""
-    return tier.Present(client=one.client, instance=one.instance, working=one.working, cause=one.cause)
+    return tier.Present(client=one.client, instance=one.instance, cause=one.cause)
 
 
 def branch(one: Branch) -> tier.Branch:

@@ -337,7 +337,7 @@ def _combiner(attach: tier.Attach) -> Combiner:
 
 
 def _present(one: tier.Present) -> Present:
-    return Present(one.client, one.instance, tuple(one.working), one.cause)
+    return Present(one.client, one.instance, one.cause)
 
 
 def _branch(one: tier.Branch) -> Branch:

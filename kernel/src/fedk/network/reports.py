@@ -27,8 +27,8 @@ def check(members: tier.Members, roll: Roll) -> None:
     """Before they are entered. Raises Ended."""
     _check_count("clients on one stream", len(roll) + len(members.here), CLIENTS, where="")
     for one in (*members.here, *members.gone):
-        if not all(ID.fullmatch(word) for word in (one.client, one.instance or "-", *one.working)):
-            raise violated(f"a client named {one.client[:64]!r}: it, its instance and its tasks have ids")
+        if not all(ID.fullmatch(word) for word in (one.client, one.instance or "-")):
+            raise violated(f"a client named {one.client[:64]!r}: it and its instance have ids")
 
 
 def reported(reports: tier.Reports, roll: Roll, holder: str) -> list[Arrival]:

@@ -111,7 +111,6 @@ class Present:
 
     client: str
     instance: str
-    working: tuple[str, ...] = ()  # tasks that it is at work on
     cause: str = ""  # "lost" | "goodbye"
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from fedk.aggregation.expected import Expected
@@ -74,14 +74,14 @@ class Door:
         got = self._runner.spool.got(live.state.id, *name, kept.size, project=live.project) if live else 0
         return SendFrom(*name, got)
 
-    def joined(self, client: str, outbox: Iterable[str] = ()) -> None:
+    def joined(self, client: str) -> None:
         """The client's stream is ready: sessions may ask it, and what it was asked is offered again."""
         member = self._runner.roster[client]
         for live in self._runner.lives.values():
             if live.project == member.project and live.state.status not in ENDED:
                 self._runner.presence.here(live, member)
                 for task in live.state.outstanding():
-                    if task.client == client and task.id not in set(outbox):
+                    if task.client == client:
                         self._runner.offer(live, task)
 
     def leave(self, client: str, instance: str, cause: str, holder: str = "") -> None:

@@ -173,7 +173,7 @@ class Tier:
                 self.runner.inbox.put(Seen(member, "client.joined"))
             elif member.holder != combiner.id:
                 continue  # it has gone elsewhere
-            self._door.joined(one.client, one.working)
+            self._door.joined(one.client)
 
     def gone(self, combiner: Combiner, clients: Iterable[Present]) -> None:
         """Their streams have ended."""

@@ -163,27 +163,21 @@ class Present(_message.Message):
 
     CLIENT_FIELD_NUMBER: _builtins.int
     INSTANCE_FIELD_NUMBER: _builtins.int
-    WORKING_FIELD_NUMBER: _builtins.int
     CAUSE_FIELD_NUMBER: _builtins.int
     client: _builtins.str
     instance: _builtins.str
     cause: _builtins.str
     """of gone: "lost" or "goodbye" """
-    @_builtins.property
-    def working(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """tasks that it is at work on"""
-
     def __init__(
         self,
         *,
         client: _builtins.str = ...,
         instance: _builtins.str = ...,
-        working: _abc.Iterable[_builtins.str] | None = ...,
         cause: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "client", b"client", "instance", b"instance", "working", b"working"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "client", b"client", "instance", b"instance"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
