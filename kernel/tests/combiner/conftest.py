@@ -184,11 +184,12 @@ class Middle:
         await self.holdings.start()
         await self.partials.start(self.holdings.get)
         self._ending.push_async_callback(self.holdings.close)
+        self.below = Below(spool)
         held: dict[str, Any] = {
             "holdings": self.holdings,
             "inputs": Inputs(self.folder / "inputs"),
             "spool": spool,
-            "below": Below(spool),
+            "below": self.below,
             "parent": self.above,
         }
         self.flushes = Flushes(partials=self.partials, **held)

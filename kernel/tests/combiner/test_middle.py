@@ -133,6 +133,39 @@ async def test_another_disk_below_has_lost_what_the_first_held_and_only_that(mid
     assert {middle.above.lost.get_nowait() for _ in range(middle.above.lost.qsize())} <= {B}
 
 
+async def test_a_sum_outlives_who_made_it_and_goes_with_a_verdict_that_was_spoken_while_the_parent_was_away(
+    middle: Middle,
+) -> None:
+    """What is only in a sum is reported too: or nobody would say that it is settled."""
+    east, west = await middle.child("east"), await middle.child("west")
+    middle.report(east, A)
+    middle.report(west, B)
+    middle.flush(A, B)
+    await middle.bring(east, A)
+    middle.report(await middle.child("east", generation="1" * 8))
+    middle.above.reported.clear()
+    middle.relay.attached()
+    assert middle.above.reported == [A, B]
+    settled = tier.Settled(session=SESSION, tasks=[1], said=pb.Verdict(outcome=pb.OUTCOME_REJECTED))
+    middle.relay.answers(tier.Answers(settled=[settled]))
+    assert middle.below.sums(SESSION) == []
+    assert [one.task for one in middle.below] == [B]
+    middle.spool.sweep()
+    assert not list(middle.spool.root.rglob("*.upload"))
+
+
+async def test_a_sum_that_is_not_wanted_any_more_takes_along_what_is_nowhere_else(middle: Middle) -> None:
+    east, west = await middle.child("east"), await middle.child("west")
+    middle.report(east, A)
+    middle.report(west, B)
+    middle.flush(A, B)
+    await middle.bring(east, A)
+    middle.report(await middle.child("east", generation="1" * 8))
+    middle.flush(A, forward=True)
+    assert await middle.above.lost.get() == A
+    assert [one.task for one in middle.below] == [B]
+
+
 async def test_what_a_combiner_below_held_is_lost_once_its_grace_is_over(begin: Begin) -> None:
     middle = await begin(grace=0.01)
     east = await middle.child("east")

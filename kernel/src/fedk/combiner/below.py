@@ -8,6 +8,9 @@ from fedk.rounds.clients import Arrival, Wanted
 from fedk.rounds.live import Summed
 from fedk.rounds.states import session_of
 
+IN_A_SUM = ""
+"""Stands for the holder of a result that is nowhere but in a sum: nobody is asked for it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Added:
@@ -68,7 +71,7 @@ class Below:
     def holding(self, task: str, sha256: bytes) -> str:
         """Who is asked for the result whose hash begins so; "" for nobody."""
         found = self._reports.get(task, {})
-        return next((holder for holder, arrival in found.items() if arrival.sha256.startswith(sha256)), "")
+        return next((h for h, arrival in found.items() if h != IN_A_SUM and arrival.sha256.startswith(sha256)), "")
 
     def lose(self, holder: str, tasks: Iterable[str] | None = None) -> list[str]:
         """It holds these no more, or nothing; answers which of them nobody has any more, not even in a sum."""
@@ -76,9 +79,11 @@ class Below:
         for task in [*self._waiting, *(one.task for one in self.of(holder))] if tasks is None else list(tasks):
             self._waiting.get(task, {}).pop(holder, None)
             found = self._reports.get(task, {})
-            if found.pop(holder, None) is not None and not found:
-                del self._reports[task]
-                if not any(task in added.shares for added in self.sums(session_of(task))):
+            if (gone := found.pop(holder, None)) is not None and not found:
+                if any(task in added.shares for added in self.sums(session_of(task))):
+                    found[IN_A_SUM] = gone  # or its verdict would not be asked for, and the sum stay
+                else:
+                    del self._reports[task]
                     lost.append(task)
         return lost
 
@@ -87,7 +92,8 @@ class Below:
         for added in self.sums(session_of(task)):
             if task in added.shares:
                 self.drop(added)
-        return tuple(self._reports.pop(task, {}) | self._waiting.pop(task, {}))
+        holders = self._reports.pop(task, {}) | self._waiting.pop(task, {})
+        return tuple(holder for holder in holders if holder != IN_A_SUM)
 
     # ---- sums ----
 
@@ -105,5 +111,8 @@ class Below:
         found = self._sums.get(session, {})
         if found.pop(added.summed.name, None) is not None:
             self._spool.forget(added.summed.span)
+        for task in added.shares:
+            if (held := self._reports.get(task, {})).pop(IN_A_SUM, None) is not None and not held:
+                del self._reports[task]
         if not found:
             self._sums.pop(session, None)
