@@ -443,3 +443,14 @@ def test_a_spool_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StateError, match=r"file/spool cannot be written: Not a directory"):
         Spool(tmp_path / "file" / "spool", 1)
+
+
+async def test_the_folder_of_a_session_whose_results_are_gone_goes_once_another_session_has_one(spool: Spool) -> None:
+    """A combiner is not told that a session has ended. One that goes on has its folder anew."""
+    for session in ("s1", "s2", "s1"):
+        span = spool.append(session, 1, b"x" * KIB)
+        await spool.sync()
+        assert read(span) == b"x" * KIB
+        spool.sweep()
+        assert [path.name for path in spool.root.glob("default/*")] == [session]
+        spool.forget(span)

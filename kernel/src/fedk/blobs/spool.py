@@ -302,6 +302,14 @@ class Spool:
         except OSError as error:
             raise self._failure(str(directory), error) from error
         self._dirty_directories.update(dict.fromkeys(map(str, [directory, *created])))
+        if created:
+            self._cleaner.submit(self._tidy)
+
+    def _tidy(self) -> None:
+        """Folders that sessions have left go: a combiner is not told of a session's end."""
+        with self._lock:  # nobody is just making a file there
+            for directory in self.root.glob("*/*"):
+                _remove_empty(directory)
 
     def _admit(self, project: str, more: int) -> None:
         if self._used[project] + more > self.limit:
