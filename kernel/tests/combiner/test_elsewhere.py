@@ -94,3 +94,27 @@ async def test_who_fails_a_task_of_another_client_does_not_take_it_from_that_one
     else:
         middle.children.declined("another", A, Refused("nan", ""))
     assert middle.relay.awaits(CLIENT, A)
+
+
+async def test_a_client_that_has_left_is_known_by_name_no_more(middle: Middle, pair: tuple[Combiner, Combiner]) -> None:
+    _, west = pair
+    assert middle.children.placed("default", CLIENT) == west.id
+    middle.children.gone(west, [Present(CLIENT, "i1", cause="lost")])
+    assert middle.children.who(CLIENT) is None
+    assert not middle.children._ids
+
+
+async def test_clients_of_a_combiner_that_is_away_are_known_until_it_is_lost(
+    middle: Middle, pair: tuple[Combiner, Combiner]
+) -> None:
+    """Its stream may have broken for a moment only: they are still there."""
+    _, west = pair
+    middle.children.detached(west)
+    assert middle.children.who(CLIENT) is not None
+    again = await middle.child("west")
+    middle.children.here(again, [Present(CLIENT, "i1")])
+    assert middle.children.placed("default", CLIENT) == west.id
+    middle.children.detached(again)
+    await middle.child("west", generation="1" * 8)
+    assert middle.children.who(CLIENT) is None
+    assert not middle.children._ids

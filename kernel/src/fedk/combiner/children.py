@@ -154,6 +154,7 @@ class Children:
 
     def _lost(self, holder: str) -> None:
         self._graces.forget(holder)
+        self._forget(list(self._clients))
         self._gone(holder, self._below.lose(holder))
         self._parent.changed()
 
@@ -206,7 +207,16 @@ class Children:
 
     def gone(self, combiner: Combiner, clients: Iterable[Present]) -> None:
         """Their streams have ended."""
-        self._relay.gone(clients, combiner.id)
+        left = list(clients)
+        self._relay.gone(left, combiner.id)
+        self._forget(one.client for one in left)
+
+    def _forget(self, clients: Iterable[str]) -> None:
+        """Those that are nowhere here. Of a combiner that is just away they may still be there, and do not join again."""
+        for client in clients:
+            left = self._clients.pop(client, None) if self._relay.stay(client) is None else None
+            if left is not None and self._ids.get((left.project, left.name)) == client:
+                del self._ids[left.project, left.name]
 
     def holder(self, client: str) -> str:
         """The combiner below that a client is at, by id; "" for none."""
