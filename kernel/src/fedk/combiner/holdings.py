@@ -19,6 +19,9 @@ from fedk.state import tables as t
 from fedk.state.store import Store
 from fedk_protocol.v1 import tier_pb2 as tier
 
+NAMED = 1_000
+"""Tasks in one statement: SQLite takes 32,766 values, and one word may settle more."""
+
 log = logging.getLogger("fedk.combiner")
 
 
@@ -118,8 +121,9 @@ class Holdings:
             if coming:
                 await self._spool.sync()
             async with self._store.transaction() as tx:
-                gone = going | {held.task for held, _ in coming}
-                await tx.execute(delete(t.reports).where(t.reports.c.task.in_(sorted(gone))))
+                gone = sorted(going | {held.task for held, _ in coming})
+                for at in range(0, len(gone), NAMED):
+                    await tx.execute(delete(t.reports).where(t.reports.c.task.in_(gone[at : at + NAMED])))
                 if coming:
                     await tx.execute(insert(t.reports), [self._row(held) for held, _ in coming])
         except (FedkError, SQLAlchemyError, OSError) as error:
