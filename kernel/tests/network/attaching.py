@@ -29,10 +29,11 @@ class Child:
         self._call: Any = None
         self.attached = tier.Attached()
 
-    async def attach(self) -> None:
+    async def attach(self, **more: Any) -> None:
         self._call = self._channel.stream_stream(f"/{TIER}/Attach")()
         version = pb.Version(major=VERSION[0], minor=VERSION[1])
-        await self.say(attach=tier.Attach(version=version, name=self._name, generation="0" * 8, advertise=["there:1"]))
+        said: dict[str, Any] = {"name": self._name, "generation": "0" * 8, "advertise": ["there:1"], **more}
+        await self.say(attach=tier.Attach(version=version, **said))
         self.attached = await self.heard("attached")
 
     async def say(self, **message: Any) -> None:

@@ -1,15 +1,17 @@
 """What a combiner or a parent that says anything at all can do to the server at the other end: end its own stream."""
 
+import math
 import tracemalloc
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
-from kernel.tests.network.attaching import above, child, middle
+from kernel.tests.network.attaching import Child, above, child, middle
 from kernel.tests.network.conftest import House
 from kernel.tests.network.offering import offer
 
+from fedk.network import combiners
 from fedk.rounds.clients import Verdict
 from fedk_protocol.v1 import federation_pb2 as pb
 from fedk_protocol.v1 import tier_pb2 as tier
@@ -42,6 +44,11 @@ def here(*clients: str, **more: Any) -> dict[str, Any]:
     return {"members": tier.Members(here=[tier.Present(client=client, **said) for client in clients])}
 
 
+def below(**more: Any) -> dict[str, Any]:
+    said: dict[str, Any] = {"name": "leaf", "generation": "0" * 8, "parent": "east", "state": "live", **more}
+    return {"work": tier.Work(below=[tier.Branch(**said)])}
+
+
 def many(count: int) -> list[str]:
     return [str(n) for n in range(count)]
 
@@ -67,6 +74,12 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         "100,000 results that were not taken",
     ),
     "said": ({"work": tier.Work(said=[tier.Said()] * 100_000)}, "100,000 lines in one message, at most 256"),
+    "name below": (below(name="\x1b[2J"), "name '\\x1b[2J' of a combiner"),
+    "parent below": (below(parent=""), "combiner leaf below one: it has a parent"),
+    "state below": (below(state="\x1b[2J"), "combiner leaf below one: it has a parent, and is live, draining or lost"),
+    "attributes below": (below(attributes={"zone": "\x1b[2J"}), "attribute zone"),
+    "address below": (below(advertise=[LONG]), "combiner leaf: advertises at most 64 addresses"),
+    "many below": ({"work": tier.Work(below=[tier.Branch()] * 5_000)}, "5,000 combiners below one, at most 4,096"),
     "sent session": (sent(session=LONG, tasks=[1] * 200), "session 'xxx"),
     "sent tasks": (sent(tasks=[1] * 1_000_000), "1,000,000 tasks in one message, at most 4,096"),
     "sent number": (sent(tasks=[2**32 - 1, 1]), "a task of number 4,294,967,296"),
@@ -241,6 +254,28 @@ async def test_what_a_combiner_says_for_a_client_is_heard_as_from_the_client(hou
         await east.say(reports=tier.Reports(declined=[failed]))
         body = (await house.event("task.failed")).body
         assert (body["reason"], body["detail"]) == ("raised", "\\x9b31mred\\x7f")
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -1.0])
+async def test_numbers_of_a_combiner_are_such_that_json_has(house: House, value: float) -> None:
+    async with child(house.address) as east:
+        said = below(load=value, fold_seconds=value)["work"]
+        (branch,) = combiners.branches(said.below)
+        await east.say(work=tier.Work(load=value, fold_seconds=value, below=said.below))
+        await east.say(attach=tier.Attach())  # once more: the end
+        await east.ended()
+        found = house.runner.combiners.named("east")
+        assert found is not None
+        assert (found.load, found.fold_seconds, branch.load, branch.fold_seconds) == (0.0, 0.0, 0.0, 0.0)
+
+
+async def test_what_a_combiner_says_of_itself_is_such_that_people_can_read_it(house: House) -> None:
+    east = Child(house.address)
+    try:
+        with pytest.raises((grpc.aio.AioRpcError, AssertionError), match="attribute zone"):
+            await east.attach(attributes={"zone": "\x1b[2J"})
+    finally:
+        await east.close()
 
 
 async def test_a_combiner_names_so_many_clients_on_a_stream(house: House, monkeypatch: pytest.MonkeyPatch) -> None:

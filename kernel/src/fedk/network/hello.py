@@ -31,7 +31,7 @@ def joining(hello: pb.Hello, ticket: str = "") -> Joining:
     _check_id("instance", hello.instance)
     _check_words("project", [hello.project], 1)
     _check_words("software", [hello.software], 1)
-    _check_attributes(hello.attributes)
+    check_attributes(hello.attributes)
     _check_words("capabilities", hello.capabilities, CAPABILITIES)
     _check_count("outbox", hello.outbox, RESULTS)
     _check_count("working", hello.working, TASKS)
@@ -59,7 +59,8 @@ def _kept(kept: pb.Kept) -> Kept:
     return Kept(kept.task, kept.result_id, kept.sha256, kept.size)
 
 
-def _check_attributes(attributes: Mapping[str, str]) -> None:
+def check_attributes(attributes: Mapping[str, str]) -> None:
+    """Raises Ended."""
     _check_words("attributes", attributes, ATTRIBUTES)
     for name, value in attributes.items():
         if len(value) > LONG_TEXT:

@@ -1,6 +1,5 @@
 """Links: the streams of combiners to this server. Words for many clients travel together."""
 
-import re
 from collections import OrderedDict, deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import count
@@ -13,7 +12,7 @@ from fedk.api.balancer import ServerView
 from fedk.api.errors import Refused
 from fedk.combiner.columns import gaps
 from fedk.combiner.words import TOGETHER, shares
-from fedk.network import sayings
+from fedk.network import combiners, sayings
 from fedk.network.calls import Context, Ended, greeting, parsed, violated
 from fedk.network.doors import AnyDoor, AnyTier
 from fedk.network.messages import Answer, common, spoken
@@ -22,10 +21,9 @@ from fedk.network.roll import Roll
 from fedk.network.stream import Message, Stream
 from fedk.network.traffic import Traffic
 from fedk.rounds.clients import Flush, Offer, Present, Receipt, Verdict, Work
-from fedk.rounds.combiners import Branch, Combiner
+from fedk.rounds.combiners import Combiner
 from fedk.rounds.door import OpenTask
 from fedk.rounds.states import number_of, session_of
-from fedk.settings.settings import COMBINER
 from fedk_protocol.v1 import federation_pb2 as pb
 from fedk_protocol.v1 import tier_pb2 as tier
 from fedk_protocol.version import VERSION
@@ -194,9 +192,10 @@ class Link:
                 self._door.log(said.client, *sayings.line(said.log))
             elif (metrics := sayings.curve(said.progress)) is not None:
                 self._door.progress(said.client, said.progress.task, said.progress.step, metrics)
-        self.combiner.load, self.combiner.held_bytes = min(1.0, max(0.0, work.load)), work.held_bytes
-        self.combiner.fold_seconds = work.fold_seconds
-        self._rounds.below(self.combiner, [_branch(one) for one in work.below], complete=work.complete)
+        below = combiners.branches(work.below)
+        self.combiner.load, self.combiner.held_bytes = combiners.share(work.load), work.held_bytes
+        self.combiner.fold_seconds = combiners.seconds(work.fold_seconds)
+        self._rounds.below(self.combiner, below, complete=work.complete)
 
 
 class Links:
@@ -230,7 +229,7 @@ class Links:
 
     async def attach(self, _requests: object, context: Context) -> None:
         """The call: a combiner's stream from Attach to its end."""
-        combiner = _combiner(await _greeting(context))
+        combiner = combiners.combiner(await _greeting(context))
         if not self._rounds.rooted:
             raise Ended(grpc.StatusCode.UNAVAILABLE, "this combiner has no stream to its own parent at the moment")
         link = Link(
@@ -316,45 +315,8 @@ async def _greeting(context: Context) -> tier.Attach:
     return message.attach
 
 
-def _combiner(attach: tier.Attach) -> Combiner:
-    if attach.version.major != VERSION[0]:
-        spoken_here, theirs = ".".join(map(str, VERSION)), f"{attach.version.major}.{attach.version.minor}"
-        raise Ended(
-            grpc.StatusCode.FAILED_PRECONDITION, f"this server speaks protocol {spoken_here}, the combiner {theirs}"
-        )
-    if not re.fullmatch(COMBINER, attach.name):
-        raise violated(f"name {attach.name[:64]!r} of a combiner: 1 to 40 of A–Z a–z 0–9 _ -, a letter or digit first")
-    if not re.fullmatch(r"[0-9a-f]{8,20}", attach.generation):
-        raise violated("generation of a combiner: 8 to 20 hex digits")
-    return Combiner(
-        attach.name,
-        attach.generation,
-        tuple(attach.advertise),
-        dict(attach.attributes),
-        attach.capacity or None,
-        attach.instance,
-    )
-
-
 def _present(one: tier.Present) -> Present:
     return Present(one.client, one.instance, one.cause)
-
-
-def _branch(one: tier.Branch) -> Branch:
-    return Branch(
-        name=one.name,
-        generation=one.generation,
-        parent=one.parent,
-        state=one.state,
-        clients=one.clients,
-        held=one.held,
-        held_bytes=one.held_bytes,
-        advertise=tuple(one.advertise),
-        attributes=dict(one.attributes),
-        capacity=one.capacity or None,
-        load=one.load,
-        fold_seconds=one.fold_seconds,
-    )
 
 
 def _expectation(expected: Expected | None) -> tier.Expectation:

@@ -1,0 +1,94 @@
+"""Combiners: what each says of itself and of those below it, within bounds. It is shown to people, and to balancers."""
+
+import math
+import re
+from collections.abc import Collection
+
+import grpc
+
+from fedk.network.calls import Ended, violated
+from fedk.network.hello import check_attributes
+from fedk.rounds.combiners import Branch, Combiner
+from fedk.settings.settings import COMBINER
+from fedk_protocol.v1 import tier_pb2 as tier
+from fedk_protocol.version import VERSION
+
+ADDRESSES = 64
+"""Of one combiner."""
+
+ADDRESS = 300
+"""Characters of one: a name of a host has 253."""
+
+BRANCHES = 4_096
+"""Combiners below one."""
+
+STATES = frozenset({"live", "draining", "lost"})
+
+
+def combiner(attach: tier.Attach) -> Combiner:
+    """Who attaches. Raises Ended."""
+    if attach.version.major != VERSION[0]:
+        spoken_here, theirs = ".".join(map(str, VERSION)), f"{attach.version.major}.{attach.version.minor}"
+        raise Ended(
+            grpc.StatusCode.FAILED_PRECONDITION, f"this server speaks protocol {spoken_here}, the combiner {theirs}"
+        )
+    _check(attach)
+    return Combiner(
+        attach.name,
+        attach.generation,
+        tuple(attach.advertise),
+        dict(attach.attributes),
+        attach.capacity or None,
+        attach.instance,
+    )
+
+
+def branches(below: Collection[tier.Branch]) -> list[Branch]:
+    """Those below a combiner. Raises Ended."""
+    if len(below) > BRANCHES:
+        raise violated(f"{len(below):,} combiners below one, at most {BRANCHES:,}")
+    return [_branch(one) for one in below]
+
+
+def share(value: float) -> float:
+    """From 0 to 1, whatever was said."""
+    return min(1.0, seconds(value))
+
+
+def seconds(value: float) -> float:
+    """So many, whatever was said: JSON has no NaN."""
+    return max(0.0, value) if math.isfinite(value) else 0.0
+
+
+def _check(one: tier.Attach | tier.Branch) -> None:
+    if not re.fullmatch(COMBINER, one.name):
+        raise violated(f"name {one.name[:64]!r} of a combiner: 1 to 40 of A–Z a–z 0–9 _ -, a letter or digit first")
+    if not re.fullmatch(r"[0-9a-f]{8,20}", one.generation):
+        raise violated("generation of a combiner: 8 to 20 hex digits")
+    if len(one.advertise) > ADDRESSES or not all(map(_is_address, one.advertise)):
+        raise violated(f"combiner {one.name}: advertises at most {ADDRESSES} addresses, each a HOST:PORT")
+    check_attributes(one.attributes)
+
+
+def _is_address(text: str) -> bool:
+    return len(text) <= ADDRESS and text.isprintable()
+
+
+def _branch(one: tier.Branch) -> Branch:
+    _check(one)
+    if not re.fullmatch(COMBINER, one.parent) or one.state not in STATES:
+        raise violated(f"combiner {one.name} below one: it has a parent, and is live, draining or lost")
+    return Branch(
+        name=one.name,
+        generation=one.generation,
+        parent=one.parent,
+        state=one.state,
+        clients=one.clients,
+        held=one.held,
+        held_bytes=one.held_bytes,
+        advertise=tuple(one.advertise),
+        attributes=dict(one.attributes),
+        capacity=one.capacity or None,
+        load=share(one.load),
+        fold_seconds=seconds(one.fold_seconds),
+    )
