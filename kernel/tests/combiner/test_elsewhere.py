@@ -1,5 +1,6 @@
 """A combiner in the middle, and what is said to it of tasks that are others'."""
 
+import asyncio
 from dataclasses import replace
 
 import pytest
@@ -8,7 +9,7 @@ from kernel.tests.combiner.test_relay import common
 
 from fedk.api.errors import Refused
 from fedk.combiner.words import Asked
-from fedk.rounds.clients import Joining, Present
+from fedk.rounds.clients import Joined, Joining, Present
 from fedk.rounds.combiners import Combiner
 from fedk_protocol.v1 import federation_pb2 as pb
 from fedk_protocol.v1 import tier_pb2 as tier
@@ -118,3 +119,22 @@ async def test_clients_of_a_combiner_that_is_away_are_known_until_it_is_lost(
     await middle.child("west", generation="1" * 8)
     assert middle.children.who(CLIENT) is None
     assert not middle.children._ids
+
+
+async def test_a_client_whose_combiner_has_gone_before_the_parent_answers_is_not_there(middle: Middle) -> None:
+    reached, go = asyncio.Event(), asyncio.Event()
+
+    async def slow(joining: Joining) -> Joined:
+        reached.set()
+        await go.wait()
+        return Joined(joining.name, ())
+
+    middle.above.join = slow  # type: ignore[method-assign]  # the same, later
+    west = await middle.child("west")
+    joining = asyncio.create_task(middle.children.join(west, Joining("default", CLIENT, "i1", {}, (), (), "")))
+    await reached.wait()
+    middle.children.detached(west)
+    go.set()
+    await joining
+    assert middle.relay.stay(CLIENT) is None
+    assert middle.above.gone == [CLIENT]

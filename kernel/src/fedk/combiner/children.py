@@ -193,6 +193,9 @@ class Children:
     async def join(self, combiner: Combiner, joining: Joining) -> Joined:
         """A client has said hello to a combiner below. As `Relay.join`."""
         joined = await self._relay.join(joining, combiner.id)
+        if combiner.id not in self._here:  # its stream has ended, and its clients were lost before this one came
+            self._relay.gone([Present(joined.client, joining.instance, cause="lost")], combiner.id)
+            return joined
         self._clients[joined.client] = replace(joining, outbox=(), ticket="")
         self._ids[joining.project, joining.name] = joined.client
         return joined

@@ -160,7 +160,10 @@ class Tier:
 
     async def join(self, combiner: Combiner, joining: Joining) -> Joined:
         """A client has said hello to a combiner. Refused as by `Door.join`."""
-        return await self._door.join(joining, combiner.id)
+        joined = await self._door.join(joining, combiner.id)
+        if not self.is_here(combiner):  # its stream has ended, and its clients were lost before this one came
+            self._door.leave(joined.client, joining.instance, "lost", combiner.id)
+        return joined
 
     def here(self, combiner: Combiner, clients: Iterable[Present]) -> None:
         """Their streams are ready."""
