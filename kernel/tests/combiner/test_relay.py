@@ -51,3 +51,23 @@ async def test_the_first_of_a_kind_that_is_sent_is_told_at_once_and_of_others_th
         assert await middle.down.offered.get() == task
         middle.relay.sent(task)
     assert middle.above.sent_ == [(A, True), (B, False)]
+
+
+@pytest.mark.parametrize("back", [True, False])
+async def test_half_an_upload_of_a_client_that_has_left_goes_with_its_round(middle: Middle, *, back: bool) -> None:
+    """Until then it may come back and go on; where it has gone elsewhere no verdict is told here."""
+    await middle.relay.join(Joining("default", "a", "i1", {}, (), (), ""))
+    middle.relay.relay([common()], asked(A))
+    assert await middle.down.offered.get() == A
+    upload = middle.spool.upload(SESSION, A, "r1", 1_000)
+    upload.write(b"half")
+    upload.close()
+    middle.relay.leave("a", "i1", "lost")
+    if back:
+        await middle.relay.join(Joining("default", "a", "i1", {}, (), (), ""))
+        middle.relay.relay([], asked(A))
+        assert await middle.down.offered.get() == A
+    middle.relay.relay([common(2)], [])
+    await asyncio.sleep(0)
+    middle.spool.sweep()
+    assert len(list(middle.spool.root.rglob("*.upload"))) == back

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from fedk.aggregation.expected import Expected
@@ -70,6 +70,7 @@ class Brief:
     tasks: int = 0  # that are open here
     begun: bool = False  # one of them is on its client's stream
     retired: bool = False  # a later one has taken its place
+    left: set[str] = field(default_factory=set)  # tasks whose clients have left: half of an answer may be here
 
     def close(self, inputs: Inputs) -> None:
         if self.model is not None:
@@ -138,6 +139,8 @@ class Relay:
     async def close(self) -> None:
         """Let go of files."""
         await self._errands.close()
+        for task in list(self._tasks):
+            self.forget(task)
         for making in self._briefs.values():
             if making.done() and _goes_well(making):
                 making.result().close(self._inputs)
@@ -189,6 +192,8 @@ class Relay:
         for client in away:
             del self._stays[client]
         tasks = [task for task, known in self._tasks.items() if known.client in away]
+        for task in tasks:
+            self._tasks[task].brief.left.add(task)
         for task in [*tasks, *(task for task, one in self._coming.items() if one.client in away)]:
             self.forget(task)
         if left:
@@ -428,6 +433,8 @@ class Relay:
     def _close_idle(self, brief: Brief) -> None:
         if brief.retired and not brief.tasks:
             brief.close(self._inputs)
+            for task in brief.left - self._tasks.keys() - self._coming.keys():
+                self._spool.expire(task)
 
     async def _offer(self, one: words.Asked) -> None:
         held, below = self._holdings.get(one.task), self._below.get(one.task)
