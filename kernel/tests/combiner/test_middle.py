@@ -1,5 +1,6 @@
 """A combiner with others below it: what is where, and in which sum."""
 
+import asyncio
 import hashlib
 
 import numpy as np
@@ -247,6 +248,18 @@ async def test_one_verdict_on_many_goes_to_each_client_and_what_is_not_here_is_s
     ]
     assert await middle.above.lost.get() == f"{SESSION}-9"
     assert middle.holdings.get(A) is None
+
+
+async def test_a_sum_of_many_that_one_word_settles_is_dropped_once(middle: Middle) -> None:
+    await middle.hold(A, B, C)
+    middle.flush(A, B, C)
+    await middle.above.partial()
+    await asyncio.wait(set(middle.flushes._errands._working))
+    settled = tier.Settled(session=SESSION, tasks=[1, 1, 1], said=pb.Verdict(outcome=pb.OUTCOME_REJECTED))
+    middle.relay.answers(tier.Answers(settled=[settled]))
+    (dropping,) = middle.flushes._errands._working
+    await dropping
+    assert not list((middle.folder / "partials").iterdir())
 
 
 async def test_the_memory_of_large_sums_goes_back(middle: Middle, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -91,16 +91,21 @@ class Flushes:
         for added in self._below.sums(taken.session) if one is not None else ():
             if one is not None and added.shares.keys() <= one.terms.keys():
                 self._below.drop(added)
-        self._errands.spawn(self._partials.drop(taken.session, taken.number))
+        self._drop(one)
 
     def refold(self, refold: tier.Refold) -> None:
         """The sum has tasks that are not this combiner's: the flush that follows names those that are."""
-        self._errands.spawn(self._partials.drop(refold.session, refold.number))
+        self._drop(self._partials.get(refold.session, refold.number))
 
     def settled(self, task: str) -> None:
         """Its verdict is spoken: no sum that it is in is wanted any more."""
         for one in self._partials.having(task):
-            self._errands.spawn(self._partials.drop(one.session, one.number))
+            self._drop(one)
+
+    def _drop(self, one: Partial | None) -> None:
+        if one is not None:
+            self._partials.forget(one)
+            self._errands.spawn(self._partials.delete(one))
 
     # ---- what combiners below bring ----
 

@@ -69,8 +69,9 @@ class Partials:
                     row.total,
                 )
                 self._partials[row.session, one.number] = one
-        for session, number in [key for key, one in self._partials.items() if not any(map(held, one.terms))]:
-            await self.drop(session, number)
+        for one in [one for one in self._partials.values() if not any(map(held, one.terms))]:
+            self.forget(one)
+            await self.delete(one)
         known = {one.path for one in self._partials.values()}
         for path in self._root.iterdir():
             if path not in known:
@@ -119,14 +120,16 @@ class Partials:
         self._partials[session, number] = one
         return one
 
-    async def drop(self, session: str, number: int) -> None:
-        """It is at the parent, or nobody's."""
-        one = self._partials.pop((session, number), None)
-        if one is not None:
-            async with self._store.transaction() as tx:
-                wanted = (t.partials.c.session == session, t.partials.c.name == str(number))
-                await tx.execute(delete(t.partials).where(*wanted))
-            one.path.unlink(missing_ok=True)
+    def forget(self, one: Partial) -> None:
+        """It is at the parent, or nobody's: `delete` it."""
+        self._partials.pop((one.session, one.number), None)
+
+    async def delete(self, one: Partial) -> None:
+        """Its row and its file."""
+        async with self._store.transaction() as tx:
+            wanted = (t.partials.c.session == one.session, t.partials.c.name == str(one.number))
+            await tx.execute(delete(t.partials).where(*wanted))
+        one.path.unlink(missing_ok=True)
 
     def _row(self, one: Partial, project: str) -> dict[str, Any]:
         return {
