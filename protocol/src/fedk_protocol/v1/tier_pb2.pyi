@@ -185,7 +185,9 @@ Global___Present: _TypeAlias = Present  # noqa: Y015
 
 @_typing.final
 class Reports(_message.Message):
-    """Results whose bytes the combiner holds durably, at most 256 in a message, or that it did not take."""
+    """Results whose bytes the combiner holds durably, or that it did not take: at most 256 of each in a message. Of a client only the
+    combiner speaks that it is at.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -198,7 +200,7 @@ class Reports(_message.Message):
     def declined(self) -> _containers.RepeatedCompositeFieldContainer[Global___Declined]: ...
     @_builtins.property
     def lost(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """tasks whose results were reported, and are gone"""
+        """tasks whose results were reported, and are gone: at most 4096 in a message"""
 
     def __init__(
         self,
@@ -406,7 +408,7 @@ class Work(_message.Message):
 
     @_builtins.property
     def said(self) -> _containers.RepeatedCompositeFieldContainer[Global___Said]:
-        """live curves and lines: may be dropped"""
+        """live curves and lines, at most 256 in a message: may be dropped"""
 
     @_builtins.property
     def below(self) -> _containers.RepeatedCompositeFieldContainer[Global___Branch]:
