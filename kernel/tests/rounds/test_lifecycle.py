@@ -39,6 +39,12 @@ def test_rules_change_while_a_session_does_not_run() -> None:
     assert failed.state.rules.rounds == 9
 
 
+def test_rules_stay_as_they_are_while_a_model_is_made_with_them() -> None:
+    play = folding().give(ev.Pause(), ev.Changed(LONGER))
+    assert play.state.rules.rounds == 2
+    assert play.fold().give(ev.Changed(LONGER)).state.rules.rounds == 9
+
+
 def test_what_cannot_go_on_fails_with_its_reason_and_gives_every_task_its_verdict() -> None:
     play = started("ab").answer("a").give(ev.Broken("the aggregator needs a key"))
     assert (play.status(), play.state.why) == ("failed", "the aggregator needs a key")

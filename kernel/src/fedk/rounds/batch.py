@@ -102,7 +102,7 @@ class Batch:
         step.actions += actions
 
     def _begin(self, step: Step) -> None:
-        if (fold := step.fold) is None:
+        if (fold := step.fold) is None or step.changes:
             return
         ahead = replace(step.live, state=step.new)
         if self._folds.soon(ahead, fold):

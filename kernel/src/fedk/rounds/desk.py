@@ -245,8 +245,9 @@ class Desk:
         if live.state.round is not None and live.state.round.state == "folding":
             raise Conflict(f"session {live.name} is making model {live.state.round.no}: change it once that is there")
         loaded = self._runner.opener.aggregators(rules)
-        await self._runner.settle(live.state.id, ev.Changed(rules))
-        live.equip(loaded)
+        await self._runner.settle(live.state.id, ev.Changed(rules), loaded)
+        if self._live(live.state.id).state.rules != rules:
+            raise Conflict(f"session {live.name} went on meanwhile: its rules are as they were")
 
     def _live(self, session: str) -> Live:
         live = self._runner.lives.get(session)

@@ -180,7 +180,7 @@ class Broken:
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """A person has changed the rules of a session that does not run."""
+    """A person has changed the rules of a session that does not run, and makes no model."""
 
     rules: Rules
 

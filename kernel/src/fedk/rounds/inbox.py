@@ -12,6 +12,7 @@ from fedk.rounds.actions import Action, Keep
 from fedk.rounds.combiners import Branch, Combiner
 from fedk.rounds.events import Event, Result, Sent
 from fedk.rounds.live import Base, Summed, Taken
+from fedk.rounds.loaded import Loaded
 from fedk.rounds.making import Made
 from fedk.rounds.roster import Member
 from fedk.rounds.states import session_of
@@ -31,7 +32,7 @@ class Committed:
         self.state.close()
 
 
-Note = Taken | Summed | Committed
+Note = Taken | Summed | Committed | Loaded
 
 
 class Waiter(Protocol):

@@ -56,7 +56,8 @@ def _go_on(d: Draft) -> None:
 
 
 def changed(d: Draft, event: ev.Changed) -> None:
-    if d.session.status in ("paused", "failed"):
+    r = d.session.round
+    if d.session.status in ("paused", "failed") and (r is None or r.state != "folding"):
         d.set(rules=event.rules)
 
 

@@ -161,9 +161,13 @@ class Live:
         return True
 
     def equip(self, loaded: Loaded) -> None:
-        """Models are made with this from now on; what was folded ahead with something else is folded again."""
+        """Models are made with this from now on; what was folded ahead with something else is folded again, and tasks
+        say what they say by the rules as they are.
+        """
         self.aggregator, self.config, self.coding = loaded.aggregator, loaded.config, loaded.coding
         self.parts, self.record.aggregator_version = loaded.parts, loaded.version
+        self.population = (-1, 0)
+        self.works.clear()
         while self.makings:
             self.makings.popitem()[1].close()
 

@@ -27,11 +27,11 @@ from fedk.rounds.combiners import Combiners
 from fedk.rounds.counts import wanted
 from fedk.rounds.feed import Feed, Published
 from fedk.rounds.folds import Folds
-from fedk.rounds.inbox import Committed, Entry, Inbox, Item, kept
+from fedk.rounds.inbox import Committed, Entry, Inbox, Item, Note, kept
 from fedk.rounds.journal import record
 from fedk.rounds.ledger import Record, read_session, read_sessions, session_row
 from fedk.rounds.live import Live, Summed, Taken
-from fedk.rounds.loaded import Aggregators
+from fedk.rounds.loaded import Aggregators, Loaded
 from fedk.rounds.opening import Opener
 from fedk.rounds.performer import Performer
 from fedk.rounds.presence import Presence, present
@@ -196,10 +196,10 @@ class Runner:
         """Something has happened to a session."""
         self.inbox.put(Entry(session, event))
 
-    async def settle(self, session: str, event: ev.Event) -> None:
+    async def settle(self, session: str, event: ev.Event, note: Note | None = None) -> None:
         """Post an event and wait until it is in the rows."""
         done: asyncio.Future[Reply | None] = asyncio.get_running_loop().create_future()
-        self.inbox.put(Entry(session, event, reply=done))
+        self.inbox.put(Entry(session, event, note, done))
         await done
 
     def announce(self, live: Live) -> None:
@@ -292,7 +292,7 @@ class Runner:
         live.awaited = wanted(new)
         came = sum(isinstance(entry.event, ev.Result) for entry in entries)
         live.arrived = max(0, live.arrived - came)  # some came to the one that this was read anew from
-        for note in (entry.note for entry in entries):
+        for event, note in ((entry.event, entry.note) for entry in entries):
             if isinstance(note, Summed):
                 live.summing.discard(note.name.rpartition("#")[0])
             if isinstance(note, Summed) and live.partials.get(note.name) is not note:
@@ -305,6 +305,8 @@ class Runner:
                 live.bases[new.head], live.aggregator_state = note.base, note.state
             elif isinstance(note, Committed):
                 note.close()
+            elif isinstance(note, Loaded) and isinstance(event, ev.Changed) and event.rules is new.rules:
+                live.equip(note)
 
     def _reply(self, batch: Sequence[Item]) -> set[str]:
         """Answer those who wait for this batch; returns the tasks whose word is said."""

@@ -19,6 +19,11 @@ class Step:
     making: "asyncio.Task[Entry] | None" = None  # of a model that is begun before its round's close is in the rows
 
     @property
+    def changes(self) -> bool:
+        """Whether it has other rules after it: what they name is not in `live` yet."""
+        return self.new.rules is not self.live.state.rules
+
+    @property
     def fold(self) -> act.Fold | None:
         """The model that is to be made."""
         return next((action for action in self.actions if isinstance(action, act.Fold)), None)
