@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from fedk.aggregation.expected import Expected
 from fedk.aggregation.record import record
@@ -19,6 +19,7 @@ from fedk.rounds.clients import Arrival, Joined, Joining, Kept, Reply, SendFrom,
 from fedk.rounds.feed import Published
 from fedk.rounds.inbox import COMPANIES, COMPANY, COMPANY_ASYNC, LINGER, Entry, Seen, Waiter
 from fedk.rounds.live import Live, Taken
+from fedk.rounds.roster import Member
 from fedk.rounds.runner import Runner
 from fedk.rounds.states import ENDED, ROOT, Task, session_of
 from fedk.rounds.views import client_facts, session_facts, update_view
@@ -61,7 +62,7 @@ class Door:
             await done
         except StateError:
             if (member.instance, member.holder) == (joining.instance, holder):  # else it has come again meanwhile
-                member.state = "lost"  # it is not in the rows: it says hello again
+                self._away(member, "lost")  # it is not in the rows: it says hello again
             raise
         return Joined(member.id, tuple([await self._kept(member.id, kept) for kept in joining.outbox]))
 
@@ -89,13 +90,16 @@ class Door:
         member = self._runner.roster.get(client)
         if member is None or (member.instance, member.holder) != (instance, holder) or member.state != "connected":
             return
-        member.state, member.last_seen = ("left" if cause == "goodbye" else "lost"), time.time()
+        self._away(member, "left" if cause == "goodbye" else "lost")
         self._runner.inbox.put(Seen(member, f"client.{member.state}"))
+
+    def _away(self, member: Member, state: Literal["left", "lost"]) -> None:
+        member.state, member.last_seen = state, time.time()
         for live in self._runner.lives.values():
             if live.project != member.project:
                 continue
-            if member.state == "left":
-                self._runner.presence.gone(live.state.id, client)
+            if state == "left":
+                self._runner.presence.gone(live.state.id, member.id)
             else:
                 self._runner.presence.lost(live, member)
 

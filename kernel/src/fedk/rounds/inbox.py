@@ -2,12 +2,13 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from fedk.aggregation.record import record
 from fedk.aggregation.state import AggregatorState
+from fedk.api.errors import StateError
 from fedk.rounds.actions import Action, Keep
 from fedk.rounds.combiners import Branch, Combiner
 from fedk.rounds.events import Event, Result, Sent
@@ -75,6 +76,13 @@ class Linked:
 Item = Entry | Seen | Linked
 
 
+def refuse(item: Item, error: Exception) -> None:
+    """Tell who waits for it that it is not in the rows."""
+    waiter = item.reply if isinstance(item, Entry) else item.done
+    if waiter is not None and not waiter.done():
+        waiter.set_exception(StateError(f"not written: {error}"))
+
+
 def kept(entries: Iterable[Entry], actions: Iterable[Action]) -> list[Note]:
     """What belongs to those of the events that have been acted on, in their order."""
     acted = {id(action.event) for action in actions if isinstance(action, Keep)}
@@ -121,6 +129,12 @@ class Inbox:
             self._filled.set()
         elif not self._filled.is_set():
             self._linger(item.patience)
+
+    def put_back(self, items: Sequence[Item]) -> None:
+        """They come before all that is there."""
+        self._items.extendleft(reversed(items))
+        if items:
+            self._filled.set()
 
     def put_aside(self, task: str) -> None:
         """It is sent. Its result, if that comes soon, says so too."""

@@ -27,7 +27,7 @@ from fedk.rounds.combiners import Combiners
 from fedk.rounds.counts import wanted
 from fedk.rounds.feed import Feed, Published
 from fedk.rounds.folds import Folds
-from fedk.rounds.inbox import Committed, Entry, Inbox, Item, Note, kept
+from fedk.rounds.inbox import Committed, Entry, Inbox, Item, Linked, Note, Seen, kept, refuse
 from fedk.rounds.journal import record
 from fedk.rounds.ledger import Record, read_session, read_sessions, session_row
 from fedk.rounds.live import Live, Summed, Taken
@@ -43,7 +43,7 @@ from fedk.rounds.step import Step
 from fedk.rounds.trouble import Trouble
 from fedk.settings.settings import GIB
 from fedk.state import tables as t
-from fedk.state.errors import LostLease
+from fedk.state.errors import OURS, LostLease
 from fedk.state.store import Store
 
 PROJECT = "default"
@@ -236,10 +236,11 @@ class Runner:
     async def _run(self) -> None:
         while items := await self.inbox.batch():
             async with self._turn:
+                before = self._seq
                 try:
                     await self._batch(items)
                 except (FedkError, SQLAlchemyError, OSError) as error:
-                    await self._discard(items, error)
+                    await self._discard(items, error, before)
 
     async def _batch(self, items: list[Item]) -> None:
         batch = Batch(
@@ -324,23 +325,37 @@ class Runner:
                 said.add(task)
         return said
 
-    async def _discard(self, batch: Sequence[Item], error: Exception) -> None:
-        """A transaction failed: what is in memory may be wrong. Forget it, and read the rows again."""
+    async def _discard(self, batch: Sequence[Item], error: Exception, before: int) -> None:
+        """A transaction failed: what is in memory may be wrong. Forget it, and read the rows again.
+
+        `before` is the last event before it: where there is a later one, it was committed after all.
+        """
         log.error("batch.failed error=%s", error, exc_info=not isinstance(error, FedkError))
-        for item in batch:
-            future = item.reply if isinstance(item, Entry) else item.done
-            if future is not None and not future.done():
-                future.set_exception(StateError(f"not written: {error}"))
-            if isinstance(item, Entry) and isinstance(item.note, Committed):
-                item.note.close()
+        entries = [item for item in batch if isinstance(item, Entry)]
+        for entry in entries:
+            refuse(entry, error)
+            if isinstance(entry.note, Committed):
+                entry.note.close()
         await self.trouble.wait(error, self._closing)
         if isinstance(error, LostLease):
             self._fail(error)
         else:
-            await self._reread({item.session for item in batch if isinstance(item, Entry)})
-            for note in [item.note for item in batch if isinstance(item, Entry)]:
+            await self._reread({entry.session for entry in entries})
+            for note in [entry.note for entry in entries]:
                 if isinstance(note, Taken):
                     self._give_up(note)
+        words = [item for item in batch if not isinstance(item, Entry)]
+        if self._seq > before:
+            self._reply(words)
+        else:
+            self._say_again(words, error)
+
+    def _say_again(self, words: Sequence[Seen | Linked], error: Exception) -> None:
+        """What nobody waits for comes before all that has come meanwhile; who waits asks again."""
+        for word in words:
+            refuse(word, error)
+        if not (isinstance(error, (LostLease, *OURS)) or self._closing.is_set()):
+            self.inbox.put_back([word for word in words if word.done is None])
 
     def _give_up(self, note: Taken) -> None:
         """Its client sends it again, if it is not in the rows; where those could not be read, nobody knows."""
