@@ -1,24 +1,31 @@
 """`fedk combiner` against a server behind a real port."""
 
-import asyncio
 import signal
 import socket
 import subprocess
 import sys
+import threading
 
 import pytest
 
 from fedk.rounds.clients import Joining, Present
 from fedk.rounds.combiners import Combiner
+from fedk.rounds.draining import Draining
 from fedk.testing.site import Served
 
 
 def draining(served: Served) -> subprocess.Popen[str]:
     """`fedk combiner drain east --wait`, once it has heard that east drains, and waits."""
-    heard = asyncio.run_coroutine_threadsafe(said(served, "combiner.draining", times=2), served.loop)
-    served.do(asyncio.sleep(0))  # it listens by now
-    process = drain(served.url)
-    heard.result()
+    end, waits = Draining.end, threading.Event()
+
+    async def ended(draining: Draining, name: str) -> None:
+        waits.set()
+        await end(draining, name)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Draining, "end", ended)
+        process = drain(served.url)
+        assert waits.wait(30)
     return process
 
 
@@ -26,14 +33,6 @@ def drain(url: str) -> subprocess.Popen[str]:
     code = "from fedk.cli import main; main()"
     command = [sys.executable, "-c", code, "combiner", "drain", "east", "--wait", "--url", url]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-async def said(served: Served, event: str, *, times: int) -> None:
-    with served.site.desk.feed.listen() as listener:
-        async for one in listener:
-            times -= one.type == event
-            if not times:
-                return
 
 
 async def one_client(served: Served, east: Combiner) -> Present:

@@ -4,13 +4,15 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from fedk.api.errors import Conflict
+from fedk.api.errors import Conflict, StateError
 from fedk.rounds.clients import Joining, Offer, Present
 from fedk.rounds.combiners import Branch, Combiner
 from fedk.rounds.feed import Listener, Published
+from fedk.state.store import Store
 from fedk.testing.site import Play, Site, site
 
 
@@ -117,3 +119,37 @@ async def test_of_one_below_another_its_parent_tells(here: Site) -> None:
         await waiting
         said = [event.body async for event in until(listener, "combiner.drained")]
     assert said == [{"combiner": "leaf", "holder": "leaf.2"}]
+
+
+async def test_who_asks_again_while_it_drains_waits_with_the_first_and_it_is_said_once(here: Site) -> None:
+    await attached(here, combiner := east())
+    there = await connected(here, combiner, "a")
+    with here.desk.feed.listen() as listener:
+        await asyncio.gather(here.desk.drain_combiner("east"), here.desk.drain_combiner("east"))
+        await here.desk.drain_combiner("east")
+        here.tier.gone(combiner, [there])
+        said = [event.type async for event in until(listener, "combiner.drained")]
+    assert said == ["combiner.draining", "client.lost", "combiner.drained"]
+
+
+async def test_a_drain_that_could_not_be_written_has_not_begun_and_can_be_asked_for_again(
+    here: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await attached(here, combiner := east())
+    await connected(here, combiner, "a")
+    write, failures = Store.write, [1]
+
+    async def failing(store: Store, work: Any, **more: Any) -> Any:
+        if not failures:
+            return await write(store, work, **more)
+        failures.pop()
+        raise StateError("the disk is full")
+
+    monkeypatch.setattr(Store, "write", failing)
+    with here.desk.feed.listen() as listener:
+        with pytest.raises(StateError):
+            await here.desk.drain_combiner("east")
+        assert combiner.state == "live"
+        await here.desk.drain_combiner("east")
+        said = [event.type async for event in until(listener, "combiner.draining")]
+    assert (said, combiner.state) == (["combiner.draining"], "draining")

@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import select
 
 from fedk.aggregation.record import record
-from fedk.api.errors import Refused
+from fedk.api.errors import Refused, StateError
 from fedk.blobs.reader import Span
 from fedk.rounds import events as ev
 from fedk.rounds.clients import Arrival, Joined, Joining, Present, Receipt, Reply
@@ -74,6 +74,7 @@ class Tier:
         self._here: set[str] = set()  # holders with a stream
         self._errands = Errands(self.failed)
         self.draining = Draining(runner, self.is_here)
+        self._to_drain = asyncio.Lock()  # who asks again waits with the first, and it is said once
         runner.written = self.draining.look
 
     # ---- combiners ----
@@ -122,12 +123,21 @@ class Tier:
 
     async def drain(self, combiner: Combiner) -> None:
         """It is to give away what it holds, and gets no client any more. Written down when this returns."""
+        async with self._to_drain:
+            if combiner.state != "draining":
+                await self._begin_draining(combiner)
+        self._drain(combiner.id)
+        self.draining.again(combiner.id)
+
+    async def _begin_draining(self, combiner: Combiner) -> None:
         combiner.state = "draining"
         done = asyncio.get_running_loop().create_future()
         self.runner.inbox.put(Linked(combiner, "combiner.draining", done))
-        await done
-        self._drain(combiner.id)
-        self.draining.again(combiner.id)
+        try:
+            await done
+        except StateError:
+            combiner.state = "live" if self.is_here(combiner) else "lost"
+            raise
 
     def drain_below(self, combiner: Combiner, branch: Branch) -> None:
         """The same for one that is below `combiner`, which sees to it."""
