@@ -107,19 +107,25 @@ COMPANY_ASYNC = 0.002
 """The same where no round waits, but the client, which is asked again once its result is taken."""
 
 
+OVER = StateError("this server has stopped")
+"""What who waits hears when nothing is written any more."""
+
+
 class Inbox:
     """An unbounded queue: senders are bounded by what they hold (a stream reads on when its result is answered)."""
 
     def __init__(self) -> None:
         self._items: deque[Item] = deque()
         self._filled = asyncio.Event()
-        self._closed = False
+        self._closed = self._ended = False
         self._lingering: asyncio.TimerHandle | None = None
         self._aside: dict[str, None] = {}  # tasks
         self._due: asyncio.TimerHandle | None = None  # when they are given out
 
     def put(self, item: Item) -> None:
         self._items.append(item)
+        if self._ended:
+            refuse(item, OVER)
         if not isinstance(item, Entry):
             self._filled.set()
             return
@@ -170,6 +176,12 @@ class Inbox:
         self._take_up()
         self._closed = True
         self._filled.set()
+
+    def end(self, taken: Iterable[Item]) -> None:
+        """Nothing more is written, nor are those that were `taken` last: who waits is told so, now and later."""
+        self._ended = True
+        for item in (*taken, *self._items):
+            refuse(item, OVER)
 
     async def batch(self) -> list[Item]:
         """Everything that is there: at least one item, or none once the inbox is closed."""

@@ -234,13 +234,17 @@ class Runner:
     # ---- the batch loop ----
 
     async def _run(self) -> None:
-        while items := await self.inbox.batch():
-            async with self._turn:
-                before = self._seq
-                try:
-                    await self._batch(items)
-                except (FedkError, SQLAlchemyError, OSError) as error:
-                    await self._discard(items, error, before)
+        items: list[Item] = []
+        try:
+            while items := await self.inbox.batch():
+                async with self._turn:
+                    before = self._seq
+                    try:
+                        await self._batch(items)
+                    except (FedkError, SQLAlchemyError, OSError) as error:
+                        await self._discard(items, error, before)
+        finally:
+            self.inbox.end(items)
 
     async def _batch(self, items: list[Item]) -> None:
         batch = Batch(
