@@ -1,15 +1,19 @@
 """What combiners say to a root, without a wire."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from fedk.api.errors import StateError
 from fedk.catalogue.gates import Gates
-from fedk.rounds.clients import Joining, Verdict
+from fedk.rounds.clients import Joining, Offer, Verdict
 from fedk.rounds.combiners import Combiner
-from fedk.testing.site import site
+from fedk.rounds.live import Summed
+from fedk.state.store import Store
+from fedk.testing.site import Play, Players, site
 
 
 async def test_of_a_settled_result_that_a_combiner_has_lost_its_client_is_told_the_verdict(
@@ -50,3 +54,47 @@ async def test_a_client_whose_combiner_has_gone_before_it_was_admitted_is_not_th
 
 def verdict(task: str) -> Any:
     return Verdict(task, "r1", "committed", "digits-1/1")
+
+
+async def test_a_sum_that_comes_again_while_it_is_written_in_vain_is_asked_for_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its sender's stream breaks, and the transaction that it is in fails after that."""
+    offers, refolds = asyncio.Queue[Offer](), asyncio.Queue[int]()
+    write, failures, begun, go = Store.write, list[int](), asyncio.Event(), asyncio.Event()
+
+    def keeps(offer: Offer) -> Play:
+        offers.put_nowait(offer)
+        return Play(silent=True)
+
+    async def failing(store: Store, work: Any, **more: Any) -> Any:
+        if not failures:
+            return await write(store, work, **more)
+        failures.pop()
+        begun.set()
+        await go.wait()
+        raise StateError("the disk is full")
+
+    monkeypatch.setattr(Store, "write", failing)
+    monkeypatch.setattr(Players, "refold", lambda _, __, ___, number, ____: refolds.put_nowait(number))
+    async with asyncio.timeout(30), site(tmp_path / "data") as here:
+        await here.tier.attach(east := Combiner("east", "1", ("east:1",)))
+        for name in "ab":
+            await here.players.join(name, keeps)
+        await here.start(until="round.open", clients={"min": 2}, validation={"every": 0})
+        arrival = here.players.arrival(offer := await offers.get(), Play())
+        await here.players.door.take(replace(arrival, span=None), east.id)
+        assert arrival.span is not None
+        session, tasks = offer.work.session, frozenset({offer.task})
+        summed = Summed(f"{east.id}#1", 1, tasks, arrival.span, arrival.blobs, raw=True, total="")
+        failures.append(1)
+        first = asyncio.create_task(here.tier.partial(east, 1, summed, session))
+        await begun.wait()
+        assert here.tier.wants(east, session, 1) is None
+        here.tier.again(east, session, 1)
+        go.set()
+        with pytest.raises(StateError):
+            await first
+        assert await refolds.get() == 1
+        assert here.runner.broken is not None
+        assert not here.runner.broken.done()

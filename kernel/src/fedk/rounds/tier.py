@@ -295,12 +295,8 @@ class Tier:
         return live.project if live is not None and f"{combiner.id}#{number}" not in live.partials else None
 
     def again(self, combiner: Combiner, session: str, number: int) -> None:
-        """A sum that is here, or that nobody needs, came again."""
-        live = self.runner.lives.get(session)
-        known = live is not None and f"{combiner.id}#{number}" in live.partials
-        tasks = live.partials[f"{combiner.id}#{number}"].tasks if live is not None and known else frozenset[str]()
-        if live is not None:
-            self.runner.post(session, ev.Partial(combiner.id, number, tasks))
+        """A sum that is here, or that nobody needs, came again: it has no tasks, for it may be written in vain."""
+        self.runner.post(session, ev.Partial(combiner.id, number, frozenset()))
 
     async def partial(self, combiner: Combiner, number: int, summed: Summed, session: str) -> None:
         """A sum whose bytes stand in the spool. Judged when this returns."""
