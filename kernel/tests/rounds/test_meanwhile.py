@@ -17,6 +17,7 @@ from fedk.rounds.combiners import Combiner
 from fedk.rounds.feed import BACKLOG, Feed, Published
 from fedk.rounds.folds import Folds
 from fedk.rounds.ledger import read_session
+from fedk.rounds.live import Base, Live
 from fedk.rounds.making import Making
 from fedk.rounds.opening import Opener
 from fedk.state.store import Store
@@ -283,3 +284,28 @@ async def test_an_upload_whose_call_is_cancelled_while_a_gate_is_asked_goes_with
     door.failed(offer.client, offer.task, "raised", "")
     await here.runner.settle(offer.work.session, ev.Pause())
     assert spool.used("default") == 0
+
+
+async def test_a_model_that_is_made_after_its_session_was_stopped_lets_go_of_its_bytes(
+    here: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_base, gate, made = Opener.base, Gate(), asyncio.Event()
+
+    async def slow(opener: Opener, live: Live, no: int, *args: Any, **more: Any) -> Base:
+        if no:
+            await gate()
+            made.set()
+        return await open_base(opener, live, no, *args, **more)
+
+    monkeypatch.setattr(Folds, "soon", lambda *_: False)
+    monkeypatch.setattr(Opener, "base", slow)
+    offer = await asked(here)
+    await here.players.door.take(here.players.arrival(offer, Play()))
+    await gate.reached.wait()
+    await here.desk.stop(offer.work.session)
+    await here.collected()
+    gate.go.set()
+    await made.wait()
+    await asyncio.gather(*here.runner._working)
+    await here.runner.settle(offer.work.session, ev.Pause())  # a batch with what was made, or after it
+    assert not here.blobs._holds._held

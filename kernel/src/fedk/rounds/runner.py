@@ -271,6 +271,8 @@ class Runner:
         for step in steps:
             entries = [x for x in batch if isinstance(x, Entry) and x.session == step.new.id]
             self._adopt(step.live, step.new, entries, step.actions)
+        for entry in [x for x in batch if isinstance(x, Entry) and x.session not in self.lives]:
+            self._let_go(entry.note)  # its session has ended meanwhile
         waited = self._reply(batch)
         for step in steps:
             self._performing.perform(step, waited)
@@ -301,17 +303,26 @@ class Runner:
             if isinstance(note, Summed):
                 live.summing.discard(note.name.rpartition("#")[0])
             if isinstance(note, Summed) and live.partials.get(note.name) is not note:
-                self.forget(note.span)  # it was not taken
+                self._let_go(note)  # it was not taken
             elif isinstance(note, Taken) and not live.keeps(note.arrival):
-                self.forget(note.arrival.span)  # here: who brought it may not wait any more
+                self._let_go(note)  # here: who brought it may not wait any more
             elif isinstance(note, Committed) and any(note is one for one in kept(entries, actions)):
                 live.aggregator_state.close()
                 self._closing_files.append(note.base.hold.settle)
                 live.bases[new.head], live.aggregator_state = note.base, note.state
             elif isinstance(note, Committed):
-                note.close()
+                self._let_go(note)
             elif isinstance(note, Loaded) and isinstance(event, ev.Changed) and event.rules is new.rules:
                 live.equip(note)
+
+    def _let_go(self, note: Note | None) -> None:
+        match note:
+            case Summed():
+                self.forget(note.span)
+            case Taken():
+                self.forget(note.arrival.span)
+            case Committed():
+                note.close()
 
     def _reply(self, batch: Sequence[Item]) -> set[str]:
         """Answer those who wait for this batch; returns the tasks whose word is said."""
