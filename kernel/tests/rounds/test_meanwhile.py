@@ -309,3 +309,24 @@ async def test_a_model_that_is_made_after_its_session_was_stopped_lets_go_of_its
     await asyncio.gather(*here.runner._working)
     await here.runner.settle(offer.work.session, ev.Pause())  # a batch with what was made, or after it
     assert not here.blobs._holds._held
+
+
+async def test_a_session_that_is_stopped_while_its_model_is_made_is_no_fault_of_the_server(
+    here: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    committed, gate = Folds._committed, Gate()
+
+    async def slow(folds: Folds, *args: Any) -> Any:
+        await gate()
+        return await committed(folds, *args)
+
+    monkeypatch.setattr(Folds, "soon", lambda *_: False)
+    monkeypatch.setattr(Folds, "_committed", slow)
+    offer = await asked(here)
+    await here.players.door.take(here.players.arrival(offer, Play()))
+    await gate.reached.wait()
+    await here.desk.stop(offer.work.session)
+    await here.collected()
+    gate.go.set()
+    await asyncio.gather(*here.runner._working)
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []

@@ -77,19 +77,21 @@ class Folds:
             note = await self._committed(live, action, made, hold)
         except FormulaError as error:
             hold.close()
-            log.exception("formula.error session=%s round=%d", live.name, no)
+            log.log(_gravity(live), "formula.error session=%s round=%d", live.name, no, exc_info=True)
             return Entry(session, ev.FoldFailed(action.token, f"{live.record.aggregator}: {error}"))
         except (FedkError, OSError) as error:
             hold.close()
             lost = await asyncio.to_thread(damaged, live.taken, action.tasks)
             if lost:
                 return Entry(session, ev.FoldFailed(action.token, str(error), lost))
-            log.exception("fold.failed session=%s round=%d", live.name, no)
+            log.log(_gravity(live), "fold.failed session=%s round=%d", live.name, no, exc_info=True)
             why = f"model {no} cannot be stored: {error}"
             return Entry(session, ev.Blocked(why, action.token, passing=True))
         except Exception as error:  # the session must hear of it: it would wait for its model for ever
             hold.close()
-            log.exception("fold.failed session=%s round=%d: a fault of this server", live.name, no)
+            log.log(
+                _gravity(live), "fold.failed session=%s round=%d: a fault of this server", live.name, no, exc_info=True
+            )
             why = f"a fault of this server: {type(error).__name__} {error}"
             return Entry(session, ev.FoldFailed(action.token, why))
         return Entry(session, ev.Folded(action.token, why), note)
@@ -164,6 +166,11 @@ class Folds:
         one = taken[task]
         name = self.roster.name(live.state.tasks[task].client)
         return Share(name, one.arrival.sha256, one.terms.weight if one.terms else 1.0)
+
+
+def _gravity(live: Live) -> int:
+    """Of a failure: where its session has ended, its files were closed under it."""
+    return logging.DEBUG if live.closed else logging.ERROR
 
 
 def _kept(live: Live, taken: Iterable[Taken], hold: Hold) -> tuple[Stored, ...]:
