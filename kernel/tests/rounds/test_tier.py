@@ -9,11 +9,13 @@ import pytest
 
 from fedk.api.errors import StateError
 from fedk.catalogue.gates import Gates
-from fedk.rounds.clients import Joining, Offer, Verdict
+from fedk.rounds import batch
+from fedk.rounds import events as ev
+from fedk.rounds.clients import Joining, Offer, Reply, Verdict
 from fedk.rounds.combiners import Combiner
 from fedk.rounds.live import Summed
 from fedk.state.store import Store
-from fedk.testing.site import Play, Players, site
+from fedk.testing.site import Move, Play, Players, site
 
 
 async def test_of_a_settled_result_that_a_combiner_has_lost_its_client_is_told_the_verdict(
@@ -98,3 +100,44 @@ async def test_a_sum_that_comes_again_while_it_is_written_in_vain_is_asked_for_a
         assert await refolds.get() == 1
         assert here.runner.broken is not None
         assert not here.runner.broken.done()
+
+
+async def test_a_result_of_an_earlier_round_that_is_lost_in_the_batch_that_closes_one_gets_its_verdict(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The drain of its combiner is heard with its loss, and the model of that round is made in the same batch."""
+    offers, told = {name: asyncio.Queue[Offer]() for name in "abc"}, list[Reply]()
+
+    def keeps(name: str) -> Move:
+        def move(offer: Offer) -> Play:
+            offers[name].put_nowait(offer)
+            return Play(silent=True)
+
+        return move
+
+    monkeypatch.setattr(batch, "SOON", 60.0)
+    monkeypatch.setattr(Players, "reply", lambda _, __, reply, ___=(): told.append(reply))
+    async with asyncio.timeout(30), site(tmp_path / "data") as here:
+        await here.tier.attach(east := Combiner("east", "1", ("east:1",)))
+        clients = {name: await here.players.join(name, keeps(name)) for name in "abc"}
+        rules: dict[str, Any] = {"mode": "async", "async": {"buffer": 2}, "rounds": 3, "validation": {"every": 0}}
+        await here.start(until="round.open", aggregator={"use": "fedbuff"}, **rules)
+        early = {name: await offers[name].get() for name in "bc"}
+        session = early["b"].work.session
+        for _ in range(2):
+            await here.players.answer(await offers["a"].get())
+        third = await offers["a"].get()
+        assert here.runner.lives[session].state.head == 1
+        await here.players.door.take(replace(here.players.arrival(early["b"], Play()), span=None), east.id)
+        async with here.runner._turn:
+            closing = [asyncio.create_task(here.players.answer(offer)) for offer in (third, early["c"])]
+            await asyncio.sleep(0)
+            here.runner.post(session, ev.Draining(east.id))
+            here.runner.post(session, ev.Gone(clients["b"]))
+            here.runner.post(session, ev.HolderLost(east.id))
+        await asyncio.gather(*closing)
+        live = here.runner.lives[session]
+        assert live.state.head == 2
+        lost = [reply for reply in told if isinstance(reply, Verdict) and reply.task == early["b"].task]
+        assert [(reply.outcome, reply.reason) for reply in lost] == [("rejected", "holder-lost")]
+        assert early["b"].task not in live.taken

@@ -117,4 +117,7 @@ class Batch:
         step.making, fold = None, step.fold
         step.actions = [action for action in step.actions if action is not fold]
         self.items.append(entry)
+        before = step.new.tasks
         self._take(step, [entry])
+        # those that were settled before it are still to be told
+        step.new = replace(step.new, tasks={**before, **step.new.tasks})
