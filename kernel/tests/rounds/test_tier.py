@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from fedk.api.errors import StateError
+from fedk.api.errors import PluginError, StateError
+from fedk.app import Aggregators
 from fedk.catalogue.gates import Gates
 from fedk.rounds import batch
 from fedk.rounds import events as ev
@@ -141,3 +142,40 @@ async def test_a_result_of_an_earlier_round_that_is_lost_in_the_batch_that_close
         lost = [reply for reply in told if isinstance(reply, Verdict) and reply.task == early["b"].task]
         assert [(reply.outcome, reply.reason) for reply in lost] == [("rejected", "holder-lost")]
         assert early["b"].task not in live.taken
+
+
+async def test_an_update_that_is_reported_while_its_plugin_is_missing_is_weighed_once_it_is_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offers, aggregators, away = asyncio.Queue[Offer](), Aggregators.__call__, list[bool]()
+
+    def keeps(offer: Offer) -> Play:
+        offers.put_nowait(offer)
+        return Play(silent=True)
+
+    def loaded(found: Aggregators, rules: Any) -> Any:
+        if away:
+            raise PluginError("fedavg is not installed")
+        return aggregators(found, rules)
+
+    monkeypatch.setattr(Aggregators, "__call__", loaded)
+    async with asyncio.timeout(30), site(tmp_path / "data") as here:
+        await here.tier.attach(east := Combiner("east", "1", ("east:1",)))
+        for name in "ab":
+            await here.players.join(name, keeps)
+        await here.start(until="round.open", clients={"min": 2}, validation={"every": 0})
+        offer = await offers.get()
+        session, arrival = offer.work.session, replace(here.players.arrival(offer, Play(examples=7)), span=None)
+        away.append(True)
+        with pytest.raises(PluginError):
+            await here.runner.reopen(session)
+        here.tier.report(east, [arrival])
+        await here.runner.settle(session, ev.Pause())
+        away.clear()
+        await here.runner.reopen(session)
+        assert here.runner.lives[session].state.tasks[offer.task].open
+        here.tier.report(east, [arrival])
+        await here.runner.settle(session, ev.Pause())
+        terms = here.runner.lives[session].taken[offer.task].terms
+        assert terms is not None
+        assert terms.weight == 7.0

@@ -160,7 +160,7 @@ class Door:
         except Refused as refused:
             self.drop(arrival)
             return await self.refuse(arrival.client, arrival.task, arrival.result_id, refused)
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, StateError):
             if arrival.span is not None:
                 self._runner.spool.release(arrival.span)  # its client may go on with it
             raise
@@ -182,7 +182,7 @@ class Door:
             return False
         try:
             self._post(live, self._taken(live, task, arrival), holder, waiter)
-        except (FormulaError, Refused):
+        except (FormulaError, Refused, StateError):
             return False
         return True
 
@@ -264,6 +264,8 @@ class Door:
         raise NotFound(f"no open task brings the blob {sha256.hex()}")
 
     def _taken(self, live: Live, task: Task, arrival: Arrival) -> Taken:
+        if live.missing is not None and task.kind == "train":
+            raise StateError(f"nobody can weigh updates of session {live.name}: {live.missing}")
         found = weighed(live, task, arrival, self._runner.roster)
         live.formula_errors = 0
         return found
