@@ -11,7 +11,7 @@ import pytest
 from fedk.api.errors import Conflict
 from fedk.rounds import events as ev
 from fedk.rounds.clients import Offer
-from fedk.testing.site import Play, Site, site
+from fedk.testing.site import Play, Players, Site, site
 
 FASTER = {"aggregator.fedadam": {"learning_rate": 7.0}}
 
@@ -92,3 +92,28 @@ async def test_a_task_of_the_open_round_brings_the_settings_that_were_changed(pa
     paused.here.players.door.failed(first.client, first.task, "raised", "no data")
     again = await paused.offers.get()
     assert (again.work.round, again.work.settings) == (first.work.round, '{"epochs": 3}')
+
+
+async def test_bytes_that_moved_before_a_session_is_read_again_are_no_more_than_they_were(
+    paused: Paused, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Players, "traffic", lambda *_: (700, 300))
+    await paused.here.desk.resume(paused.id)
+    await paused.here.desk.pause(paused.id)
+    await paused.here.runner.reopen(paused.id)
+    await paused.answered()
+    with paused.here.desk.feed.listen() as listener:
+        await paused.here.desk.resume(paused.id)
+        async for event in listener:
+            if event.type == "round.committed":
+                break
+    assert (event.body["sent"], event.body["received"]) == (700, 300)
+
+
+async def test_results_of_the_open_round_are_held_against_the_limits_that_were_changed(paused: Paused) -> None:
+    offer = paused.offers.get_nowait()
+    await paused.here.desk.resume(paused.id, {"limits.max_examples": 5})
+    task = paused.here.players.door.open_task(offer.client, offer.task)
+    assert task is not None
+    assert task.expected is not None
+    assert task.expected.max_examples == 5

@@ -216,7 +216,8 @@ class Desk:
             )
         if changes:
             await self._change(live, changes)
-        if live.missing is not None or live.state.status == "failed":  # a failed one has closed its models
+        # a failed one has closed its models, and those of a paused one are held against the limits of before
+        if changes or live.missing is not None or live.state.status == "failed":
             await self._runner.reopen(session)
         await self._runner.settle(session, ev.Resume())
 

@@ -145,7 +145,8 @@ class Runner:
         wanted = (t.rounds.c.session == live.state.id, t.rounds.c.no == r.no)
         row = (await db.execute(select(t.rounds).where(*wanted))).one()
         live.opened_at, live.round_row = row.opened_at, dict(row._mapping)
-        live.traffic = (-row.sent_bytes, -row.received_bytes)
+        sent, received = self.network.traffic(live.state.id)
+        live.traffic = (sent - row.sent_bytes, received - row.received_bytes)
         now, rules = time.time(), live.state.rules
         most = rules.round.deadline * (r.attempt + 1)
         live.began = time.monotonic() - min(max(now - row.opened_at, 0.0), most)  # the clock may have jumped meanwhile
