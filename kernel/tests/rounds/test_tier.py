@@ -166,6 +166,7 @@ async def test_an_update_that_is_reported_while_its_plugin_is_missing_is_weighed
         await here.start(until="round.open", clients={"min": 2}, validation={"every": 0})
         offer = await offers.get()
         session, arrival = offer.work.session, replace(here.players.arrival(offer, Play(examples=7)), span=None)
+        here.runner.roster[offer.client].holder = east.id
         away.append(True)
         with pytest.raises(PluginError):
             await here.runner.reopen(session)
