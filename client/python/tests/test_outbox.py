@@ -1,4 +1,6 @@
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
 
@@ -6,9 +8,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from fedk.testing.protocol import PATIENCE
 from fedk_client.assignment import Answer, Assignment
 from fedk_client.disk import Disk
 from fedk_client.errors import AppError
+from fedk_client.kept import Body, Kept
 from fedk_client.outbox import Outbox
 from fedk_client.shelf import Memory, Shelf
 from fedk_protocol.codec import Arrays, BadBlob, Safetensors
@@ -66,6 +70,48 @@ def test_the_state_moves_only_when_its_update_is_committed(shelf: Shelf) -> None
     outbox.settle("t2", kept.result_id, committed=True)
     assert values(outbox.state("s", 3)) == [2.0]
     assert outbox.state("other session", 3) == {}
+
+
+class Slowly(Disk):
+    """Writes, or keeps, once it is let."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, project="default", name="a")
+        self.step, self.begun, self.let = "", threading.Event(), threading.Event()
+
+    def write(self, result_id: str, chunks: Iterable[bytes | memoryview]) -> Body:
+        self._wait("write")
+        return super().write(result_id, chunks)
+
+    def keep(self, kept: Kept, state: bytes) -> None:
+        self._wait("keep")
+        super().keep(kept, state)
+
+    def _wait(self, step: str) -> None:
+        if self.step == step:
+            self.begun.set()
+            self.let.wait()
+
+
+@pytest.mark.parametrize("step", ["write", "keep"])
+def test_while_a_result_is_written_the_connection_finds_lists_and_settles_others(tmp_path: Path, step: str) -> None:
+    """A model of 1 GB takes a disk seconds, in which the server would be left without an answer."""
+    shelf = Slowly(tmp_path)
+    outbox = Outbox(shelf)
+    kept = outbox.keep(asked("t1"), answer(state=1.0))
+    shelf.step = step
+    with ThreadPoolExecutor() as threads:
+        keeping = threads.submit(outbox.keep, asked("t2", 2), answer())
+        try:
+            assert shelf.begun.wait(PATIENCE)
+            assert threads.submit(outbox.find, "t1").result(PATIENCE) is kept
+            assert threads.submit(list, outbox).result(PATIENCE) == [kept]
+            assert threads.submit(outbox.settle, "t1", kept.result_id, committed=True).result(PATIENCE) is kept
+            assert values(threads.submit(outbox.state, "s", 2).result(PATIENCE)) == [1.0]
+        finally:
+            shelf.let.set()
+        later = keeping.result(PATIENCE)
+        assert list(outbox) == [later]
 
 
 def test_a_committed_update_without_a_state_leaves_none(shelf: Shelf) -> None:

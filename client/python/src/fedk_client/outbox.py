@@ -24,7 +24,10 @@ _LEFT = "fedk.left/"  # before the names of what a codec left out: it stands in 
 
 
 class Outbox:
-    """One for each process. The thread of user code keeps, the thread of the connection settles."""
+    """One for each process. The thread of user code keeps, the thread of the connection settles.
+
+    Bytes are written while nobody waits: the lock is for what is kept, not for how long a disk takes to take it.
+    """
 
     def __init__(self, shelf: Shelf) -> None:
         self._shelf, self.slow = shelf, shelf.slow
@@ -35,8 +38,7 @@ class Outbox:
         return len(self._kept)
 
     def __iter__(self) -> Iterator[Kept]:
-        with self._lock:
-            return iter(list(self._kept.values()))
+        return iter(list(self._kept.values()))  # one step of the interpreter, like `find`: neither waits for a disk
 
     def find(self, task: str) -> Kept | None:
         """The result of this task, unless it has had its verdict."""
@@ -52,13 +54,13 @@ class Outbox:
         if coded and (sent := packed(assignment, _arrays(answer.blobs[MODEL]), left)):
             left = sent.left or left
         state = {**answer.state, **{_LEFT + name: array for name, array in left.items()}}
+        kept = self._written(assignment, answer, sent)
+        try:
+            self._shelf.keep(kept, _encode_state(state, assignment.round))
+        except Exception:
+            self._shelf.drop(kept)  # its task fails
+            raise
         with self._lock:
-            kept = self._written(assignment, answer, sent)
-            try:
-                self._shelf.keep(kept, _encode_state(state, assignment.round))
-            except Exception:
-                self._shelf.drop(kept)  # its task fails
-                raise
             self._kept[kept.task] = kept
         return kept
 
@@ -73,8 +75,8 @@ class Outbox:
                 return None
             if committed and kept.result_id == result_id:
                 self._promote(kept)
+            del self._kept[task]  # before its bytes, which nobody may look for then
             self._shelf.drop(kept)
-            del self._kept[task]
         return kept
 
     def state(self, session: str, round: int) -> Arrays:  # noqa: A002 — the field's own word
@@ -83,8 +85,7 @@ class Outbox:
 
     def _states(self, session: str, round: int) -> tuple[Arrays, Arrays]:  # noqa: A002 — as above
         """The user's own, and what a codec left out."""
-        with self._lock:
-            blob = self._shelf.state(session)
+        blob = self._shelf.state(session)
         if not blob or int(read_layout(blob, len(blob)).metadata[_ROUND]) > round:
             return {}, {}  # a state from a later round belongs to an older session of the same name
         found = Safetensors().decode(blob)
@@ -96,7 +97,7 @@ class Outbox:
         result = _result(assignment, answer)
         seal = _Seal(result, sent, alone=len(answer.blobs) == 1)
         body = self._shelf.write(result.result_id, seal.chunks(answer.blobs))
-        number = 1 + max((kept.number for kept in self._kept.values()), default=0)
+        number = 1 + max((kept.number for kept in self), default=0)
         return Kept(result, assignment.session, assignment.round, seal.whole.digest(), seal.size, body, number)
 
     def _promote(self, kept: Kept) -> None:

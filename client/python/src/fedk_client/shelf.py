@@ -8,7 +8,7 @@ from fedk_protocol.rooms import LEAST, ROOMS
 
 
 class Shelf(Protocol):
-    """Bytes by result id, and one state for each session. Called from one thread at a time."""
+    """Bytes by result id, and one state for each session. One thread writes and keeps, while another one settles."""
 
     slow: bool
     """Whether its calls wait for a disk."""
