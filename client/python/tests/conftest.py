@@ -2,8 +2,7 @@
 
 import asyncio
 import logging
-import signal
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
@@ -68,11 +67,3 @@ async def lines() -> AsyncIterator[Lines]:
     yield lines
     log.removeHandler(lines)
     log.setLevel(level)
-
-
-@pytest.fixture
-def ctrl_c() -> Iterator[None]:
-    """Programs that are started hear it, also where this one ignores it, as whatever a script leaves in the background."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)

@@ -1,5 +1,4 @@
 import shutil
-import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,11 +48,3 @@ def served(tmp_path: Path, prepared: Path, monkeypatch: pytest.MonkeyPatch) -> I
     with testing.served(tmp_path / "fedk-data") as here:
         monkeypatch.setenv("FEDK_URL", here.url)
         yield here
-
-
-@pytest.fixture
-def ctrl_c() -> Iterator[None]:
-    """Programs that are started hear it, also where this one ignores it, as whatever a script leaves in the background."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
