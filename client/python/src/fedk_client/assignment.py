@@ -73,4 +73,4 @@ class Answer:
 
 def deadline_of(task: pb.Task) -> float:
     """When the round ends on this machine's clock, for a task that has just arrived."""
-    return time.monotonic() + task.remaining if task.remaining else math.inf
+    return time.monotonic() + task.remaining if task.remaining > 0 else math.inf  # NaN is not

@@ -10,7 +10,7 @@ import grpc
 
 from fedk_client.backoff import draw, pause
 from fedk_client.conversation import Conversation, Deferred, Redirected, results
-from fedk_client.desk import Desk
+from fedk_client.desk import LINE, Desk
 from fedk_client.dial import dial, reaches
 from fedk_client.errors import ClientError, TaskCancelled, TurnedAway
 from fedk_client.kept import Kept
@@ -24,7 +24,6 @@ log = logging.getLogger("fedk_client")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")  # as the protocol's specification says
 _FAREWELL = 2.0  # seconds that a server has to end the stream after a goodbye
 _ANSWER = 10.0  # seconds for a call that moves no bytes: a server may be alive, and never answer
-_LINE = 10_000  # characters of a log line that are sent
 _FINAL = {  # answers to Connect that another try would not change
     grpc.StatusCode.UNIMPLEMENTED: "does not speak fedk.v1",
     grpc.StatusCode.UNAUTHENTICATED: "wants to know who is calling",
@@ -79,7 +78,7 @@ class Connection:
         soon(lambda: self._mention(message))
 
     def log(self, task: str, text: str) -> None:
-        message = pb.ClientMessage(log=pb.Log(task=task, level="info", text=str(text)[:_LINE]))
+        message = pb.ClientMessage(log=pb.Log(task=task, level="info", text=str(text)[:LINE]))
         soon(lambda: self._mention(message))
 
     # ---- in the connections' thread ----

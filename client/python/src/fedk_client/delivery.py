@@ -1,6 +1,5 @@
 """Sends kept results on one connection: inside a message, or by upload."""
 
-import math
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -23,7 +22,7 @@ class Delivery:
     ) -> None:
         self._desk, self._stream, self._wire, self._jobs, self._hear = desk, stream, wire, jobs, hear
         # many small sets may make a large message together: half of the limit leaves room for all else
-        self._most = int(desk.welcome.limits.message_max) // 2 or math.inf
+        self._most = desk.message_max // 2
         self._inline_max = desk.inline_max
 
     def send(self, kept: Kept) -> None:

@@ -1,5 +1,6 @@
 """What outlives a stream: who this client is, what it has been asked, and what it has answered."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import islice
@@ -11,11 +12,14 @@ from fedk_client.transfer import Inputs
 from fedk_protocol.rooms import ROOMS, Resting
 from fedk_protocol.v1 import federation_pb2 as pb
 
-INLINE_MAX = 64 * 1024  # bytes, where Welcome names none
+INLINE_MAX, MESSAGE_MAX = 64 * 1024, 4 * 2**20
+"""Bytes, where Welcome names none. No message is larger than the second, whatever it names."""
+LINE = 10_000  # characters of a text for people that are sent
 LISTED = 1_000
 """Results that a Hello may list. More come of many updates in one commit, from few clients; they are sent as new ones."""
 
 BASE, CAP = 0.2, 2.0  # seconds of back-off, before the first Welcome
+_SHORTEST, _LONGEST = 0.01, 3_600.0  # whatever it names then
 
 
 @dataclass(slots=True)
@@ -48,9 +52,13 @@ class Desk:
         return int(self.welcome.limits.inline_max) or INLINE_MAX
 
     @property
+    def message_max(self) -> int:
+        return min(int(self.welcome.limits.message_max) or MESSAGE_MAX, MESSAGE_MAX)
+
+    @property
     def delays(self) -> tuple[float, float]:
         """Base and cap of the back-off, in seconds."""
-        return self.welcome.reconnect_base or BASE, self.welcome.reconnect_cap or CAP
+        return _sane(self.welcome.reconnect_base, BASE), _sane(self.welcome.reconnect_cap, CAP)
 
     def fail(self, failure: pb.Failure) -> None:
         """The task has no result."""
@@ -65,3 +73,7 @@ class Desk:
         hello.working.extend(entry.task.id for entry in self.agenda.entries())
         hello.working.extend(self.failures)
         return hello
+
+
+def _sane(seconds: float, default: float) -> float:
+    return default if math.isnan(seconds) else min(max(seconds or default, _SHORTEST), _LONGEST)

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Collection, Mapping
 from hashlib import sha256
 
 import grpc
+from google.protobuf.message import DecodeError
 
 from fedk_client.kept import Kept
 from fedk_protocol.fields import DOWNLOADED, UPLOADED, data_of, enclosed
@@ -13,6 +14,8 @@ from fedk_protocol.v1 import federation_pb2 as pb
 
 SERVICE = pb.DESCRIPTOR.services_by_name["Federation"].full_name
 CHUNK = 256 * 1024  # bytes, where Welcome names none
+_SMALLEST, _LARGEST = 4 * 1024, 2 * 2**20
+"""Chunks that are sent, whatever Welcome names: below and above, a transfer costs more than its bytes."""
 
 
 class InputLost(Exception):
@@ -30,7 +33,7 @@ class Wire:
         self._upload: grpc.aio.StreamUnaryMultiCallable[bytes, pb.UploadReply] = channel.stream_unary(
             f"/{SERVICE}/Upload", response_deserializer=pb.UploadReply.FromString
         )
-        self._chunk = int(welcome.limits.chunk) or CHUNK
+        self._chunk = min(max(welcome.limits.chunk or CHUNK, _SMALLEST), _LARGEST)
         self._metadata = ((TICKET, welcome.ticket),)
 
     async def download(self, hash_: bytes, offset: int) -> AsyncIterator[bytes | memoryview]:
@@ -149,6 +152,8 @@ class _Arriving:
             if error.code() in _FINAL:
                 raise InputLost(f"{hash_.hex()[:8]}… is not to be had: {error.details()}") from error
             raise
+        except DecodeError as error:
+            raise InputLost(f"{hash_.hex()[:8]}… is not to be had: what comes is no Chunk") from error
 
 
 _FINAL = {grpc.StatusCode.NOT_FOUND, grpc.StatusCode.DATA_LOSS, grpc.StatusCode.OUT_OF_RANGE}

@@ -1,0 +1,96 @@
+"""Whatever a server says, its clients live, stay within bounds, and keep what has no verdict."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+import pytest
+from client.python.tests.test_connection import COMMITTED, Start, app_of, model, task
+
+from fedk.testing.protocol import ScriptedServer
+from fedk_client.transfer import SERVICE
+from fedk_protocol.v1 import federation_pb2 as pb
+
+NAN, INFINITE, MOST = float("nan"), float("inf"), 2**64 - 1
+
+
+class Garbling(ScriptedServer):
+    """Its downloads bring what is no message."""
+
+    async def start(self) -> None:
+        self._server = grpc.aio.server()
+        read, write = pb.ClientMessage.FromString, pb.ServerMessage.SerializeToString
+        calls = {
+            "Connect": grpc.stream_stream_rpc_method_handler(self.Connect, read, write),
+            "Download": grpc.unary_stream_rpc_method_handler(self._garbage),
+        }
+        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, calls),))
+        self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
+        await self._server.start()
+
+    async def _garbage(self, _request: bytes, _context: Any) -> AsyncIterator[bytes]:
+        yield b"\xff\xff\xff"
+
+
+async def test_a_chunk_that_is_no_message_is_a_failure_of_its_task(start: Start) -> None:
+    async with Garbling() as server:
+        start(app_of(100_000), server.address)
+        client = await server.joined()
+        await client.send(task=task(server, data=model(100_000)))
+        failure = await client.next("failure")
+        assert (failure.task, failure.reason) == ("t1", "bad-hash")
+
+
+@pytest.mark.parametrize("limit", [1, 2**31, 2**63, MOST])
+@pytest.mark.parametrize("name", ["chunk", "inline_max", "message_max"])
+async def test_absurd_limits_do_not_keep_a_result_from_its_server(
+    server: ScriptedServer, start: Start, tmp_path: Any, name: str, limit: int
+) -> None:
+    start(app_of(700_000), server.address, state=tmp_path)
+    client = await server.joined(limits=pb.Limits(**{name: limit}))
+    await client.send(task=task(server, data=model(700_000)))
+    uploaded = await server.uploaded()
+    assert uploaded.result.task == "t1"
+
+
+@pytest.mark.parametrize("seconds", [NAN, INFINITE, -INFINITE, -1.0, 1e300])
+async def test_absurd_delays_do_not_keep_a_client_away(server: ScriptedServer, start: Start, seconds: float) -> None:
+    running = start(app_of(), server.address)
+    await server.joined(reconnect_base=seconds, reconnect_cap=seconds)
+    shortest, longest = running._connection._desk.delays
+    assert 0 < shortest <= longest <= 3_600
+
+
+@pytest.mark.parametrize("seconds", [NAN, INFINITE, -1.0])
+async def test_an_absurd_deadline_does_not_keep_user_code_from_its_task(
+    server: ScriptedServer, start: Start, seconds: float
+) -> None:
+    left: list[float] = []
+    start(app_of(work=lambda asked: left.append(asked.remaining)), server.address)
+    client = await server.joined()
+    await client.send(task=task(server, remaining=seconds))
+    assert (await client.next("result")).task == "t1"
+    assert left[0] == left[0]
+
+
+@pytest.mark.parametrize("seed", [0, 2**32, 2**63, MOST])
+async def test_any_seed_is_taken(server: ScriptedServer, start: Start, seed: int) -> None:
+    start(app_of(), server.address)
+    client = await server.joined()
+    await client.send(task=task(server, seed=seed))
+    assert (await client.next("result")).task == "t1"
+
+
+async def test_verdicts_on_what_was_never_asked_change_nothing(server: ScriptedServer, start: Start) -> None:
+    running = start(app_of(), server.address)
+    client = await server.joined()
+    await client.send(task=task(server))
+    await client.next("result")
+    for words in ({"task": "t2"}, {"result_id": "x"}, {}):
+        await client.send(verdict=pb.Verdict(**words, outcome=COMMITTED))
+        await client.send(receipt=pb.Receipt(**words))
+        await client.send(send_from=pb.SendFrom(**words, offset=MOST))
+        await client.send(cancel=pb.Cancel(task=words.get("task", "")))
+    await client.send(task=pb.Task(id="later", kind="predict"))
+    await client.next("failure")
+    assert [kept.task for kept in running._outbox] == ["t1"]
