@@ -73,6 +73,19 @@ async def test_an_absurd_deadline_does_not_keep_user_code_from_its_task(
     assert left[0] == left[0]
 
 
+@pytest.mark.parametrize("settings", ["{", "[1]", "null", "7", '{"a": ' + "[" * 100_000, '{"a": ' + "9" * 5_000 + "}"])
+async def test_settings_that_are_no_object_are_named_and_the_client_stays(
+    server: ScriptedServer, start: Start, settings: str
+) -> None:
+    start(app_of(), server.address)
+    client = await server.joined()
+    await client.send(task=task(server, settings=settings))
+    failure = await client.next("failure")
+    assert failure.detail.startswith("the task's settings are not a JSON object")
+    await client.send(task=task(server, "t2"))
+    assert (await client.next("result")).task == "t2"
+
+
 @pytest.mark.parametrize("seed", [0, 2**32, 2**63, MOST])
 async def test_any_seed_is_taken(server: ScriptedServer, start: Start, seed: int) -> None:
     start(app_of(), server.address)

@@ -21,8 +21,16 @@ class Settings(Mapping[str, Any]):
 
     @classmethod
     def from_json(cls, text: str) -> "Settings":
-        """Of a task's `settings`; nothing is an empty object."""
-        return cls(json.loads(text) if text not in _NONE else None)
+        """Of a task's `settings`; nothing is an empty object. Raises AppError for what is none."""
+        if text in _NONE:
+            return cls()
+        try:
+            values = json.loads(text)
+        except (ValueError, RecursionError) as error:  # the second: 1,000 levels deep
+            raise AppError(f"the task's settings are not a JSON object: {str(error)[:200]}") from error
+        if not isinstance(values, dict):
+            raise AppError(f"the task's settings are not a JSON object: they are a {type(values).__name__}")
+        return cls(values)
 
     def __getitem__(self, name: str) -> Any:
         self._read.add(name)
