@@ -8,6 +8,7 @@ import pytest
 from client.python.tests.test_connection import COMMITTED, Start, app_of, model, task
 
 from fedk.testing.protocol import ScriptedServer
+from fedk_client import Task
 from fedk_client.transfer import SERVICE
 from fedk_protocol.v1 import federation_pb2 as pb
 
@@ -71,6 +72,23 @@ async def test_an_absurd_deadline_does_not_keep_user_code_from_its_task(
     await client.send(task=task(server, remaining=seconds))
     assert (await client.next("result")).task == "t1"
     assert left[0] == left[0]
+
+
+async def test_what_is_to_be_done_before_is_done_once(server: ScriptedServer, start: Start) -> None:
+    asked: list[str] = []
+    app = app_of()
+    validate = app.function("validate")
+
+    @app.validate
+    def _counted(net: Any, one: Task[None]) -> Any:
+        asked.append(one.kind)
+        return validate(net, one)
+
+    start(app, server.address)
+    client = await server.joined()
+    await client.send(task=task(server, before=["validate"] * 1_000))
+    assert (await client.next("result")).before["validate"].num_examples == 2
+    assert asked == ["validate"]
 
 
 @pytest.mark.parametrize("settings", ["{", "[1]", "null", "7", '{"a": ' + "[" * 100_000, '{"a": ' + "9" * 5_000 + "}"])

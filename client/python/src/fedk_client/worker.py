@@ -42,7 +42,9 @@ class Worker(Generic[M, D]):
         if assignment.kind == INIT:
             return self._initial(assignment)
         given = _Given(assignment)
-        before = {kind: self._measure(kind, given) for kind in assignment.before if kind in self._app.kinds}
+        before = {
+            kind: self._measure(kind, given) for kind in dict.fromkeys(assignment.before) if kind in self._app.kinds
+        }
         if assignment.kind == VALIDATE:
             measured = self._measure(VALIDATE, given)
             _check_wants(assignment, measured.metrics)
