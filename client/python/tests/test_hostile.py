@@ -125,3 +125,15 @@ async def test_verdicts_on_what_was_never_asked_change_nothing(server: ScriptedS
     await client.send(task=pb.Task(id="later", kind="predict"))
     await client.next("failure")
     assert [kept.task for kept in running._outbox] == ["t1"]
+
+
+async def test_a_failure_is_short_whatever_user_code_says(server: ScriptedServer, start: Start) -> None:
+    """A server ends the stream of whoever sends more than 4 MiB, and would ask the same again."""
+
+    def work(_task: Task[None]) -> None:
+        raise ValueError("x" * 5_000_000)
+
+    start(app_of(work=work), server.address, share_errors=True)
+    client = await server.joined()
+    await client.send(task=task(server))
+    assert len((await client.next("failure")).detail) <= 10_000

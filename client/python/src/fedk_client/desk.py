@@ -62,6 +62,7 @@ class Desk:
 
     def fail(self, failure: pb.Failure) -> None:
         """The task has no result."""
+        failure.detail = failure.detail[:LINE]  # exceptions may say more than servers take in a message
         self.failures[failure.task] = failure
         self.resting.begin()
 
