@@ -127,6 +127,29 @@ async def test_verdicts_on_what_was_never_asked_change_nothing(server: ScriptedS
     assert [kept.task for kept in running._outbox] == ["t1"]
 
 
+async def test_a_client_that_nobody_reads_hears_no_more_than_it_can_answer(
+    start: Start, server: ScriptedServer
+) -> None:
+    """Each word asks for a copy of the result: they would fill the memory of a client whose server reads nothing."""
+    running = start(app_of(5_000), server.address)
+    client = await server.joined()
+    await client.send(task=task(server, data=model(5_000)))
+    result = await client.next("result")
+    stream = running._connection._conversation._stream  # type: ignore[union-attr]
+    most, put = [0], stream._put
+
+    def counted(message: Any, **how: bool) -> None:
+        put(message, **how)
+        most[0] = max(most[0], len(stream._queue))
+
+    stream._put = counted  # type: ignore[method-assign]
+    word = pb.ServerMessage(send_from=pb.SendFrom(task="t1", result_id=result.result_id))
+    await client.send_together(*[pb.ServerMessage.FromString(word.SerializeToString()) for _ in range(2_000)])
+    for _ in range(2_000):
+        await client.next("result")
+    assert most[0] < 50
+
+
 async def test_a_failure_is_short_whatever_user_code_says(server: ScriptedServer, start: Start) -> None:
     """A server ends the stream of whoever sends more than 4 MiB, and would ask the same again."""
 

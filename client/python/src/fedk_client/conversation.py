@@ -75,6 +75,7 @@ class Conversation:
             self._stream.send(pb.ClientMessage(hello=self._greeting))
             while words := await self._stream.read():
                 for word in words:
+                    await self._stream.room()
                     if kind := word.WhichOneof("kind"):
                         await self._hear(kind, getattr(word, kind))
         except asyncio.CancelledError:
