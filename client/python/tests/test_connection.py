@@ -123,17 +123,17 @@ async def test_an_answer_that_is_made_before_its_delivery_returns_is_sent(server
     running = start(app_of(), server.address)
     client = await server.joined()
     connection = running._connection
-    deliver, answered, made = connection._desk.deliver, connection.answered, threading.Event()
+    ready, answered, made = connection._desk.ready, connection.answered, threading.Event()
 
-    def delivered(assignment: Any) -> None:
-        deliver(assignment)
+    def delivered() -> None:
+        ready()
         made.wait()  # the thread of user code is quicker than this one
 
     def told(kept: Any) -> None:
         answered(kept)
         made.set()
 
-    connection._desk.deliver, connection.answered = delivered, told  # type: ignore[method-assign]  # to choose the order
+    connection._desk.ready, connection.answered = delivered, told  # type: ignore[method-assign]  # to choose the order
     await client.send(task=task(server))
     assert weights(await client.next("result")) == [2, 2, 2]
 

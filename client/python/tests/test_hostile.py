@@ -1,5 +1,8 @@
 """Whatever a server says, its clients live, stay within bounds, and keep what has no verdict."""
 
+import asyncio
+import gc
+import threading
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -9,6 +12,7 @@ from client.python.tests.test_connection import COMMITTED, Start, app_of, model,
 
 from fedk.testing.protocol import ScriptedServer
 from fedk_client import Task
+from fedk_client.assignment import Assignment
 from fedk_client.transfer import SERVICE
 from fedk_protocol.v1 import federation_pb2 as pb
 
@@ -148,6 +152,46 @@ async def test_a_client_that_nobody_reads_hears_no_more_than_it_can_answer(
     for _ in range(2_000):
         await client.next("result")
     assert most[0] < 50
+
+
+async def test_more_tasks_than_a_client_works_on_are_not_taken(server: ScriptedServer, start: Start) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def work(_task: Task[None]) -> None:
+        begun.set()
+        go_on.wait()
+
+    start(app_of(work=work), server.address)
+    client = await server.joined()
+    for n in range(100):
+        await client.send(task=task(server, f"t{n}"))
+    failure = await client.next("failure")
+    go_on.set()
+    assert (failure.task, failure.reason) == ("t16", "not-supported")
+    assert failure.detail == "16 tasks are at hand, and this client does one at a time"
+
+
+async def test_what_a_cancelled_task_brought_is_gone_while_user_code_has_another(
+    server: ScriptedServer, start: Start
+) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def work(_task: Task[None]) -> None:
+        begun.set()
+        go_on.wait()
+
+    start(app_of(work=work), server.address)
+    client = await server.joined()
+    await client.send(task=task(server))
+    await asyncio.to_thread(begun.wait)
+    for n in range(20):
+        await client.send(task=task(server, f"x{n}"))
+        await client.send(cancel=pb.Cancel(task=f"x{n}"))
+        await client.next("failure")
+    held = [one.id for one in gc.get_objects() if isinstance(one, Assignment)]
+    go_on.set()
+    await client.next("result")
+    assert not [id_ for id_ in held if id_.startswith("x")]
 
 
 async def test_a_failure_is_short_whatever_user_code_says(server: ScriptedServer, start: Start) -> None:

@@ -4,17 +4,18 @@ import math
 import threading
 from dataclasses import dataclass
 
-from fedk_client.assignment import deadline_of
+from fedk_client.assignment import Assignment, deadline_of
 from fedk_protocol.v1 import federation_pb2 as pb
 
 
 @dataclass(slots=True)
 class Entry:
-    """`ready`: its inputs are here, and it waits for user code; `begun`: user code has it."""
+    """`ready`: its inputs are here, and it waits for user code with its assignment; `begun`: user code has it."""
 
     task: pb.Task
     deadline: float = math.inf
     ready: bool = False
+    assignment: Assignment | None = None
     begun: bool = False
     cancelled: bool = False
 
@@ -25,6 +26,9 @@ class Agenda:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._entries: dict[str, Entry] = {}
+
+    def __len__(self) -> int:
+        return len(self._entries)
 
     def __contains__(self, task: str) -> bool:
         return task in self._entries
@@ -44,14 +48,15 @@ class Agenda:
         with self._lock:
             return list(self._entries.values())
 
-    def begin(self, task: str) -> bool:
-        """Whether user code may start on it: nobody has cancelled it."""
+    def begin(self) -> Assignment | None:
+        """The oldest that waits for user code, which starts on it; None where what waited has been cancelled."""
         with self._lock:
-            entry = self._entries.get(task)
-            if entry is None or entry.cancelled:
-                return False
+            entry = next((entry for entry in self._entries.values() if entry.assignment), None)
+            if entry is None:
+                return None
             entry.begun = True
-        return True
+            assignment, entry.assignment = entry.assignment, None
+        return assignment
 
     def finish(self, task: str) -> None:
         """It is answered."""

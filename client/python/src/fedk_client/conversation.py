@@ -11,7 +11,7 @@ from fedk_client.agenda import Entry
 from fedk_client.assignment import Assignment
 from fedk_client.backoff import draw, pause
 from fedk_client.delivery import Delivery
-from fedk_client.desk import Desk
+from fedk_client.desk import AT_HAND, Desk
 from fedk_client.errors import Superseded, TurnedAway
 from fedk_client.jobs import Jobs
 from fedk_client.kept import Kept
@@ -165,6 +165,9 @@ class Conversation:
             log.debug("task %s came again, and is being worked on", task.id)
         elif unsupported := _unsupported(task, self._capabilities):
             self._fail(task.id, Reason.NOT_SUPPORTED, unsupported)
+        elif len(desk.agenda) >= AT_HAND:
+            detail = f"{AT_HAND} tasks are at hand, and this client does one at a time"
+            self._fail(task.id, Reason.NOT_SUPPORTED, detail)
         else:
             self._fetch(desk.agenda.add(task))
 
@@ -207,9 +210,10 @@ class Conversation:
         self._fail(task.id, Reason.BAD_HASH, str(error))
 
     def _deliver(self, entry: Entry, inputs: Mapping[str, bytes | memoryview]) -> None:
+        entry.assignment = Assignment.of(entry.task, inputs, entry.deadline)
         entry.ready = True
         self._trim()
-        self._desk.deliver(Assignment.of(entry.task, inputs, entry.deadline))
+        self._desk.ready()
 
     def _trim(self) -> None:
         """What no task wants any more, so that what comes next can stand there."""

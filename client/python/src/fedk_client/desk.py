@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from fedk_client.agenda import Agenda
-from fedk_client.assignment import Assignment
 from fedk_client.outbox import Outbox
 from fedk_client.transfer import Inputs
 from fedk_protocol.rooms import ROOMS, Resting
@@ -15,6 +14,9 @@ from fedk_protocol.v1 import federation_pb2 as pb
 INLINE_MAX, MESSAGE_MAX = 64 * 1024, 4 * 2**20
 """Bytes, where Welcome names none. No message is larger than the second, whatever it names."""
 LINE = 10_000  # characters of a text for people that are sent
+AT_HAND = 16
+"""Tasks that are taken. A server sends one at a time; whoever sends more would fill this client's memory."""
+
 LISTED = 1_000
 """Results that a Hello may list. More come of many updates in one commit, from few clients; they are sent as new ones."""
 
@@ -29,7 +31,7 @@ class Desk:
     hello: pb.Hello  # without what changes from stream to stream
     outbox: Outbox
     agenda: Agenda
-    deliver: Callable[[Assignment], None]  # to the thread of user code
+    ready: Callable[[], None]  # tells the thread of user code that a task waits in the agenda
     inputs: Inputs = field(default_factory=Inputs)
     failures: dict[str, pb.Failure] = field(default_factory=dict)  # not yet said, by task
     welcome: pb.Welcome = field(default_factory=pb.Welcome)  # the last one

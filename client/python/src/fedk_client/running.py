@@ -42,8 +42,9 @@ log = logging.getLogger("fedk_client")
 
 
 class _Word(Enum):
-    """What the thread of user code finds in its inbox beside assignments."""
+    """What the thread of user code finds in its inbox."""
 
+    READY = "a task is, in the agenda"
     OVER = "the connection is"
     SIGNAL = "has come, whose handler runs on waking"
 
@@ -62,12 +63,12 @@ class Running(Generic[M, D]):
         share_errors: bool = False,
     ) -> None:
         self.client, self._share_errors, self._state = client, share_errors, state
-        self._inbox: queue.SimpleQueue[Assignment | _Word] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[_Word] = queue.SimpleQueue()
         self._agenda = Agenda()
         shelf = Disk(Path(state), project=project, name=client.name) if state else Memory()
         self._outbox = Outbox(shelf)
         hello = _hello(client, project, app.kinds)
-        self._connection = Connection(server, Desk(hello, self._outbox, self._agenda, self._inbox.put))
+        self._connection = Connection(server, Desk(hello, self._outbox, self._agenda, self._ready))
         self._worker = Worker(app, client, app.load_data(client), state_of=self._outbox.state, reports=self._connection)
         self._thread: threading.Thread | None = None
 
@@ -123,15 +124,18 @@ class Running(Generic[M, D]):
     def _begin(self) -> None:
         self._connection.start(ended=self._over)
 
+    def _ready(self) -> None:
+        self._inbox.put(_Word.READY)
+
     def _over(self) -> None:
         self._agenda.cancel_all()
         self._inbox.put(_Word.OVER)
 
     def _work(self) -> None:
-        for item in iter(self._inbox.get, _Word.OVER):
-            if isinstance(item, Assignment) and self._agenda.begin(item.id):
-                self._answer(item)
-            del item  # while this waits for the next one, nobody looks at its inputs
+        for _ in iter(self._inbox.get, _Word.OVER):
+            if assignment := self._agenda.begin():
+                self._answer(assignment)
+            del assignment  # while this waits for the next one, nobody looks at its inputs
 
     def _answer(self, assignment: Assignment) -> None:
         begin = time.perf_counter()
