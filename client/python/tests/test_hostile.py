@@ -8,7 +8,7 @@ from typing import Any
 
 import grpc
 import pytest
-from client.python.tests.test_connection import COMMITTED, Start, app_of, model, task
+from client.python.tests.test_connection import COMMITTED, Lines, Start, app_of, model, settled, task
 
 from fedk.testing.protocol import ScriptedServer
 from fedk_client import Task
@@ -204,3 +204,41 @@ async def test_a_failure_is_short_whatever_user_code_says(server: ScriptedServer
     client = await server.joined()
     await client.send(task=task(server))
     assert len((await client.next("failure")).detail) <= 10_000
+
+
+async def test_a_servers_words_reach_the_log_as_one_short_line(
+    server: ScriptedServer, start: Start, lines: Lines
+) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def work(_task: Task[None]) -> None:
+        begun.set()
+        go_on.wait()
+
+    running = start(app_of(work=work), server.address)
+    client = await server.joined()
+    bad = "\x1b[2J\n12:00:00 all is well" + "x" * 100_000
+    await client.send(task=task(server, session=bad))
+    await asyncio.to_thread(begun.wait)
+    await client.send(drain=pb.Drain(reason=bad))
+    await client.send(drain=pb.Drain(reason=bad))
+    go_on.set()
+    result = await client.next("result")
+    await client.verdict(result, pb.OUTCOME_REJECTED, reason=bad, detail=bad)
+    await settled(client, running)
+    assert sum("about to stop" in line for line in lines.all) == 1
+    for line in lines.all:
+        assert line.isprintable()
+        assert len(line) < 2_000
+
+
+async def test_a_second_welcome_is_none(server: ScriptedServer, start: Start, lines: Lines) -> None:
+    start(app_of(), server.address)
+    client = await server.joined()
+    await client.send(task=task(server))
+    await client.next("result")
+    for _ in range(3):
+        await client.welcome()
+    await client.send(task=task(server, "t2"))
+    assert (await client.next("result")).task == "t2"
+    assert sum("joined" in line for line in lines.all) == 1

@@ -13,6 +13,7 @@ from fedk_client.conversation import Conversation, Deferred, Redirected, results
 from fedk_client.desk import LINE, Desk
 from fedk_client.dial import dial, reaches
 from fedk_client.errors import ClientError, TaskCancelled, TurnedAway
+from fedk_client.journal import plain
 from fedk_client.kept import Kept
 from fedk_client.loop import soon, submit
 from fedk_client.route import Route
@@ -148,7 +149,9 @@ class Connection:
                     self._route.miss()
                     return ""
                 if words := _FINAL.get(error.code()):
-                    raise TurnedAway(error.code().name.lower(), f"{address} {words}: {error.details()}") from error
+                    raise TurnedAway(
+                        error.code().name.lower(), f"{address} {words}: {plain(str(error.details()))}"
+                    ) from error
                 self._route.leave()
                 return f"{address}: {_short(error)}"
         self._route.lead([], "")
@@ -184,7 +187,9 @@ class Connection:
         kept = f", {results(len(self._desk.outbox))} kept" if self._desk.outbox else ""
         what = f"server lost{kept}" if self._desk.has_joined else f"no server yet at {self._route.home}"
         # once for each loss: an outage of an hour is one line
-        log.log(logging.DEBUG if self._told else logging.WARNING, "%s, next try in %.1f s (%s)", what, seconds, lost)
+        log.log(
+            logging.DEBUG if self._told else logging.WARNING, "%s, next try in %.1f s (%s)", what, seconds, plain(lost)
+        )
         self._told = True
 
 

@@ -14,11 +14,13 @@ from fedk_client.delivery import Delivery
 from fedk_client.desk import AT_HAND, Desk
 from fedk_client.errors import Superseded, TurnedAway
 from fedk_client.jobs import Jobs
+from fedk_client.journal import plain
 from fedk_client.kept import Kept
 from fedk_client.redelivery import Redelivery
 from fedk_client.stream import Stream
 from fedk_client.transfer import InputLost, Wire
 from fedk_protocol.codec import Safetensors
+from fedk_protocol.layout import shown
 from fedk_protocol.metadata import TICKET
 from fedk_protocol.reasons import Reason, Scope
 from fedk_protocol.v1 import federation_pb2 as pb
@@ -66,7 +68,7 @@ class Conversation:
             "superseded": self._on_superseded,
         }
         self._capabilities = tuple(desk.hello.capabilities)  # in the order in which they are told
-        self._goodbye = ""
+        self._goodbye, self._draining = "", False
         self.welcomed = False
 
     async def hold(self) -> None:
@@ -116,6 +118,8 @@ class Conversation:
     # ---- the connection ----
 
     async def _on_welcome(self, welcome: pb.Welcome) -> None:
+        if self.welcomed:
+            return
         opening = self._opening()
         self._desk.welcome, self.welcomed = welcome, True
         self._wire = Wire(self._channel, welcome)
@@ -145,11 +149,13 @@ class Conversation:
         raise Redirected(redirect)
 
     async def _on_drain(self, drain: pb.Drain) -> None:
-        log.info("the server is about to stop%s", f": {drain.reason}" if drain.reason else "")
+        if not self._draining:
+            log.info("the server is about to stop%s", f": {plain(drain.reason)}" if drain.reason else "")
+        self._draining = True
 
     async def _on_superseded(self, superseded: pb.Superseded) -> None:
         name = self._greeting.name
-        newer = superseded.instance[:4]
+        newer = plain(superseded.instance[:4])
         raise Superseded(
             f'a newer process joined as "{name}" (instance {newer}): this one stops. Two that are to run side by side '
             "need two names"
@@ -173,8 +179,8 @@ class Conversation:
 
     async def _on_cancel(self, cancel: pb.Cancel) -> None:
         desk = self._desk
-        if entry := desk.agenda.find(cancel.task):
-            log.info("%s called off: %s", label(entry.task), cancel.reason)
+        if (entry := desk.agenda.find(cancel.task)) and not entry.cancelled:
+            log.info("%s called off: %s", label(entry.task), plain(cancel.reason))
         if desk.agenda.cancel(cancel.task):
             self._jobs.stop(cancel.task)
             self._fail(cancel.task, Reason.CANCELLED, cancel.reason)
@@ -249,7 +255,7 @@ class Conversation:
         if not refusal.task:
             if refusal.retry:
                 raise Deferred(_words(refusal.reason, refusal.detail))
-            raise TurnedAway(refusal.reason, refusal.detail)
+            raise TurnedAway(plain(refusal.reason), plain(refusal.detail))
         if not refusal.retry:
             await self._rejected(refusal.task, refusal.result_id, refusal.reason, refusal.detail)
         elif kept := self._desk.outbox.find(refusal.task):
@@ -271,7 +277,7 @@ class Conversation:
                 log.warning("%s refused: %s; this client is asked again", label(kept), _words(reason, detail))
             else:
                 log.info("%s not used: %s", label(kept), _words(reason, detail))
-        self._redelivery.answered(result_id, reason)
+        self._redelivery.answered(result_id, shown(reason))
 
     async def _settle(self, task: str, result_id: str, *, committed: bool = False) -> Kept | None:
         outbox = self._desk.outbox
@@ -285,12 +291,13 @@ class Conversation:
 
 
 def _words(reason: str, detail: str) -> str:
-    return f"{reason}, {detail}" if detail else reason
+    return plain(f"{reason}, {detail}" if detail else reason)
 
 
 def label(one: Kept | pb.Task) -> str:
     """A result or its task, for a person: "digits-1 round 7"."""
-    return f"{one.session} round {one.round}" if one.round else f"{one.session} initial model"
+    name = shown(one.session)
+    return f"{name} round {one.round}" if one.round else f"{name} initial model"
 
 
 def results(count: int) -> str:

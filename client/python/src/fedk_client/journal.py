@@ -26,6 +26,12 @@ def on_stderr() -> Iterator[None]:
         log.setLevel(level)
 
 
+def plain(text: str) -> str:
+    """What a server says, as a part of one line: it is no line of its own, and nothing that a terminal obeys."""
+    start = "".join(sign if sign.isprintable() else " " for sign in text[:_MOST])
+    return start if len(text) <= _MOST else f"{start}…"
+
+
 def say(line: str) -> None:
     """A line of INFO that comes in every round.
 
@@ -69,4 +75,5 @@ class _Stderr(logging.StreamHandler[TextIO]):
         """Nothing: logging would complain on the very stream that failed, and raise what that raises."""
 
 
+_MOST = 1_000  # characters
 _CLOCK = "%H:%M:%S"

@@ -12,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedk_client.assignment import MODEL, Assignment
+from fedk_client.journal import plain
 from fedk_protocol.codec import DTYPES, Arrays, BlockCodec, Safetensors, layout_of
+from fedk_protocol.layout import shown
 from fedk_protocol.v1 import federation_pb2 as pb
 
 GROUP = "fedk.codecs"
@@ -62,7 +64,11 @@ def _codec(name: str, settings: str) -> BlockCodec | None:
         (point, *_) = entry_points(group=GROUP, name=name)
         codec = point.load()(**_parsed(settings))
     except (Exception, SystemExit) as error:  # noqa: BLE001  # foreign code: an import may raise anything, or exit
-        log.warning('codec "%s" cannot be used, updates travel natively: %s: %s', name, type(error).__name__, error)
+        log.warning(
+            'codec "%s" cannot be used, updates travel natively: %s',
+            shown(name),
+            plain(f"{type(error).__name__}: {error}"),
+        )
         return None
     return codec if isinstance(codec, BlockCodec) else None
 

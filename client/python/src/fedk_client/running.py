@@ -19,7 +19,7 @@ from fedk_client.desk import Desk
 from fedk_client.disk import Disk
 from fedk_client.errors import ClientError, TaskCancelled
 from fedk_client.failure import describe
-from fedk_client.journal import on_stderr, say
+from fedk_client.journal import on_stderr, plain, say
 from fedk_client.outbox import Outbox
 from fedk_client.packing import capabilities
 from fedk_client.seeds import restored
@@ -28,6 +28,7 @@ from fedk_client.signals import Terminated, terminable
 from fedk_client.task import Client
 from fedk_client.version import __version__
 from fedk_client.worker import Worker
+from fedk_protocol.layout import shown
 from fedk_protocol.reasons import Reason
 from fedk_protocol.v1 import federation_pb2 as pb
 from fedk_protocol.version import VERSION
@@ -146,7 +147,7 @@ class Running(Generic[M, D]):
             self._fail(assignment, Reason.CANCELLED, "")
         except (Exception, SystemExit) as error:  # user code may raise anything; this client stays
             trace = not isinstance(error, ClientError)  # whose sentence says all
-            what = (assignment.kind, assignment.session, assignment.round, describe(error, share=True))
+            what = (assignment.kind, shown(assignment.session), assignment.round, plain(describe(error, share=True)))
             log.error("%s of %s round %d failed: %s", *what, exc_info=trace)  # noqa: TRY400 — sometimes with it
             self._fail(assignment, Reason.RAISED, describe(error, share=self._share_errors))
         else:
