@@ -242,3 +242,16 @@ async def test_a_second_welcome_is_none(server: ScriptedServer, start: Start, li
     await client.send(task=task(server, "t2"))
     assert (await client.next("result")).task == "t2"
     assert sum("joined" in line for line in lines.all) == 1
+
+
+async def test_inputs_that_are_more_than_this_machine_has_room_for_are_not_waited_for(
+    server: ScriptedServer, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fedk_client.transfer.ROOM", 1_500_000)
+    start(app_of(), server.address)
+    client = await server.joined()
+    blobs = {name: server.offer(model(100_000, value)) for name, value in (("model", 1.0), ("control", 2.0))}
+    await client.send(task=task(server, inputs=blobs))
+    failure = await client.next("failure")
+    assert failure.reason == "bad-hash"
+    assert "there is no memory" in failure.detail

@@ -1,5 +1,7 @@
 """Large blobs: downloads by hash, which go on where they broke off, and uploads from the server's offset."""
 
+import os
+import sys
 from collections.abc import AsyncIterator, Collection, Mapping
 from hashlib import sha256
 
@@ -16,6 +18,17 @@ SERVICE = pb.DESCRIPTOR.services_by_name["Federation"].full_name
 CHUNK = 256 * 1024  # bytes, where Welcome names none
 _SMALLEST, _LARGEST = 4 * 1024, 2 * 2**20
 """Chunks that are sent, whatever Welcome names: below and above, a transfer costs more than its bytes."""
+
+
+def _memory() -> int:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):  # Windows does not say
+        return sys.maxsize
+
+
+ROOM = _memory() // 2
+"""Bytes of inputs that may be here: the system promises more than it has, and ends who takes it at its word."""
 
 
 class InputLost(Exception):
@@ -97,11 +110,20 @@ class Inputs:
         self._idle.discard(blob.sha256)
         arriving = self._arriving.get(blob.sha256)
         if arriving is None:
-            arriving = self._arriving[blob.sha256] = _Arriving(_room(name, blob))
+            arriving = self._arriving[blob.sha256] = _Arriving(self._room(name, blob))
         for _ in range(2):  # once more from the start, for bytes that were damaged on the way
             if await arriving.complete(wire, blob.sha256):
                 return arriving.view
         raise InputLost(f"{name} {blob.sha256.hex()[:8]}… came damaged, twice")
+
+    def _room(self, name: str, blob: pb.Blob) -> memoryview:
+        lost = InputLost(f"{name} {blob.sha256.hex()[:8]}… has {blob.size:,} bytes, for which there is no memory")
+        if sum(len(one.view) for one in self._arriving.values()) + blob.size > ROOM:
+            raise lost
+        try:
+            return ROOMS.of("inputs", int(blob.size))
+        except MemoryError as error:
+            raise lost from error
 
 
 def _checked(name: str, blob: pb.Blob) -> bytes:
@@ -109,15 +131,6 @@ def _checked(name: str, blob: pb.Blob) -> bytes:
     if len(data) != blob.size or sha256(data).digest() != blob.sha256:
         raise InputLost(f"{name} {blob.sha256.hex()[:8]}… came damaged")
     return data
-
-
-def _room(name: str, blob: pb.Blob) -> memoryview:
-    try:
-        return ROOMS.of("inputs", int(blob.size))
-    except (MemoryError, ValueError, OverflowError) as error:  # the last two: more than there are addresses
-        raise InputLost(
-            f"{name} {blob.sha256.hex()[:8]}… has {blob.size:,} bytes, for which there is no memory"
-        ) from error
 
 
 class _Arriving:
