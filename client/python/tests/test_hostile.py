@@ -255,3 +255,27 @@ async def test_inputs_that_are_more_than_this_machine_has_room_for_are_not_waite
     failure = await client.next("failure")
     assert failure.reason == "bad-hash"
     assert "there is no memory" in failure.detail
+
+
+async def test_an_address_that_is_none_is_not_dialled(server: ScriptedServer, start: Start) -> None:
+    start(app_of(), server.address)
+    bad = ["", "\x00", "unix:/etc/passwd", "xds:///x:1", "a" * 100_000 + ":1", *["127.0.0.1:1"] * 100_000]
+    await (await server.joined()).send(redirect=pb.Redirect(addresses=bad, ticket="\n"))
+    assert await server.joined()
+    (located,) = server.locates
+    assert list(located.unreachable) == ["127.0.0.1:1"]
+
+
+class Silent(ScriptedServer):
+    """It says to nobody where else to go."""
+
+    async def Locate(self, request: pb.LocateRequest, context: Any) -> pb.LocateReply:  # noqa: N802 — generated
+        await context.abort(grpc.StatusCode.INTERNAL, "no idea")
+        raise AssertionError
+
+
+async def test_a_server_that_sends_nowhere_and_does_not_say_where_else_is_joined_again(start: Start) -> None:
+    async with Silent() as server:
+        start(app_of(), server.address)
+        await (await server.joined()).send(redirect=pb.Redirect(addresses=["127.0.0.1:1"]))
+        assert await server.joined()

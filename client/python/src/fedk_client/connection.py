@@ -177,6 +177,8 @@ class Connection:
             try:
                 reply = await FederationStub(channel).Locate(request, timeout=_ANSWER)
             except grpc.aio.AioRpcError as error:
+                if error.code() is not grpc.StatusCode.UNAVAILABLE:
+                    self._route.missed.clear()  # it is there, and will not say: it is joined as if nobody was missed
                 return f"{home}: {_short(error)}"
         if not self._route.follow(reply) or self._route.is_long:
             return f"{missed} cannot be reached"

@@ -1,10 +1,15 @@
 """The route: which server this client dials next."""
 
+import re
 from collections.abc import Iterable
+from itertools import islice
 
 from fedk_protocol.v1 import federation_pb2 as pb
 
 _HOPS = 8  # times in a row that servers may send this client on at once: more tiers than a federation has
+
+_MOST = 64  # addresses of one reply: each that cannot be reached takes up to 5 s
+_ADDRESS = re.compile(r"(\[[0-9A-Za-z:.%]+\]|[A-Za-z0-9._-]{1,253}):[0-9]{1,5}")  # nothing else that gRPC would dial
 
 
 class Route:
@@ -33,7 +38,7 @@ class Route:
 
     def lead(self, addresses: Iterable[str], ticket: str) -> None:
         """To one of these, in this order; of none, home."""
-        self._stops = [(address, ticket) for address in addresses]
+        self._stops = [(address, ticket) for address in _dialled(addresses)]
         self._hops = self._hops + 1 if self._stops else 0
 
     def leave(self) -> None:
@@ -47,7 +52,7 @@ class Route:
 
     def follow(self, reply: pb.LocateReply) -> bool:
         """To where `home` says; False when that is nowhere, or nowhere else: one that names what was missed has no other."""
-        addresses = [address for address in reply.addresses if address not in self.missed]
+        addresses = [address for address in _dialled(reply.addresses) if address not in self.missed]
         if reply.here or not addresses:
             self.missed.clear()
             return reply.here
@@ -57,3 +62,7 @@ class Route:
     def arrive(self) -> None:
         """A server has taken this client in. It may send it on all the same, and has its hop counted."""
         self.missed.clear()
+
+
+def _dialled(addresses: Iterable[str]) -> list[str]:
+    return [address for address in dict.fromkeys(islice(addresses, _MOST)) if _ADDRESS.fullmatch(address)]
