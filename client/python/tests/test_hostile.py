@@ -266,6 +266,23 @@ async def test_an_address_that_is_none_is_not_dialled(server: ScriptedServer, st
     assert list(located.unreachable) == ["127.0.0.1:1"]
 
 
+async def test_a_server_that_never_judges_gets_failures_and_nothing_kept_is_lost(
+    server: ScriptedServer, start: Start, lines: Lines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fedk_client.shelf.ROOM", 100)
+    running = start(app_of(), server.address)
+    client = await server.joined()
+    await client.send(task=task(server))
+    result = await client.next("result")
+    await client.send(task=task(server, "t2"))
+    assert (await client.next("failure")).reason == "raised"
+    await lines.said("a state directory would keep them on disk")
+    assert [kept.task for kept in running._outbox] == ["t1"]
+    await client.verdict(result, COMMITTED)
+    await client.send(task=task(server, "t3"))
+    assert (await client.next("result")).task == "t3"
+
+
 class Silent(ScriptedServer):
     """It says to nobody where else to go."""
 

@@ -3,6 +3,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from fedk.testing.protocol import PATIENCE
 from fedk_client.assignment import Answer, Assignment
 from fedk_client.disk import Disk
-from fedk_client.errors import AppError
+from fedk_client.errors import AppError, StateError
 from fedk_client.kept import Body, Kept
 from fedk_client.outbox import Outbox
 from fedk_client.shelf import Memory, Shelf
@@ -261,6 +262,23 @@ def test_a_result_whose_words_are_damaged_is_dropped_with_a_word(
     path.write_text(text)
     assert len(Outbox(on_disk(tmp_path))) == 0
     assert "damaged and dropped" in caplog.text
+
+
+@pytest.mark.parametrize("stays", ["result", "state"])
+def test_results_and_states_do_not_fill_the_machine(shelf: Shelf, monkeypatch: pytest.MonkeyPatch, stays: str) -> None:
+    """A server that never judges, or that has a new session's name for each task."""
+    monkeypatch.setattr("fedk_client.shelf.ROOM", 100)
+    monkeypatch.setattr("shutil.disk_usage", lambda _path: SimpleNamespace(free=100))
+    outbox = Outbox(shelf)
+    outbox.check_room()
+    kept = outbox.keep(asked("t"), answer(state=1.0))
+    if stays == "state":
+        outbox.settle("t", kept.result_id, committed=True)
+    with pytest.raises(StateError, match=r"results without a verdict, and what sessions left here, take [0-9,]+ bytes"):
+        outbox.check_room()
+    outbox.settle("t", kept.result_id, committed=False)
+    if stays == "result":
+        outbox.check_room()
 
 
 def test_a_result_with_more_words_than_servers_take_is_not_kept(shelf: Shelf) -> None:

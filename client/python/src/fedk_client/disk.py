@@ -5,6 +5,7 @@ DIR/PROJECT/NAME/outbox/ID.blobs, ID.state, ID.json (the result counts once its 
 
 import logging
 import os
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import quote
@@ -41,6 +42,15 @@ class Disk:
     def keep(self, kept: Kept, state: bytes) -> None:
         _write(self._path(kept, "state"), [state])
         _replace(self._path(kept, "json"), kept.to_json().encode())
+
+    def crowded(self, kept: int) -> str:
+        held = kept + sum(path.stat().st_size for path in self._states.iterdir())
+        free = shutil.disk_usage(self._states).free
+        return (
+            ""
+            if held <= free
+            else f"{held:,} bytes, and the disk has {free:,} more: make room at {self._states.parent}"
+        )
 
     def load(self) -> list[Kept]:
         found = [kept for path in self._outbox.glob("*.json") if (kept := self._load(path))]

@@ -3,7 +3,7 @@
 ClientError               anything below but TaskCancelled; its text names thing, reason, choices and next step
 ├── LoadError             FILE:APP cannot be loaded (exit 2: wrong usage, 1: the file's own mistake)
 ├── AppError              what the app's functions take or give does not fit; its text is safe to send
-├── StateError            the state directory cannot be used
+├── StateError            the state directory cannot be used, or no more results can be kept
 ├── TurnedAway            the server will not have this client: version, name, project
 └── Superseded            a newer process joined under the same name
 TaskCancelled             raised by Task.report: the server does not want this task any more
@@ -29,7 +29,7 @@ class AppError(ClientError):
 
 
 class StateError(ClientError):
-    """The state directory cannot be read or written."""
+    """The state directory cannot be read or written, or no more results can be kept."""
 
 
 class TurnedAway(ClientError):

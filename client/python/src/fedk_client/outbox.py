@@ -9,7 +9,7 @@ from itertools import takewhile
 import numpy as np
 
 from fedk_client.assignment import MODEL, Answer, Assignment
-from fedk_client.errors import AppError
+from fedk_client.errors import AppError, StateError
 from fedk_client.kept import Kept
 from fedk_client.packing import Packed, packed
 from fedk_client.shelf import Shelf
@@ -43,6 +43,11 @@ class Outbox:
     def find(self, task: str) -> Kept | None:
         """The result of this task, unless it has had its verdict."""
         return self._kept.get(task)
+
+    def check_room(self) -> None:
+        """Raises StateError where no more results should be kept: a server that never judges would fill the machine."""
+        if crowded := self._shelf.crowded(sum(kept.size for kept in self)):
+            raise StateError(f"{len(self)} results without a verdict, and what sessions left here, take {crowded}")
 
     def keep(self, assignment: Assignment, answer: Answer) -> Kept:
         """Encode the answer and keep it: from here on it survives whatever the shelf does.

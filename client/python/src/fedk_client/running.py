@@ -141,6 +141,7 @@ class Running(Generic[M, D]):
     def _answer(self, assignment: Assignment) -> None:
         begin = time.perf_counter()
         try:
+            self._outbox.check_room()
             answer = self._perform(assignment)
             kept = self._outbox.keep(assignment, answer)
         except TaskCancelled:

@@ -4,7 +4,11 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from fedk_client.kept import Body, Kept
+from fedk_client.memory import PHYSICAL
 from fedk_protocol.rooms import LEAST, ROOMS
+
+ROOM = PHYSICAL // 4
+"""Bytes of results and states in memory."""
 
 
 class Shelf(Protocol):
@@ -18,6 +22,9 @@ class Shelf(Protocol):
 
     def keep(self, kept: Kept, state: bytes) -> None:
         """From here on the result, and the state that goes with it, outlive what this shelf outlives."""
+
+    def crowded(self, kept: int) -> str:
+        """Where `kept` bytes of results, and the states beside them, are as much as this should take: what to do."""
 
     def load(self) -> list[Kept]:
         """What an earlier process left, by round, and in the order in which it was kept."""
@@ -57,6 +64,10 @@ class Memory:
 
     def keep(self, kept: Kept, state: bytes) -> None:
         self._pending[kept.result_id] = state
+
+    def crowded(self, kept: int) -> str:
+        held = kept + sum(map(len, [*self._pending.values(), *self._states.values()]))
+        return "" if held <= ROOM else f"{held:,} bytes of memory; a state directory would keep them on disk"
 
     def load(self) -> list[Kept]:
         return []

@@ -1,7 +1,5 @@
 """Large blobs: downloads by hash, which go on where they broke off, and uploads from the server's offset."""
 
-import os
-import sys
 from collections.abc import AsyncIterator, Collection, Mapping
 from hashlib import sha256
 
@@ -9,6 +7,7 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from fedk_client.kept import Kept
+from fedk_client.memory import PHYSICAL
 from fedk_protocol.fields import DOWNLOADED, UPLOADED, data_of, enclosed
 from fedk_protocol.metadata import TICKET
 from fedk_protocol.rooms import ROOMS
@@ -19,16 +18,8 @@ CHUNK = 256 * 1024  # bytes, where Welcome names none
 _SMALLEST, _LARGEST = 4 * 1024, 2 * 2**20
 """Chunks that are sent, whatever Welcome names: below and above, a transfer costs more than its bytes."""
 
-
-def _memory() -> int:
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, OSError, ValueError):  # Windows does not say
-        return sys.maxsize
-
-
-ROOM = _memory() // 2
-"""Bytes of inputs that may be here: the system promises more than it has, and ends who takes it at its word."""
+ROOM = PHYSICAL // 2
+"""Bytes of inputs that may be here."""
 
 
 class InputLost(Exception):
