@@ -10,7 +10,14 @@ from client.python.tests.test_connection import Lines, Start, app_of, task
 
 from fedk.testing.protocol import ScriptedServer
 from fedk_client import connection
+from fedk_client.errors import ClientError
 from fedk_protocol.v1 import federation_pb2 as pb
+
+
+@pytest.mark.parametrize("server", ["6090", "http://fl.example.org:6090", "fl.example.org:", "fl.example.org:grpc"])
+def test_an_address_that_nobody_could_dial_is_refused_at_once(server: str) -> None:
+    with pytest.raises(ClientError, match=f'"{server}" wants HOST:PORT, for example'):
+        app_of().start(server, name="a")
 
 
 async def test_a_redirect_is_followed_at_once_with_its_ticket(server: ScriptedServer, start: Start) -> None:

@@ -16,7 +16,7 @@ from fedk_client.errors import ClientError, TaskCancelled, TurnedAway
 from fedk_client.journal import plain
 from fedk_client.kept import Kept
 from fedk_client.loop import soon, submit
-from fedk_client.route import Route
+from fedk_client.route import ADDRESS, Route
 from fedk_protocol.v1 import federation_pb2 as pb
 from fedk_protocol.v1.federation_pb2_grpc import FederationStub
 
@@ -40,7 +40,7 @@ class Connection:
     """Lives in the connections' thread; its public methods are for the thread of user code."""
 
     def __init__(self, server: str, desk: Desk) -> None:
-        if ":" not in server:
+        if not (ADDRESS.fullmatch(server) or server.startswith("unix:")):
             raise ClientError(f'"{server}" wants HOST:PORT, for example 127.0.0.1:6090')
         if not _NAME.fullmatch(desk.hello.name):
             raise ClientError(f'"{desk.hello.name}" is no name: it has 1 to 100 of A-Z a-z 0-9 . _ -, no sign first')
