@@ -152,6 +152,7 @@ async def test_unknown_kinds_codecs_and_deltas_are_not_supported(server: Scripte
     client = await server.joined()
     asked: dict[str, dict[str, Any]] = {
         "t1": {"kind": "predict"},
+        "t0": {"kind": "codec:float16"},
         "t2": {"inputs": {"model": server.offer(b"x", codec="npz")}},
         "t3": {"inputs": {"model": pb.Blob(representation=pb.REPRESENTATION_DELTA)}},
     }

@@ -67,7 +67,7 @@ class Conversation:
             "drain": self._on_drain,
             "superseded": self._on_superseded,
         }
-        self._capabilities = tuple(desk.hello.capabilities)  # in the order in which they are told
+        self._kinds = [one for one in desk.hello.capabilities if ":" not in one]  # the others are codecs
         self._goodbye, self._draining = "", False
         self.welcomed = False
 
@@ -169,7 +169,7 @@ class Conversation:
             self._delivery.send(kept)
         elif task.id in desk.agenda:
             log.debug("task %s came again, and is being worked on", task.id)
-        elif unsupported := _unsupported(task, self._capabilities):
+        elif unsupported := _unsupported(task, self._kinds):
             self._fail(task.id, Reason.NOT_SUPPORTED, unsupported)
         elif len(desk.agenda) >= AT_HAND:
             detail = f"{AT_HAND} tasks are at hand, and this client does one at a time"
@@ -305,9 +305,8 @@ def results(count: int) -> str:
     return f"{count} result{'s' if count != 1 else ''}"
 
 
-def _unsupported(task: pb.Task, capabilities: Collection[str]) -> str:
-    if task.kind not in capabilities:
-        kinds = [one for one in capabilities if ":" not in one]
+def _unsupported(task: pb.Task, kinds: Collection[str]) -> str:
+    if task.kind not in kinds:
         return f'kind "{task.kind}": this app has {", ".join(kinds)}'
     for name in task.inputs:  # a map's items() are made in Python, and dear
         blob = task.inputs[name]
