@@ -54,11 +54,6 @@ class Settings(Mapping[str, Any]):
         """The names that user code asked for, sorted."""
         return tuple(sorted(self._read))
 
-    @property
-    def unread(self) -> tuple[str, ...]:
-        """The names that nobody asked for: often misspelt ones."""
-        return tuple(sorted(set(self._values) - self._read))
-
     def typed(self, name: str, default: Setting) -> Setting:
         """The value as the type of `default`; an AppError where it is of another."""
         if name not in self:

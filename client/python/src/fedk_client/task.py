@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -148,7 +148,3 @@ def _number(name: str, value: float) -> float:
         return float(value)
     except (TypeError, ValueError) as error:
         raise TypeError(f'metric "{name}" is a {type(value).__name__}: metrics are single numbers') from error
-
-
-Train = Callable[[Any, "Task[Any]"], Update]
-Validate = Callable[[Any, "Task[Any]"], Validation]
