@@ -241,6 +241,24 @@ def test_a_disk_that_is_full_is_not_filled_by_what_it_had_no_room_for(
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
+def test_a_disk_that_fails_at_a_verdict_is_named_and_the_verdict_may_come_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(_descriptor: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    outbox = Outbox(on_disk(tmp_path))
+    kept = outbox.keep(asked("t"), answer(state=1.0))
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fsync", fails)
+        with pytest.raises(StateError, match=f"state directory {tmp_path} cannot be used: .* Input/output error"):
+            outbox.settle("t", kept.result_id, committed=True)
+    again = Outbox(on_disk(tmp_path))
+    assert [one.result_id for one in again] == [kept.result_id]
+    again.settle("t", kept.result_id, committed=True)
+    assert values(again.state("s", 2)) == [1.0]
+
+
 def test_a_new_process_finds_the_results_of_one_round_in_the_order_in_which_they_were_made(tmp_path: Path) -> None:
     """A client of an asynchronous session answers more than once in a round."""
     for start in (0, 10):  # of two processes

@@ -6,7 +6,8 @@ DIR/PROJECT/NAME/outbox/ID.blobs, ID.state, ID.json (the result counts once its 
 import logging
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
@@ -23,12 +24,10 @@ class Disk:
 
     def __init__(self, root: Path, *, project: str, name: str) -> None:
         own = root / _word(project) / _word(name)  # two clients may be given one directory
-        self._outbox, self._states = own / "outbox", own / "states"
-        try:
+        self._root, self._outbox, self._states = root, own / "outbox", own / "states"
+        with self._named():
             for folder in (self._outbox, self._states):
                 folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StateError(f"state directory {root} cannot be used: {error}") from error
 
     def write(self, result_id: str, chunks: Iterable[bytes | memoryview]) -> Body:
         path = self._outbox / f"{result_id}.blobs"
@@ -59,16 +58,18 @@ class Disk:
 
     def promote(self, kept: Kept) -> None:
         state = self._path(kept, "state")
-        if state.exists():
-            state.replace(self._states / _word(kept.session))
-            _sync(self._states)
+        with self._named():
+            if state.exists():
+                state.replace(self._states / _word(kept.session))
+                _sync(self._states)
 
     def forfeit(self, kept: Kept) -> None:
         self._path(kept, "state").unlink(missing_ok=True)
 
     def drop(self, kept: Kept) -> None:
-        for suffix in ("json", "new", "state", "blobs"):  # what makes it count goes first
-            self._path(kept, suffix).unlink(missing_ok=True)
+        with self._named():
+            for suffix in ("json", "new", "state", "blobs"):  # what makes it count goes first
+                self._path(kept, suffix).unlink(missing_ok=True)
 
     def state(self, session: str) -> bytes:
         path = self._states / _word(session)
@@ -90,6 +91,13 @@ class Disk:
         for path in self._outbox.iterdir():
             if path.name.partition(".")[0] not in whole:
                 path.unlink()
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise StateError(f"state directory {self._root} cannot be used: {error}") from error
 
     def _path(self, kept: Kept, suffix: str) -> Path:
         return self._outbox / f"{kept.result_id}.{suffix}"
