@@ -42,7 +42,7 @@ def large(scale: Scale) -> Iterator[Row]:
     weights, ours, wire = scale(LARGE, LARGE // 25), [], []
     with served() as server, echoes(server, 4, weights=weights):
         server.session(clients=4, rounds=scale(3, 1))  # memory that is used again from then on has been found
-        for _ in range(scale(4, 1)):
+        for _ in range(scale(8, 1)):
             ours += server.session(clients=4, rounds=2)
             wire += bare.transfer(4, 2, 4 * weights)
     moved = 4 * 2 * 4 * weights / 1e6
