@@ -17,7 +17,7 @@ from fedk.rounds.acceptance import weighed
 from fedk.rounds.answers import answer, of_task
 from fedk.rounds.clients import Arrival, Joined, Joining, Kept, Reply, SendFrom, Verdict
 from fedk.rounds.feed import Published
-from fedk.rounds.inbox import COMPANIES, COMPANY, COMPANY_ASYNC, LINGER, Entry, Seen, Waiter
+from fedk.rounds.inbox import COMPANY, COMPANY_ASYNC, LINGER, Entry, Seen, Waiter
 from fedk.rounds.live import Live, Taken
 from fedk.rounds.roster import Member
 from fedk.rounds.runner import Runner
@@ -189,7 +189,7 @@ class Door:
     def _post(self, live: Live, taken: Taken, holder: str, waiter: Waiter) -> None:
         self._armed(live, taken.arrival.task)  # it may be here before its task's sending is told
         live.arrived += 1
-        many = min(max(live.awaited / 100, 1.0), COMPANIES)
+        many = min(max(live.awaited / 100, 1.0), 10.0)
         company = COMPANY_ASYNC if live.state.rules.mode == "async" else COMPANY * many
         result = ev.Result(taken.arrival.task, taken.arrival.result_id, holder)
         patience = company if live.arrived < live.awaited else 0.0

@@ -97,11 +97,8 @@ ASIDE = 1.0
 
 COMPANY = 0.02
 """Seconds that a result waits for others that are awaited, to share a transaction: its round waits for them anyway. So
-many for each hundred of them.
+many for each hundred of them, at least once and at most ten times.
 """
-
-COMPANIES = 10
-"""How many times so long it waits at most: for a thousand results and more, 0.2 s."""
 
 COMPANY_ASYNC = 0.002
 """The same where no round waits, but the client, which is asked again once its result is taken."""
