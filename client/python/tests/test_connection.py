@@ -7,6 +7,7 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
+from client.python.tests.held import Held
 from numpy.typing import NDArray
 
 from fedk.testing.protocol import Connection, ScriptedServer
@@ -337,16 +338,11 @@ async def test_cancel_stops_work_that_reports(
 
 
 async def test_cancel_drops_the_answer_of_work_that_does_not_report(server: ScriptedServer, start: Start) -> None:
-    begun, go_on = threading.Event(), threading.Event()
-
-    def work(_task: Task[None]) -> None:
-        begun.set()
-        go_on.wait()
-
+    work = Held()
     running = start(app_of(work=work), server.address)
     client = await server.joined()
     await client.send(task=task(server))
-    await asyncio.to_thread(begun.wait)
+    await asyncio.to_thread(work.begun.wait)
     await client.send(
         task=task(server, "t2"),
     )
@@ -355,7 +351,7 @@ async def test_cancel_drops_the_answer_of_work_that_does_not_report(server: Scri
     await client.send(cancel=pb.Cancel(task="t1"))
     await client.send(task=task(server, "t3", kind="predict"))
     await client.next("failure")
-    go_on.set()
+    work.go_on.set()
     assert (await client.next("failure")).reason == "cancelled"
     assert "result" not in client.inbox.kinds()
     assert len(running._outbox) == 0

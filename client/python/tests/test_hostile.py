@@ -2,12 +2,12 @@
 
 import asyncio
 import gc
-import threading
 from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
 import pytest
+from client.python.tests.held import Held
 from client.python.tests.test_connection import COMMITTED, Lines, Start, app_of, model, settled, task
 
 from fedk.testing.protocol import ScriptedServer
@@ -155,18 +155,13 @@ async def test_a_client_that_nobody_reads_hears_no_more_than_it_can_answer(
 
 
 async def test_more_tasks_than_a_client_works_on_are_not_taken(server: ScriptedServer, start: Start) -> None:
-    begun, go_on = threading.Event(), threading.Event()
-
-    def work(_task: Task[None]) -> None:
-        begun.set()
-        go_on.wait()
-
+    work = Held()
     start(app_of(work=work), server.address)
     client = await server.joined()
     for n in range(100):
         await client.send(task=task(server, f"t{n}"))
     failure = await client.next("failure")
-    go_on.set()
+    work.go_on.set()
     assert (failure.task, failure.reason) == ("t16", "not-supported")
     assert failure.detail == "16 tasks are at hand, and this client does one at a time"
 
@@ -174,22 +169,17 @@ async def test_more_tasks_than_a_client_works_on_are_not_taken(server: ScriptedS
 async def test_what_a_cancelled_task_brought_is_gone_while_user_code_has_another(
     server: ScriptedServer, start: Start
 ) -> None:
-    begun, go_on = threading.Event(), threading.Event()
-
-    def work(_task: Task[None]) -> None:
-        begun.set()
-        go_on.wait()
-
+    work = Held()
     start(app_of(work=work), server.address)
     client = await server.joined()
     await client.send(task=task(server))
-    await asyncio.to_thread(begun.wait)
+    await asyncio.to_thread(work.begun.wait)
     for n in range(20):
         await client.send(task=task(server, f"x{n}"))
         await client.send(cancel=pb.Cancel(task=f"x{n}"))
         await client.next("failure")
     held = [one.id for one in gc.get_objects() if isinstance(one, Assignment)]
-    go_on.set()
+    work.go_on.set()
     await client.next("result")
     assert not [id_ for id_ in held if id_.startswith("x")]
 
@@ -209,20 +199,15 @@ async def test_a_failure_is_short_whatever_user_code_says(server: ScriptedServer
 async def test_a_servers_words_reach_the_log_as_one_short_line(
     server: ScriptedServer, start: Start, lines: Lines
 ) -> None:
-    begun, go_on = threading.Event(), threading.Event()
-
-    def work(_task: Task[None]) -> None:
-        begun.set()
-        go_on.wait()
-
+    work = Held()
     running = start(app_of(work=work), server.address)
     client = await server.joined()
     bad = "\x1b[2J\n12:00:00 all is well" + "x" * 100_000
     await client.send(task=task(server, session=bad))
-    await asyncio.to_thread(begun.wait)
+    await asyncio.to_thread(work.begun.wait)
     await client.send(drain=pb.Drain(reason=bad))
     await client.send(drain=pb.Drain(reason=bad))
-    go_on.set()
+    work.go_on.set()
     result = await client.next("result")
     await client.verdict(result, pb.OUTCOME_REJECTED, reason=bad, detail=bad)
     await settled(client, running)

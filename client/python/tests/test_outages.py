@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from client.python.tests.held import Held
 from client.python.tests.test_connection import COMMITTED, Lines, Start, app_of, model, settled, task
 
 from fedk.testing.protocol import ScriptedServer
@@ -73,41 +74,31 @@ async def test_a_large_result_goes_on_where_the_dead_server_had_it(server: Scrip
 
 
 async def test_work_goes_on_while_the_server_is_away(server: ScriptedServer, start: Start) -> None:
-    begun, go_on = threading.Event(), threading.Event()
-
-    def work(_task: Task[None]) -> None:
-        begun.set()
-        go_on.wait()
-
+    work = Held()
     start(app_of(work=work), server.address)
     client = await server.joined()
     await client.send(task=task(server))
-    await asyncio.to_thread(begun.wait)
+    await asyncio.to_thread(work.begun.wait)
     client.cut()
     client = await server.connection()
     assert list(client.hello.working) == ["t1"]
     await client.welcome()
     await client.send(task=task(server))  # comes again: it is not begun again
-    go_on.set()
+    work.go_on.set()
     assert (await client.next("result")).task == "t1"
     await client.send(task=task(server))  # and now the kept result is sent
     assert (await client.next("result")).task == "t1"
 
 
 async def test_a_result_made_while_nobody_was_there_is_listed_or_sent(server: ScriptedServer, start: Start) -> None:
-    begun, go_on = threading.Event(), threading.Event()
-
-    def work(_task: Task[None]) -> None:
-        begun.set()
-        go_on.wait()
-
+    work = Held()
     start(app_of(work=work), server.address)
     client = await server.joined()
     await client.send(task=task(server))
-    await asyncio.to_thread(begun.wait)
+    await asyncio.to_thread(work.begun.wait)
     client.cut()
     client = await server.connection()
-    go_on.set()  # the Hello has been said, Welcome has not
+    work.go_on.set()  # the Hello has been said, Welcome has not
     await client.send(drain=pb.Drain())
     await client.welcome()
     assert (await client.next("result")).task == "t1"
