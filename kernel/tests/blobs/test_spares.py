@@ -118,17 +118,23 @@ def test_after_a_start_of_the_system_a_mark_is_not_believed(spool: Spool, monkey
     after.close()
 
 
-def test_a_result_that_a_row_names_is_there_after_a_start_of_the_system(
-    spool: Spool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def whole_after_a_start(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> tuple[Spool, Span]:
+    """A result that was written over a settled one and that a row names, in the spool of the system's next start."""
     settled(spool)
     upload = spool.upload("s1", "t2", "r1", SIZE)
     upload.write(NEW)
     monkeypatch.setattr(mark, "_BOOT", os.urandom(16))
     after = Spool(spool.root, 16 * SIZE)
     after.recover([upload.span])
+    return after, upload.span
+
+
+def test_a_result_that_a_row_names_is_there_after_a_start_of_the_system(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    after, span = whole_after_a_start(spool, monkeypatch)
     assert after.used("default") == SIZE
-    assert content(upload.span) == NEW
+    assert content(span) == NEW
     after.close()
 
 
@@ -174,15 +180,10 @@ def test_a_size_that_changes_does_not_make_old_bytes_ones_of_the_upload(
 def test_a_result_that_a_row_names_is_whole_for_who_sends_it_again_after_a_start_of_the_system(
     spool: Spool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settled(spool)
-    upload = spool.upload("s1", "t2", "r1", SIZE)
-    upload.write(NEW)
-    monkeypatch.setattr(mark, "_BOOT", os.urandom(16))
-    after = Spool(spool.root, 16 * SIZE)
-    after.recover([upload.span])
+    after, span = whole_after_a_start(spool, monkeypatch)
     assert after.got("s1", "t2", "r1", SIZE) == SIZE
     assert after.upload("s1", "t2", "r1", SIZE).got == SIZE
-    assert content(upload.span) == NEW
+    assert content(span) == NEW
     after.close()
 
 

@@ -286,6 +286,17 @@ async def test_an_upload_whose_call_is_cancelled_while_a_gate_is_asked_goes_with
     assert spool.used("default") == 0
 
 
+async def stopped_at(here: Site, gate: Gate) -> str:
+    """A session whose model is being made, up to the gate, as it is stopped; the gate is open then."""
+    offer = await asked(here)
+    await here.players.door.take(here.players.arrival(offer, Play()))
+    await gate.reached.wait()
+    await here.desk.stop(offer.work.session)
+    await here.collected()
+    gate.go.set()
+    return offer.work.session
+
+
 async def test_a_model_that_is_made_after_its_session_was_stopped_lets_go_of_its_bytes(
     here: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -299,15 +310,10 @@ async def test_a_model_that_is_made_after_its_session_was_stopped_lets_go_of_its
 
     monkeypatch.setattr(Folds, "soon", lambda *_: False)
     monkeypatch.setattr(Opener, "base", slow)
-    offer = await asked(here)
-    await here.players.door.take(here.players.arrival(offer, Play()))
-    await gate.reached.wait()
-    await here.desk.stop(offer.work.session)
-    await here.collected()
-    gate.go.set()
+    session = await stopped_at(here, gate)
     await made.wait()
     await asyncio.gather(*here.runner._working)
-    await here.runner.settle(offer.work.session, ev.Pause())  # a batch with what was made, or after it
+    await here.runner.settle(session, ev.Pause())  # a batch with what was made, or after it
     assert not here.blobs._holds._held
 
 
@@ -322,11 +328,6 @@ async def test_a_session_that_is_stopped_while_its_model_is_made_is_no_fault_of_
 
     monkeypatch.setattr(Folds, "soon", lambda *_: False)
     monkeypatch.setattr(Folds, "_committed", slow)
-    offer = await asked(here)
-    await here.players.door.take(here.players.arrival(offer, Play()))
-    await gate.reached.wait()
-    await here.desk.stop(offer.work.session)
-    await here.collected()
-    gate.go.set()
+    await stopped_at(here, gate)
     await asyncio.gather(*here.runner._working)
     assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
