@@ -162,7 +162,7 @@ class Desk:
             named = name or await _free_name(db, project, stem)
             await _check_name(db, project, named)
         record = Record(project, named, first.sha256 if first else None, loaded.name, loaded.version, time.time())
-        live = self._runner.fresh(Session(uuid.uuid4().hex[:12], rules), record)
+        live = self._runner.recovery.fresh(Session(uuid.uuid4().hex[:12], rules), record)
         live.equip(loaded)
         live.aggregator_state = self._runner.opener.initial_state(live)
         with self._runner.blobs.hold() as hold:

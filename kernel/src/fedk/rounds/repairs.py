@@ -1,8 +1,11 @@
 """Repairs: what failed is tried again by itself, later each time. No disk tells when it has room again."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+
+from fedk.rounds import events as ev
+from fedk.rounds.states import ENDED, Session
 
 FIRST, LONGEST = 1.0, 60.0
 """Seconds until what failed is tried again; each further wait is twice as long, up to the longest."""
@@ -25,6 +28,15 @@ class Repairs:
     def __init__(self, attempt: Callable[[str], None]) -> None:
         self._attempt = attempt
         self._repairs: dict[str, _Repair] = {}
+
+    def see(self, old: Session, new: Session, came: Iterable[ev.Event]) -> None:
+        """What has become of a session: one that waits for storage is tried again, until a person takes it up."""
+        if new.status in ENDED or new.head > old.head:
+            self.done(new.id)
+        elif new.paused_by != "blocked":
+            self.rest(new.id)
+        elif any(isinstance(event, ev.Blocked) and event.passing for event in came):
+            self.failed(new.id)
 
     def failed(self, session: str) -> None:
         """It is tried again later than the last time."""

@@ -2,15 +2,13 @@
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import func, insert, select
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
-from fedk.api.errors import BlobError, ConfigError, FedkError, PluginError, StateError
+from fedk.api.errors import FedkError, StateError
 from fedk.blobs.reader import Span
 from fedk.blobs.spool import Spool
 from fedk.blobs.store import Blobs
@@ -29,16 +27,17 @@ from fedk.rounds.feed import Feed, Published
 from fedk.rounds.folds import Folds
 from fedk.rounds.inbox import Committed, Entry, Inbox, Item, Linked, Note, Seen, kept, refuse
 from fedk.rounds.journal import record
-from fedk.rounds.ledger import Record, read_session, read_sessions, session_row
+from fedk.rounds.ledger import read_session, read_sessions
 from fedk.rounds.live import Live, Summed, Taken
 from fedk.rounds.loaded import Aggregators, Loaded
 from fedk.rounds.opening import Opener
 from fedk.rounds.performer import Performer
-from fedk.rounds.presence import Presence, present
+from fedk.rounds.presence import Presence
+from fedk.rounds.recovery import Recovery
 from fedk.rounds.repairs import Repairs
 from fedk.rounds.retention import leaves
 from fedk.rounds.roster import Roster
-from fedk.rounds.states import ENDED, FINAL, Round, Session, Task, session_of
+from fedk.rounds.states import ENDED, FINAL, Session, Task, session_of
 from fedk.rounds.step import Step
 from fedk.rounds.trouble import Trouble
 from fedk.settings.settings import GIB
@@ -69,6 +68,7 @@ class Runner:
         self.roster, self.combiners, self.feed, self.inbox = Roster(), Combiners(), Feed(), Inbox()
         self.folds = Folds(store, self.opener, blobs, self.roster, Budget(accumulators))
         self.presence, self.repairs = Presence(self.post), Repairs(self._again)
+        self.recovery = Recovery(self.opener, self.roster, self.presence, self.post)
         self.collection = Collection(store, blobs)
         self.lives: dict[str, Live] = {}
         self._performer: Performer | None = None
@@ -99,10 +99,10 @@ class Runner:
             self._seq = (await db.scalar(select(func.max(t.events.c.seq)))) or 0
             found = await read_sessions(db)
             for state, record in found:
-                self.lives[state.id] = await self._restore(db, state, record)
+                self.lives[state.id] = await self.recovery.read(db, state, record, traffic=self.network.traffic)
         self._recover_spool()
         for live in self.lives.values():
-            self._resume(live)
+            self.recovery.go_on(live)
         self.collection.look()
         self._loop = asyncio.create_task(self._run())
         self._loop.add_done_callback(self._ended)
@@ -124,54 +124,6 @@ class Runner:
         taken += [x.span for live in self.lives.values() for x in live.partials.values()]
         tasks = {i for live in self.lives.values() for i, task in live.state.tasks.items() if task.state != "settled"}
         self.spool.recover([span for span in taken if span is not None], open_tasks=tasks)
-
-    async def _restore(self, db: AsyncConnection, state: Session, record: Record) -> Live:
-        live = self.fresh(state, record)
-        live.row = session_row(state, record)
-        try:
-            self.opener.equip(live)
-            await self.opener.restore(db, live)
-        except (PluginError, ConfigError, BlobError) as error:
-            live.missing = error
-        if state.round is not None:
-            await self._restore_round(db, live, state.round)
-        return live
-
-    def fresh(self, state: Session, record: Record) -> Live:
-        """A session in memory, without its aggregator and models."""
-        return self.opener.live(state, record, lambda token: self.post(state.id, ev.Timer(token)))
-
-    async def _restore_round(self, db: AsyncConnection, live: Live, r: Round) -> None:
-        wanted = (t.rounds.c.session == live.state.id, t.rounds.c.no == r.no)
-        row = (await db.execute(select(t.rounds).where(*wanted))).one()
-        live.opened_at, live.round_row = row.opened_at, dict(row._mapping)
-        sent, received = self.network.traffic(live.state.id)
-        live.traffic = (sent - row.sent_bytes, received - row.received_bytes)
-        now, rules = time.time(), live.state.rules
-        most = rules.round.deadline * (r.attempt + 1)
-        live.began = time.monotonic() - min(max(now - row.opened_at, 0.0), most)  # the clock may have jumped meanwhile
-        left = row.remaining_s if row.remaining_s is not None else (row.deadline_at or 0.0) - now
-        # down time and clock jumps cannot expire a round
-        live.clock.keep(r.token, min(max(left, rules.clients.grace), rules.round.deadline))
-
-    def _resume(self, live: Live) -> None:
-        """Everybody who was present counts as just lost; every pending action is derived again."""
-        now, grace = time.time(), live.state.rules.clients.grace
-        asked = {task.client for task in live.state.outstanding()}
-        for member in self.roster.of(live.project):
-            recent = member.state == "lost" and (member.was_connected or now - member.last_seen < grace)
-            if recent and member.admitted(live.state.rules):
-                self.post(live.state.id, present(member))
-                self.presence.lost(live, member)
-            elif member.id in asked and member.state != "connected":  # its Gone may not have come into the rows
-                self.post(live.state.id, ev.Gone(member.id))
-        if live.state.status == "pending":  # created, and the server ended before it began
-            self.post(live.state.id, ev.Start())
-        if live.missing is not None:
-            self.post(live.state.id, ev.Blocked(str(live.missing), passing=isinstance(live.missing, BlobError)))
-        elif live.state.paused_by == "blocked":
-            self.post(live.state.id, ev.Unblocked())
-        self.post(live.state.id, ev.Recovered())
 
     async def close(self) -> None:
         """Write what has arrived, then let go of everything; open tasks stay open in the rows."""
@@ -295,7 +247,7 @@ class Runner:
         self.written()
 
     def _adopt(self, live: Live, new: Session, entries: Sequence[Entry], actions: Sequence[act.Action]) -> None:
-        self._repair(live.state, new, entries)
+        self.repairs.see(live.state, new, [entry.event for entry in entries])
         live.state = new
         live.awaited = wanted(new)
         came = sum(isinstance(entry.event, ev.Result) for entry in entries)
@@ -404,23 +356,14 @@ class Runner:
                     del self.lives[session]
                     self.presence.drop(session)
                 else:  # until it is read, the old one hears who comes: what they bring waits in the inbox
-                    live = self.lives[session] = await self._restore(db, *found)
+                    live = self.lives[session] = await self.recovery.read(db, *found, traffic=self.network.traffic)
                     self.announce(live)
-                    self._resume(live)
+                    self.recovery.go_on(live)
                 old.close()
                 if found is not None:
                     await missed.verdicts(db, old, found[0], clients=self.network, spool=self.spool)
 
     # ---- what failed, and is tried again ----
-
-    def _repair(self, old: Session, new: Session, entries: Sequence[Entry]) -> None:
-        """A session that waits for storage has a timer; a person who takes it up ends that."""
-        if new.status in ENDED or new.head > old.head:
-            self.repairs.done(new.id)
-        elif new.paused_by != "blocked":
-            self.repairs.rest(new.id)
-        elif any(isinstance(entry.event, ev.Blocked) and entry.event.passing for entry in entries):
-            self.repairs.failed(new.id)
 
     def _again(self, session: str) -> None:
         live = self.lives.get(session)
