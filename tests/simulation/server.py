@@ -19,7 +19,7 @@ from fedk.blobs.disk import Bytes
 from fedk.blobs.hold import Hold
 from fedk.blobs.part import Part
 from fedk.blobs.reader import Span
-from fedk.blobs.spool import Spool
+from fedk.blobs.spool import START, Spool
 from fedk.blobs.store import Blobs
 from fedk.catalogue import Catalogue
 from fedk.catalogue.gates import Gates
@@ -121,12 +121,14 @@ class FaultySpool(Spool):
             self.synced[self._name(path)] = Path(path).stat().st_size
 
     def cut_power(self, root: Path) -> None:
-        """In a copy of this spool at `root`: take from each file what nobody has synced."""
+        """In a copy of this spool at `root`: zeros instead of what nobody has synced of each file, whose length stays."""
         for path in root.rglob("*"):
             if path.is_file():
-                size = self.synced.get(str(path.relative_to(root)), 0)
+                size, length = self.synced.get(str(path.relative_to(root)), 0), path.stat().st_size
                 with path.open("r+b") as file:
-                    file.truncate(min(size, path.stat().st_size))
+                    file.truncate(min(size, length))
+                    file.truncate(length)
+        (root / START).write_text("before")  # the system starts again
 
 
 class FaultyPart(Part):

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,13 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedk.api.errors import BlobError
-from fedk.blobs import mark
+from fedk.blobs import mark, start
 from fedk.blobs.reader import Reader, Span
 from fedk.blobs.spool import Spool
 from fedk.blobs.upload import Upload
 from fedk_protocol.rooms import LEAST, REST
-
-pytestmark = pytest.mark.skipif(not mark.KNOWN, reason="this system's starts have no id: no file is written over")
 
 SIZE = LEAST
 OLD, NEW = b"\xaa" * SIZE, b"\x55" * SIZE
@@ -27,25 +24,9 @@ OLD, NEW = b"\xaa" * SIZE, b"\x55" * SIZE
 @pytest.fixture
 def spool(tmp_path: Path) -> Iterator[Spool]:
     spool = Spool(tmp_path / "spool", 16 * SIZE)
+    spool.recover([])
     yield spool
     spool.close()
-
-
-@pytest.fixture
-def disk(monkeypatch: pytest.MonkeyPatch) -> dict[int, bytes]:
-    """What survives a power cut: of each file, by its number, what it had when it was last synced."""
-    lasting: dict[int, bytes] = {}
-    fsync = os.fsync
-
-    def synced(handle: int) -> None:
-        fsync(handle)
-        status = os.fstat(handle)
-        if stat.S_ISREG(status.st_mode):
-            with open(f"/proc/self/fd/{handle}", "rb") as file:  # noqa: PTH123  # no path of its own
-                lasting[status.st_ino] = file.read()
-
-    monkeypatch.setattr(os, "fsync", synced)
-    return lasting
 
 
 def settled(spool: Spool, task: str = "t1", data: bytes = OLD) -> int:
@@ -70,7 +51,7 @@ def content(span: Span) -> bytes:
 
 def left(spool: Spool) -> list[Path]:
     spool.sweep()
-    return [path for path in spool.root.rglob("*") if path.is_file()]
+    return [path for path in spool.root.glob("*/**/*") if path.is_file()]
 
 
 def test_the_next_result_of_the_same_size_is_written_over_one_that_is_settled(spool: Spool) -> None:
@@ -107,7 +88,7 @@ def test_how_far_it_has_come_is_known_to_the_next_process(spool: Spool) -> None:
 def test_after_a_start_of_the_system_a_mark_is_not_believed(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
     settled(spool)
     spool.upload("s1", "t2", "r1", SIZE).write(NEW[:1000])
-    monkeypatch.setattr(mark, "_BOOT", os.urandom(16))
+    monkeypatch.setattr(start, "ID", b"another")
     after = Spool(spool.root, 16 * SIZE)
     after.recover([], open_tasks={"t2"})
     assert after.got("s1", "t2", "r1", SIZE) == 0, "a client is told where to go on, and there is no such byte"
@@ -123,7 +104,7 @@ def whole_after_a_start(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> tuple[
     settled(spool)
     upload = spool.upload("s1", "t2", "r1", SIZE)
     upload.write(NEW)
-    monkeypatch.setattr(mark, "_BOOT", os.urandom(16))
+    monkeypatch.setattr(start, "ID", b"another")
     after = Spool(spool.root, 16 * SIZE)
     after.recover([upload.span])
     return after, upload.span
@@ -138,41 +119,10 @@ def test_a_result_that_a_row_names_is_there_after_a_start_of_the_system(
     after.close()
 
 
-def test_a_file_whose_name_alone_lasts_has_nothing_of_the_result_that_is_written_over_it(
-    spool: Spool, disk: dict[int, bytes], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    number = settled(spool)
-    upload = spool.upload("s1", "t2", "r1", SIZE)
-    upload.write(NEW[:1000])
-    assert inode(upload) == number
-    Path(upload.span.path).write_bytes(disk[number])
-    monkeypatch.setattr(mark, "_BOOT", os.urandom(16))
-    after = Spool(spool.root, 16 * SIZE)
-    after.recover([], open_tasks={"t2"})
-    assert after.got("s1", "t2", "r1", SIZE) == 0, "another client's bytes are taken for this one's"
-    after.close()
-
-
-def test_a_spare_that_was_one_before_is_marked_on_the_disk_already(spool: Spool, disk: dict[int, bytes]) -> None:
-    number = settled(spool)
-    before = disk[number]
-    upload = spool.upload("s1", "t2", "r1", SIZE)
-    upload.write(NEW)
-    spool.forget(upload.span)
-    spool.sweep()
-    assert inode(spool.upload("s1", "t3", "r1", SIZE)) == number
-    assert disk[number] is before
-
-
 @pytest.mark.parametrize("more", [1, mark.LENGTH, 100])
-@pytest.mark.parametrize("started", [False, True])
-def test_a_size_that_changes_does_not_make_old_bytes_ones_of_the_upload(
-    spool: Spool, monkeypatch: pytest.MonkeyPatch, more: int, started: bool
-) -> None:
+def test_a_size_that_changes_does_not_make_old_bytes_ones_of_the_upload(spool: Spool, more: int) -> None:
     settled(spool)
     spool.upload("s1", "t2", "r1", SIZE).write(NEW[:10])
-    if started:
-        monkeypatch.setattr(mark, "_BOOT", os.urandom(16))
     assert spool.got("s1", "t2", "r1", SIZE + more) == 0
     assert spool.upload("s1", "t2", "r1", SIZE + more).got == 0
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from fedk.api.errors import Refused, StateError
+from fedk.blobs import start
 from fedk.blobs.reader import Reader, Span
-from fedk.blobs.spool import Spool
+from fedk.blobs.spool import START, Spool
 
 KIB = 1024
 
@@ -58,12 +59,21 @@ def make_unreadable(span: Span) -> None:
     Path(span.path).symlink_to(span.path)
 
 
+def half(root: Path, task: str = "t1", data: bytes = b"abc") -> Span:
+    """What an upload of 6 bytes leaves behind whose process ends after some of them."""
+    spool = Spool(root, 100 * KIB)
+    spool.recover([])
+    upload = spool.upload("s1", task, "r1", 6)
+    upload.write(data)
+    spool.close()
+    return upload.span
+
+
 def files(root: Path, spool: Spool | None = None) -> list[str]:
     if spool is not None:
         spool.sweep()
     # what is in the trash has no name any more, and a worker is deleting it
-    found = (path.relative_to(root) for path in root.rglob("*") if path.is_file())
-    return sorted(str(path) for path in found if path.parts[0] != ".trash")
+    return sorted(str(path.relative_to(root)) for path in root.glob("[!.]*/**/*") if path.is_file())
 
 
 class TestSegments:
@@ -395,11 +405,8 @@ class TestRecover:
         assert files(root, after) == []
 
     def test_half_uploads_stay_for_tasks_that_are_open(self, root: Path) -> None:
-        spool = Spool(root, 100 * KIB)
         for task in ("open", "settled"):
-            upload = spool.upload("s1", task, "r1", 6)
-            upload.write(b"abc")
-            upload.close()
+            half(root, task)
         after = Spool(root, 100 * KIB)
         after.recover([], open_tasks={"open"})
         assert after.used("default") == 3
@@ -412,11 +419,44 @@ class TestRecover:
         assert files(root, after) == []
 
     def test_without_a_list_of_tasks_all_half_uploads_stay(self, root: Path) -> None:
-        upload = Spool(root, 100 * KIB).upload("s1", "t1", "r1", 6)
-        upload.write(b"abc")
-        upload.close()
+        half(root)
         Spool(root, 100 * KIB).recover([])
         assert len(files(root)) == 1
+
+    def test_a_half_upload_begins_again_after_a_start_of_the_system(
+        self, root: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        half(root, data=bytes(3))  # what a power cut has left: its length, and zeros
+        monkeypatch.setattr(start, "ID", b"another")
+        after = Spool(root, 100 * KIB)
+        after.recover([], open_tasks={"t1"})
+        assert (after.got("s1", "t1", "r1", 6), files(root)) == (0, [])
+
+    def test_a_half_upload_begins_again_after_each_process_where_the_systems_starts_have_no_id(
+        self, root: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(start, "ID", b"")
+        for _ in range(2):
+            half(root)
+            Spool(root, 100 * KIB).recover([], open_tasks={"t1"})
+            assert files(root) == []
+
+    def test_half_uploads_begin_again_where_the_note_of_the_systems_start_is_torn(self, root: Path) -> None:
+        half(root)
+        (root / START).write_bytes(b"")
+        Spool(root, 100 * KIB).recover([])
+        assert files(root) == []
+
+    def test_a_committed_upload_is_whole_after_a_start_of_the_system(
+        self, root: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        span = half(root)
+        monkeypatch.setattr(start, "ID", b"another")
+        after = Spool(root, 100 * KIB)
+        after.recover([span.part(0, 3)], open_tasks=())
+        assert after.upload("s1", "t1", "r1", 3).got == 3
+        assert read(span.part(0, 3)) == b"abc"
+        after.close()
 
     def test_committed_uploads_stay(self, root: Path) -> None:
         upload = Spool(root, 100 * KIB).upload("s1", "t1", "r1", 3)

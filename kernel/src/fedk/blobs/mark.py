@@ -4,50 +4,37 @@ import errno
 import fcntl
 import os
 import struct
-import uuid
 from contextlib import suppress
-from pathlib import Path
 
 from fedk.blobs import disk
 
 UPLOAD = ".upload"
 """Suffix of files that are written over once nobody needs nor reads them."""
 
-try:
-    _BOOT = uuid.UUID(Path("/proc/sys/kernel/random/boot_id").read_text().strip()).bytes
-except (OSError, ValueError):
-    _BOOT = b""  # not Linux
-
-KNOWN = bool(_BOOT)
-"""Whether files can be written over here: after a power cut a disk may have a mark without what stands before it, and so
-marks are believed by the system that has written them, until its next start.
-"""
-
 _SIGN = b"fedk writes over"
-"""At a mark's start, whatever system has written it: the bytes before it may be an older result's."""
+"""At a mark's start: the bytes before it may be an older result's."""
 
-_MARK = struct.Struct("<16s16sQ")
+_MARK = struct.Struct("<16sQ")
 LENGTH = _MARK.size
 
 
 def put(handle: int, size: int, got: int) -> None:
     """Behind `size` bytes: the first `got` of them are new."""
-    disk.write_at(handle, _MARK.pack(_SIGN, _BOOT, got), size)
+    disk.write_at(handle, _MARK.pack(_SIGN, got), size)
 
 
 def progress(handle: int, size: int, *, whole: bool = False) -> tuple[int, bool]:
     """Of a result of `size` bytes those that have come into an open file, and whether a mark says so; otherwise it is the
-    file's length. None where the file is longer, or its mark is of another size or an earlier start: they are other bytes.
-    A file that is known to be `whole` needs no mark.
+    file's length. None where the file is longer, or its mark is of another size: they are other bytes. Neither is to be
+    believed after a start of the system; a file that is known to be `whole` needs neither.
     """
     length = os.fstat(handle).st_size
     if whole and length >= size:
         return size, False
     end = os.pread(handle, LENGTH, max(0, length - LENGTH))
     if len(end) == LENGTH and end.startswith(_SIGN):
-        _, boot, got = _MARK.unpack(end)
-        believed = KNOWN and boot == _BOOT and length == size + LENGTH
-        return (got, True) if believed else (0, False)
+        _, got = _MARK.unpack(end)
+        return (got, True) if length == size + LENGTH else (0, False)
     return (length if length <= size else 0), False
 
 

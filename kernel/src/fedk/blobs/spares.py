@@ -5,7 +5,6 @@ takes back what is free makes 100 MB cost 0.03 to 0.8 s of processor time; to wr
 keeping from the same size on as rooms of memory, and for as long.
 """
 
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -35,7 +34,7 @@ class Spares:
 
     def put(self, path: Path, size: int) -> None:
         """A file that nobody needs, whose first `size` bytes are a result's; a small one is deleted. Blocking."""
-        kept = mark.KNOWN and size >= LEAST and not self._closed and _marked(path, size)
+        kept = size >= LEAST and not self._closed and _marked(path, size)
         with self._lock:
             if kept and not self._closed:
                 self._spares.append(_Spare(path, size, time.monotonic()))
@@ -92,13 +91,10 @@ class Spares:
 
 
 def _marked(path: Path, size: int) -> bool:
-    """Whether it is, also after a power cut: a name that lasts longer than its mark would give old bytes to a new result."""
+    """Whether it is, before it gets another name."""
     try:
         with path.open("r+b", buffering=0) as file:
-            _, marked = mark.progress(file.fileno(), size)
             mark.put(file.fileno(), size, 0)
-            if not marked:  # else it was written over before, and has a mark on the disk
-                os.fsync(file.fileno())
     except OSError:
         return False
     return True

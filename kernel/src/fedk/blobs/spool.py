@@ -4,6 +4,7 @@ What is appended is in memory until the next sync writes it: a result whose mode
 
 <root>/<project>/<session>/<round>-<n>.segment
 <root>/<project>/<session>/<task>.<hash of the result id>.upload
+<root>/.start  under which start of the system half uploads were written
 """
 
 import asyncio
@@ -23,14 +24,14 @@ from pathlib import Path
 from threading import Lock
 
 from fedk.api.errors import Refused, StateError
-from fedk.blobs import disk, mark
+from fedk.blobs import disk, mark, start
 from fedk.blobs.disk import Bytes
 from fedk.blobs.mark import UPLOAD
 from fedk.blobs.reader import Held, Span
 from fedk.blobs.spares import Spares
 from fedk.blobs.upload import Ledger, Upload
 
-SEGMENT, TRASH = ".segment", ".trash"
+SEGMENT, TRASH, START = ".segment", ".trash", ".start"
 
 log = logging.getLogger("fedk.blobs")
 
@@ -150,8 +151,11 @@ class Spool:
 
     def recover(self, spans: Iterable[Span], *, open_tasks: Collection[str] | None = None) -> None:
         """At start: `spans` are the results that rows still need. Cuts each segment behind its last one and never
-        appends to it again; deletes files that nobody needs, but keeps half uploads (of `open_tasks`, where given).
+        appends to it again; deletes files that nobody needs, but keeps half uploads (of `open_tasks`, where given) that
+        were written since the system's start: nobody has synced them.
         """
+        if not start.is_of(self.root / START):
+            open_tasks = ()
         needed: dict[str, dict[int, int]] = {}
         for span in spans:
             needed.setdefault(self.place(span), {})[span.offset] = span.size
@@ -164,6 +168,7 @@ class Spool:
                     self._recover_segment(path, live)
                 elif path.suffix == UPLOAD:
                     self._recover_upload(path, live, open_tasks)
+            start.write(self.root / START)
             for directory in sorted(self.root.glob("*/*")):
                 _remove_empty(directory)
 
