@@ -1,5 +1,6 @@
 """What blocks a session is over: by a timer, by a restart. A whole server without a wire."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +9,9 @@ from kernel.tests.rounds.test_gates import gates, paused, until
 
 from fedk.api.errors import StateError
 from fedk.api.hooks import hookimpl
-from fedk.blobs.part import Part
+from fedk.blobs.part import Part, Stored
 from fedk.rounds.repairs import Repairs, patience
-from fedk.testing.site import Play, site
+from fedk.testing.site import Play, site, weights
 
 RULES: dict[str, Any] = {"rounds": 1, "clients": {"min": 1}, "validation": {"every": 0}}
 
@@ -55,6 +56,39 @@ async def test_a_model_that_cannot_be_stored_is_made_again_after_a_second_and_th
 
 def _full(_: Part) -> None:
     raise StateError("no space left")
+
+
+async def test_a_model_that_is_damaged_as_soon_as_it_is_stored_leaves_no_file_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seal, size = Part.seal, len(weights(0.0))
+
+    def damaged(part: Part) -> Stored:
+        stored = seal(part)
+        if stored.size == size:  # the model; the optimiser's state has two tensors and stays whole
+            next(tmp_path.rglob(stored.sha256.hex())).write_bytes(b"damaged")
+        return stored
+
+    async with site(tmp_path) as here:
+        await here.players.join("a")
+        model = await here.put()
+        before = open_blobs(tmp_path)
+        monkeypatch.setattr(Part, "seal", damaged)
+        with here.desk.feed.listen() as listener:
+            body = {"name": "digits-1", "model": model, "aggregator": {"use": "fedadam"}, **RULES}
+            await here.rest.post("/api/v1/sessions", json=body)
+            assert await until(listener, "session.paused")
+        (waits,) = (await here.get("sessions/digits-1"))["waiting_for"]
+        assert "is damaged" in waits["why"]
+        assert [path.stat().st_size for path in open_blobs(tmp_path) - before] == [size], (
+            "the first model, and nothing of the next"
+        )
+
+
+def open_blobs(folder: Path) -> Counter[Path]:
+    """Blobs that this process has open."""
+    opened = [handle.readlink() for handle in Path("/proc/self/fd").iterdir() if handle.exists()]
+    return Counter(path for path in opened if path.is_relative_to(folder / "blobs"))
 
 
 async def test_what_a_person_must_bring_is_asked_for_once_more_by_a_restart_and_by_no_timer(tmp_path: Path) -> None:

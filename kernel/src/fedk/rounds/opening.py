@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -61,25 +62,31 @@ class Opener:
         state: AggregatorState,
         max_abs: float | None = None,
     ) -> Base:
-        """A committed model, open, with what the aggregator sends along, and which takes `hold`. BlobError: its bytes are missing or damaged."""
+        """A committed model, open, with what the aggregator sends along, and which takes `hold`. BlobError: its bytes are
+        missing or damaged. Where it cannot be made, `hold` and `state` are closed.
+        """
         assert live.aggregator is not None  # noqa: S101  # a session without one is paused
-        model = Model.open(await self.blobs.span(live.project, stored.sha256))
         limits = live.state.rules.limits
-        expecting = partial(
-            expect,
-            live.aggregator,
-            model,
-            max_abs=limits.max_abs,
-            max_examples=limits.max_examples,
-            max_norm=limits.max_norm,
-            plain=live.state.rules.aggregator.plain,
-            base_max_abs=max_abs,
-        )
-        at_once = max_abs is not None and len(model.layout.tensors) <= FEW
-        expected = expecting() if at_once else await asyncio.to_thread(expecting)
-        inputs = {"model": Input(stored.sha256, stored.size, inline=_inline(model, stored.size))}
-        for name, source in live.aggregator.sends.items():
-            inputs[name] = await asyncio.to_thread(self._sent, live, expected, source, state, hold)
+        with ExitStack() as undone:
+            undone.callback(hold.close)
+            undone.callback(state.close)
+            model = undone.enter_context(Model.open(await self.blobs.span(live.project, stored.sha256)))
+            expecting = partial(
+                expect,
+                live.aggregator,
+                model,
+                max_abs=limits.max_abs,
+                max_examples=limits.max_examples,
+                max_norm=limits.max_norm,
+                plain=live.state.rules.aggregator.plain,
+                base_max_abs=max_abs,
+            )
+            at_once = max_abs is not None and len(model.layout.tensors) <= FEW
+            expected = expecting() if at_once else await asyncio.to_thread(expecting)
+            inputs = {"model": Input(stored.sha256, stored.size, inline=_inline(model, stored.size))}
+            for name, source in live.aggregator.sends.items():
+                inputs[name] = await asyncio.to_thread(self._sent, live, expected, source, state, hold)
+            undone.pop_all()
         return Base(no, id_, stored, digest, model, expected, inputs, hold)
 
     def _sent(self, live: Live, expected: Expected, source: str, state: AggregatorState, hold: Hold) -> Input:
