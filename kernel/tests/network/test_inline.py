@@ -177,15 +177,17 @@ async def test_a_full_spool_settles_nothing_and_the_result_is_taken_later(tmp_pa
         assert (await client.next("verdict")).outcome == pb.OUTCOME_COMMITTED
 
 
+@pytest.mark.parametrize("size", [4, 16_356])
 async def test_results_wait_for_memory_where_there_is_little_and_then_not_for_company(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
+    """Small ones wait for their commit when the next one finds no memory; those of 64 KiB are still to be checked."""
     monkeypatch.setattr(door, "COMPANY", 3_600.0)
     async with opened(tmp_path, limits={"intake_bytes": 1}) as house:
         clients = [await house.joined(f"c{n}") for n in range(5)]
-        await house.session(clients={"min": 5})
+        await house.session(size=size, clients={"min": 5})
         for client in clients:
-            await client.answer(await client.next("task"), {"model": weights(1.0)})
+            await client.answer(await client.next("task"), {"model": weights(1.0, size)})
         for client in clients:
             assert (await client.next("verdict")).outcome == pb.OUTCOME_COMMITTED
 

@@ -50,6 +50,16 @@ async def test_who_hurries_gets_out_what_is_patient() -> None:
     assert await events(inbox) == [ev.Sent("s-1")]
 
 
+async def test_who_hurries_also_gets_out_the_result_that_is_on_its_way_and_then_no_other() -> None:
+    inbox = Inbox()
+    inbox.hurry()
+    inbox.put(Entry("s", ev.Sent("s-1"), patience=60))
+    inbox.put(first := Entry("s", ev.Result("s-1", "r", "root"), patience=60))
+    assert await events(inbox) == [ev.Sent("s-1"), first.event]
+    inbox.put(Entry("s", ev.Result("s-2", "r", "root"), patience=60))
+    assert not inbox._filled.is_set()
+
+
 async def test_a_closed_inbox_has_nothing_once_it_is_empty() -> None:
     inbox = Inbox()
     inbox.close()

@@ -115,6 +115,7 @@ class Inbox:
         self._items: deque[Item] = deque()
         self._filled = asyncio.Event()
         self._closed = self._ended = False
+        self._hurried = False  # the next result waits for no company
         self._lingering: asyncio.TimerHandle | None = None
         self._aside: dict[str, None] = {}  # tasks
         self._due: asyncio.TimerHandle | None = None  # when they are given out
@@ -126,9 +127,11 @@ class Inbox:
         if not isinstance(item, Entry):
             self._filled.set()
             return
+        hurried = False
         if isinstance(item.event, Result):
             self._aside.pop(item.event.task, None)
-        if not item.patience:
+            hurried, self._hurried = self._hurried, False
+        if hurried or not item.patience:
             self._filled.set()
         elif not self._filled.is_set():
             self._linger(item.patience)
@@ -153,7 +156,8 @@ class Inbox:
             self._filled.set()
 
     def hurry(self) -> None:
-        """What waits for company is held in memory, and there is no more of it."""
+        """Results that wait for company are held in memory, and there is no more of it; so are those on their way here."""
+        self._hurried = True
         if self._items:
             self._filled.set()
 
