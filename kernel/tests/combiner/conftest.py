@@ -14,7 +14,7 @@ from safetensors.numpy import load
 
 from fedk.aggregation.intake import Place
 from fedk.aggregation.model import Model
-from fedk.api.errors import StateError
+from fedk.api.errors import FedkError, StateError
 from fedk.blobs.spool import Spool
 from fedk.combiner import words
 from fedk.combiner.below import Below
@@ -51,7 +51,7 @@ def weight(task: str) -> float:
 
 
 class Above:
-    """`fedk.combiner.parent.Parent`, which takes everything."""
+    """`fedk.combiner.parent.Parent`, which takes everything, unless the test says what it says instead, once each."""
 
     def __init__(self) -> None:
         self.is_here = True
@@ -61,6 +61,7 @@ class Above:
         self.sent_: list[tuple[str, bool]] = []
         self.lost: asyncio.Queue[str] = asyncio.Queue()
         self.delivered: asyncio.Queue[tuple[tier.Delivery, bytes]] = asyncio.Queue()
+        self.refusals = asyncio.Queue[FedkError]()
         self.damaged = asyncio.Queue[bytes]()
         """What comes instead of the model's bytes, once each."""
 
@@ -98,6 +99,9 @@ class Above:
     async def deliver(self, first: tier.Delivery, files: Iterable[tuple[Path, int, int]]) -> None:
         if not self.is_here:
             raise StateError("the parent of this combiner is away")
+        if not self.refusals.empty():
+            self.refusals.task_done()
+            raise self.refusals.get_nowait()
         data = b"".join(path.read_bytes()[at : at + size] for path, at, size in files)
         self.delivered.put_nowait((first, data))
 

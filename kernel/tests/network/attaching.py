@@ -108,12 +108,13 @@ async def middle(data_dir: Path, *parents: str) -> AsyncIterator[Combiner]:
 
 
 class Above:
-    """A parent: each of a combiner's streams is here once it is attached."""
+    """A parent: each of a combiner's streams is here once it is attached. A delivery ends with `refusal`."""
 
     def __init__(self) -> None:
         self.streams: asyncio.Queue[Context] = asyncio.Queue()
         self._over = asyncio.Event()
         self.silent = False
+        self.refusal: tuple[grpc.StatusCode, str] | None = None
 
     async def attach(self, _requests: object, context: Context) -> None:
         await context.read()
@@ -122,6 +123,13 @@ class Above:
         await context.write(tier.Downward(attached=tier.Attached(holder="middle")).SerializeToString())
         self.streams.put_nowait(context)
         await self._over.wait()
+
+    async def deliver(self, _requests: object, context: Context) -> bytes:
+        while isinstance(await context.read(), bytes):
+            pass
+        if self.refusal is not None:
+            await context.abort(*self.refusal)
+        return tier.Delivered().SerializeToString()
 
     async def stream(self) -> Context:
         """The next stream."""
@@ -137,7 +145,9 @@ async def above() -> AsyncIterator[tuple[Above, str]]:
     """A scripted parent, and its address."""
     found, server = Above(), grpc.aio.server()
     no: Callable[[Any, Any], Awaitable[Any]] = _unasked
-    server.add_generic_rpc_handlers((tier_handler(attach=found.attach, join=no, ask=no, fetch=no, deliver=no),))
+    server.add_generic_rpc_handlers(
+        (tier_handler(attach=found.attach, join=no, ask=no, fetch=no, deliver=found.deliver),)
+    )
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     try:

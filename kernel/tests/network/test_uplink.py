@@ -3,9 +3,11 @@
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import grpc
 import pytest
-from kernel.tests.network.attaching import above, middle
+from kernel.tests.network.attaching import Above, above, middle
 
+from fedk.api.errors import BlobError, Refused
 from fedk.app import Combiner
 from fedk.network import uplink
 from fedk.network.calls import Context
@@ -19,8 +21,8 @@ SESSION = "0123456789ab"
 class Line:
     """A combiner, and the stream that its parent has of it."""
 
-    def __init__(self, between: Combiner, stream: Context) -> None:
-        self.uplink, self._stream = between.uplink, stream
+    def __init__(self, between: Combiner, parent: Above, stream: Context) -> None:
+        self.uplink, self.parent, self._stream = between.uplink, parent, stream
 
     async def heard(self) -> tier.Upward:
         raw = await self._stream.read()
@@ -33,7 +35,7 @@ async def line(tmp_path: Path) -> AsyncIterator[Line]:
     async with above() as (parent, address), middle(tmp_path, address) as between:
         stream = await parent.stream()
         await between.uplink.attached.wait()
-        yield Line(between, stream)
+        yield Line(between, parent, stream)
 
 
 async def test_of_a_lost_disk_300000_results_are_said(line: Line) -> None:
@@ -70,3 +72,25 @@ async def test_a_parent_that_does_not_answer_is_left_for_the_next(
         silent.silent = True
         async with middle(tmp_path, first, second):
             await parent.stream()
+
+
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, Refused),
+        (grpc.StatusCode.UNAVAILABLE, Refused),
+        (grpc.StatusCode.INVALID_ARGUMENT, BlobError),
+    ],
+)
+async def test_a_parent_that_is_there_and_does_not_take_a_delivery_is_not_away(
+    line: Line, tmp_path: Path, code: grpc.StatusCode, error: type[Exception]
+) -> None:
+    (tmp_path / "sum").write_bytes(b"12345")
+    line.parent.refusal = code, "for this reason"
+    with pytest.raises(error, match=rf"does not take it: {code.name} for this reason"):
+        await line.uplink.deliver(tier.Delivery(), [(tmp_path / "sum", 0, 5)])
+
+
+async def test_a_delivery_that_cannot_be_read_says_so(line: Line, tmp_path: Path) -> None:
+    with pytest.raises(BlobError, match="sum: No such file"):
+        await line.uplink.deliver(tier.Delivery(), [(tmp_path / "sum", 0, 5)])

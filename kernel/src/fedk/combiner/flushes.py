@@ -4,12 +4,12 @@ import asyncio
 import hashlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fedk.aggregation.model import Model
-from fedk.api.errors import BlobError
+from fedk.api.errors import BlobError, FedkError, Refused
 from fedk.blobs.reader import Reader, Span
 from fedk.blobs.spool import Spool
 from fedk.combiner import words
@@ -21,13 +21,11 @@ from fedk.combiner.parent import Parent
 from fedk.combiner.partials import Order, Partial, Partials
 from fedk.rounds.clients import Arrival, Clients, Flush, Wanted
 from fedk.rounds.live import Summed
+from fedk.rounds.repairs import patience
 from fedk.rounds.states import session_of
 from fedk_protocol.v1 import tier_pb2 as tier
 
 READ = 2**20
-
-TRIES = 2
-"""Of one sum: a file that cannot be read is asked for again, and is not what is wrong for ever."""
 
 log = logging.getLogger("fedk.combiner")
 
@@ -218,12 +216,18 @@ class Flushes:
             self._network.flush(holder, replace(flush, wanted=tuple(shares)))
 
     async def _forward(self, flush: Flush, news: asyncio.Event) -> None:
-        given, told = set[str](), set[str]()
+        given, told, failures = set[str](), set[str](), 0
         while (look := self._see(flush, news, told)) is not None:
-            for share in look.own:
-                if share.task not in given:
-                    given.add(share.task)
-                    await self._give(share.task)
+            try:
+                for share in look.own:
+                    if share.task not in given:
+                        await self._give(share.task)
+                        given.add(share.task)
+            except (BlobError, Refused) as error:
+                await self._failed(error, [share.task])
+                await self._rest(flush, news, patience(failures))
+                failures += 1
+                continue
             if look.whole:
                 return
             await news.wait()
@@ -236,18 +240,29 @@ class Flushes:
         await self._parent.deliver(first, [(Path(held.span.path), held.span.offset, held.span.size)])
 
     async def _sum(self, flush: Flush, news: asyncio.Event) -> None:
-        for _ in range(TRIES):
-            look = await self._gathered(flush, news)
-            if look is None or not (look.own or look.sums):
-                return
+        failures = 0
+        while (look := await self._gathered(flush, news)) is not None and (look.own or look.sums):
+            one = None
             try:
                 one = await self._made(flush, look)
-            except BlobError as error:
-                await self._damaged(look, error)
+                size = sum(place.size for place in one.blobs.values())
+                await self._parent.deliver(tier.Delivery(partial=words.partial(one)), [(one.path, 0, size)])
+            except (BlobError, Refused) as error:
+                if isinstance(error, BlobError):
+                    self._drop(one)
+                await self._failed(error, [share.task for share in look.own], look.sums)
+                await self._rest(flush, news, patience(failures))
+                failures += 1
             else:
-                sizes = [(one.path, 0, one.path.stat().st_size)]
-                await self._parent.deliver(tier.Delivery(partial=words.partial(one)), sizes)
                 return
+
+    async def _rest(self, flush: Flush, news: asyncio.Event, seconds: float) -> None:
+        """Or until another flush takes its place."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):  # as patience says
+                while self._latest.get(flush.session) is flush:
+                    news.clear()
+                    await news.wait()
 
     async def _gathered(self, flush: Flush, news: asyncio.Event) -> Look | None:
         told = set[str]()
@@ -282,13 +297,15 @@ class Flushes:
         opened.callback(self._inputs.release, sha256)
         return opened.enter_context(await asyncio.to_thread(Model.open, span))
 
-    async def _damaged(self, look: Look, error: BlobError) -> None:
-        """Bytes that cannot be read are asked for again."""
-        log.error("a sum cannot be made: %s", error)
-        for added in look.sums:
+    async def _failed(self, error: FedkError, tasks: Sequence[str], sums: Sequence[Added] = ()) -> None:
+        """It is tried again. Bytes that cannot be read are asked for again."""
+        if not isinstance(error, BlobError):
+            log.warning("%s", error)
+            return
+        log.error("what the parent has asked for cannot be given: %s", error)
+        for added in sums:
             self._below.drop(added)
             self.again(added.summed.name.rpartition("#")[0])
-        tasks = [share.task for share in look.own]
         lost = [task for task in tasks if not await asyncio.to_thread(_whole, self._holdings.get(task))]
         for task in lost:
             self._holdings.drop(task)

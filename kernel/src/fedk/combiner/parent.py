@@ -43,4 +43,6 @@ class Parent(Protocol):
         """The bytes of a blob. StateError: the parent is away; NotFound."""
 
     async def deliver(self, first: tier.Delivery, files: Iterable[tuple[Path, int, int]]) -> None:
-        """Bytes that it asked for: of each file an offset and a size. StateError: the parent is away."""
+        """Bytes that it asked for: of each file an offset and a size. StateError: the parent is away; Refused: it does not
+        take them now; BlobError: it does not take these, or they cannot be read.
+        """

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import grpc
 from google.protobuf.message import DecodeError, Message
 
-from fedk.api.errors import NotFound, Refused, StateError
+from fedk.api.errors import BlobError, FedkError, NotFound, Refused, StateError
 from fedk.blobs.reader import Reader, Span
 from fedk.combiner import words
 from fedk.combiner.batches import batches
@@ -24,6 +24,7 @@ from fedk.network.roll import Roll
 from fedk.rounds.clients import Arrival, Joined, Joining, Receipt, Redirected, Reply, SendFrom
 from fedk.rounds.inbox import ASIDE
 from fedk_protocol.metadata import TICKET
+from fedk_protocol.reasons import Reason
 from fedk_protocol.v1 import federation_pb2 as pb
 from fedk_protocol.v1 import tier_pb2 as tier
 from fedk_protocol.version import VERSION
@@ -318,12 +319,19 @@ class Uplink:
             raise _away(error) from error
 
     async def deliver(self, first: tier.Delivery, files: Iterable[tuple[Path, int, int]]) -> None:
-        """Bytes that it asked for. StateError: the parent is away."""
-        call: Any = self._up().stream_unary(f"/{TIER}/Deliver")
+        """Bytes that it asked for. StateError: the parent is away; Refused: it does not take them now; BlobError: it does
+        not take these, or they cannot be read.
+        """
+        channel, unread = self._up(), list[BlobError]()
+        call: Any = channel.stream_unary(f"/{TIER}/Deliver")
         try:
-            await call(_delivery(first, files), metadata=self._metadata())
+            await call(_delivery(first, files, unread), metadata=self._metadata())
+        except asyncio.CancelledError:  # also gRPC's word for a call whose own words could not be made
+            if not unread or (task := asyncio.current_task()) is None or task.cancelling():
+                raise
+            raise unread[0] from None
         except grpc.aio.AioRpcError as error:
-            raise _away(error) from error
+            raise _not_taken(error) if self._channel is channel else _away(error) from error
 
     def _up(self) -> grpc.aio.Channel:
         if self._channel is None:
@@ -342,13 +350,19 @@ class Uplink:
         return kind.FromString(raw)
 
 
-async def _delivery(first: tier.Delivery, files: Iterable[tuple[Path, int, int]]) -> AsyncIterator[bytes]:
+async def _delivery(
+    first: tier.Delivery, files: Iterable[tuple[Path, int, int]], unread: list[BlobError]
+) -> AsyncIterator[bytes]:
     yield first.SerializeToString()
-    for path, offset, size in files:
-        with Reader(Span(str(path), offset, size)) as reader:
-            for at in range(0, size, DATA):
-                data = await asyncio.to_thread(reader.read, at, min(DATA, size - at))
-                yield tier.Delivery(data=data).SerializeToString()
+    try:
+        for path, offset, size in files:
+            with Reader(Span(str(path), offset, size)) as reader:
+                for at in range(0, size, DATA):
+                    data = await asyncio.to_thread(reader.read, at, min(DATA, size - at))
+                    yield tier.Delivery(data=data).SerializeToString()
+    except BlobError as error:
+        unread.append(error)
+        raise
 
 
 async def _ended(call: Any) -> grpc.aio.AioRpcError:
@@ -358,6 +372,15 @@ async def _ended(call: Any) -> grpc.aio.AioRpcError:
 
 def _away(error: grpc.aio.AioRpcError) -> StateError:
     return StateError(f"the parent of this combiner: {error.code().name} {error.details()}")
+
+
+def _not_taken(error: grpc.aio.AioRpcError) -> FedkError:
+    """By a parent that is there."""
+    text = f"the parent of this combiner does not take it: {error.code().name} {error.details()}"
+    if error.code() is grpc.StatusCode.INVALID_ARGUMENT:
+        return BlobError(text)
+    full = error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    return Refused(Reason.SPOOL_FULL if full else Reason.DRAINING, text)
 
 
 def _hello(joining: Joining) -> pb.Hello:
