@@ -92,6 +92,15 @@ async def test_damaged_bytes_are_data_loss_and_paths_stay_here(house: House) -> 
     assert span.path not in text
 
 
+async def test_a_model_that_was_damaged_is_sent_whole_once_it_is_healed(house: House, tmp_path: Path) -> None:
+    client, blob, _ = await asked(house)
+    damage(tmp_path, blob.sha256)
+    data = weights(size=SIZE)
+    assert await client.fetch(blob) == data[:-1] + b"!"
+    await house.blobs.put("default", data)
+    assert await client.fetch(blob) == data
+
+
 async def test_a_client_that_hangs_up_leaves_nothing_open(house: House) -> None:
     client, blob, _ = await asked(house)
     call = client.stub.Download(pb.BlobRequest(sha256=blob.sha256), metadata=client._metadata())

@@ -55,6 +55,8 @@ class Reader:
         self._file: FileIO | None = None
         self._lock, self._reading, self._closed = Lock(), 0, False
         self._memory = span.memory
+        self.version = 0, 0
+        """Of its file: another one once that is replaced, or written anew."""
         if self._memory is not None:
             return
         try:
@@ -64,7 +66,9 @@ class Reader:
         except OSError as error:
             self.close()
             raise BlobError(f"model bytes cannot be read: {span.path}: {error.strerror}") from error
-        if os.fstat(self._file.fileno()).st_size < span.offset + span.size:
+        status = os.fstat(self._file.fileno())
+        self.version = status.st_ino, status.st_mtime_ns
+        if status.st_size < span.offset + span.size:
             self.close()
             raise self._truncated()
 

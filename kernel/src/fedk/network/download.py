@@ -27,11 +27,11 @@ class Chunks:
 
     def __init__(self, threads: Threads, size: int) -> None:
         self._threads, self._size = threads, size
-        self._kept: OrderedDict[tuple[str, int], asyncio.Future[bytes]] = OrderedDict()
+        self._kept: OrderedDict[tuple[object, ...], asyncio.Future[bytes]] = OrderedDict()
 
     async def get(self, reader: Reader, at: int) -> bytes:
         """The chunk at this position. BlobError where it cannot be read."""
-        key = reader.span.path, reader.span.offset + at
+        key = reader.span.path, reader.version, reader.span.offset + at  # a blob that is healed is another file
         if (found := self._kept.get(key)) is not None:
             try:
                 return await asyncio.shield(found)
