@@ -11,11 +11,12 @@ from fedk.blobs.reader import Reader
 from fedk.blobs.spool import Spool
 from fedk.combiner.columns import gaps
 from fedk.network.calls import Ended
-from fedk.network.deliveries import Deliveries
+from fedk.network.deliveries import SUMMED, Deliveries
 from fedk.network.threads import Threads
 from fedk.network.traffic import Traffic
 from fedk.rounds.combiners import Combiner
 from fedk.rounds.live import Summed
+from fedk.settings.settings import MESSAGE
 from fedk_protocol.v1 import federation_pb2 as pb
 from fedk_protocol.v1 import tier_pb2 as tier
 
@@ -62,6 +63,11 @@ class Call:
         word = await self.words.get()
         self.words.task_done()
         return word
+
+
+def test_a_sum_of_as_many_updates_as_may_be_is_announced_in_one_message() -> None:
+    tasks = [2**32 // SUMMED] * SUMMED  # numbers of 32 bits, as far from each other as can be
+    assert tier.Delivery(partial=tier.Partial(tasks=tasks)).ByteSize() < MESSAGE
 
 
 @pytest.mark.parametrize("end", ["cancelled", "broken off"])

@@ -12,6 +12,7 @@ from fedk.app import Combiner
 from fedk.network import uplink
 from fedk.network.calls import Context
 from fedk.rounds.clients import Arrival
+from fedk.settings.settings import MESSAGE
 from fedk_protocol.v1 import federation_pb2 as pb
 from fedk_protocol.v1 import tier_pb2 as tier
 
@@ -27,6 +28,7 @@ class Line:
     async def heard(self) -> tier.Upward:
         raw = await self._stream.read()
         assert isinstance(raw, bytes), "the stream has ended"
+        assert len(raw) <= MESSAGE, "there may be a parent that does not take it"
         return tier.Upward.FromString(raw)
 
 
@@ -36,6 +38,26 @@ async def line(tmp_path: Path) -> AsyncIterator[Line]:
         stream = await parent.stream()
         await between.uplink.attached.wait()
         yield Line(between, parent, stream)
+
+
+async def test_4096_clients_come_and_as_many_go_in_one_message(line: Line) -> None:
+    ids = [f"{n:064}" for n in range(4_096)]
+    line.uplink.members(
+        here=[tier.Present(client=one, instance=one) for one in ids],
+        gone=[tier.Present(client=one, instance=one, cause="goodbye") for one in ids],
+    )
+    while len((await line.heard()).members.here) < 4_096:
+        pass
+
+
+async def test_one_line_at_a_time_is_passed_on_where_much_is_said_of_combiners_below(line: Line) -> None:
+    below = [tier.Branch(name=f"c{n}", attributes={"site": "x" * 1_000}) for n in range(1_200)]
+    line.uplink._work = lambda: tier.Work(below=below)
+    for _ in range(300):
+        line.uplink.said(tier.Said(client="c", log=pb.Log(text="é" * 10_000)))
+    while len((work := (await line.heard()).work).below) < 1_200:
+        pass
+    assert len(work.said) == 1
 
 
 async def test_of_a_lost_disk_300000_results_are_said(line: Line) -> None:

@@ -102,6 +102,7 @@ use = 4
 [limits]
 intake_bytes = "256 MB/s"
 mesage_bytes = 100000
+message_bytes = "1 MiB"
 [log]
 level = "loud"
 [plugins]
@@ -111,15 +112,19 @@ disabled = "x"
     )
     units = "B, kB, MB, GB, TB, KiB, MiB, GiB, TiB"
     assert screen(load()) == [
-        "fedk.toml: 8 mistakes",
+        "fedk.toml: 9 mistakes",
         '  line 2    server.listen = "6090"             wants HOST:PORT, for example "127.0.0.1:6090" or "[::1]:6090"',
         "  line 3    server.insecure = 3                wants true or false",
         "  line 5    storage.use = 4                    wants text, in quotes",
         f'  line 7    limits.intake_bytes = "256 MB/s"   wants a number with one of {units}, for example "256 MiB"',
         "  line 8    limits.mesage_bytes = 100000       is not a key here. Did you mean limits.message_bytes?",
-        '  line 10   log.level = "loud"                 wants "debug", "info", "warning" or "error"',
-        "  line 12   plugins.budget = 0                 must be ≥ 1",
-        '  line 13   plugins.disabled = "x"             wants a list, for example ["a", "b"]',
+        (
+            '  line 9    limits.message_bytes = "1 MiB"     '
+            "is less than a combiner's messages to its parent may have: name 2 MiB or more"
+        ),
+        '  line 11   log.level = "loud"                 wants "debug", "info", "warning" or "error"',
+        "  line 13   plugins.budget = 0                 must be ≥ 1",
+        '  line 14   plugins.disabled = "x"             wants a list, for example ["a", "b"]',
     ]
 
 

@@ -37,7 +37,7 @@ from fedk_protocol.v1 import federation_pb2 as pb
 from fedk_protocol.version import VERSION
 
 INLINE_MAX, CHUNK = 64 * 2**10, 512 * 2**10
-"""Bytes of the largest blob inside a message, and of a chunk; at most half of `limits.message_bytes`."""
+"""Bytes of the largest blob inside a message, and of a chunk: far below what a message may have."""
 
 RECONNECT, RECONNECTS_A_SECOND = (0.2, 1.0), 500
 """Seconds of back-off, at least and at most; the cap grows so that no more clients come back in a second."""
@@ -69,12 +69,8 @@ class Network:
         self._door, self._plugins, self._keepalive = door, plugins, keepalive
         self._leaf = own.role == "combiner"  # unless others have attached to it
         self._traffic, self._tasks, self._tickets = Traffic(), Tasks(), Tickets(own.name)
-        half = limits.message_bytes // 2
         self._limits = pb.Limits(
-            inline_max=min(INLINE_MAX, half),
-            message_max=limits.message_bytes,
-            chunk=min(CHUNK, half),
-            result_max=limits.spool_bytes,
+            inline_max=INLINE_MAX, message_max=limits.message_bytes, chunk=CHUNK, result_max=limits.spool_bytes
         )
         self._window_bytes = limits.window_bytes
         self._members = Members(door, enrol=self._enrol, welcome=self._welcome, place=self._place)

@@ -39,10 +39,10 @@ CHATTER = 1_000
 """Live lines that wait while the parent is slow, before the oldest are dropped."""
 
 NAMED = 4_096
-"""Clients in one message: far below its limit."""
+"""Clients in one message, who come and who go: 1.2 MB at most."""
 
 PARCEL = 2**20
-"""Bytes of what is said or reported in one message, a quarter of its limit: what is larger is divided."""
+"""Bytes of what is said or reported in one message, half of what every parent takes: what is larger is divided."""
 
 DATA = 512 * 2**10
 
@@ -188,13 +188,13 @@ class Uplink:
             return None
         work = self._work()
         work.sent.extend(words.sent(self._sent[: words.SENT]))
-        work.said.extend(self._lines())
+        work.said.extend(self._lines(work.ByteSize()))
         self._sent, self._changed = self._sent[words.SENT :], False
         return tier.Upward(work=work)
 
-    def _lines(self) -> Iterator[tier.Said]:
-        size = many = 0
-        while self._chatter and many < TOGETHER and size < PARCEL:
+    def _lines(self, size: int) -> Iterator[tier.Said]:
+        many = 0
+        while self._chatter and many < TOGETHER and (size < PARCEL or not many):
             one = self._chatter.popleft()
             size, many = size + one.ByteSize(), many + 1
             yield one

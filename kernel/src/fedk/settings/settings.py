@@ -14,6 +14,9 @@ T = TypeVar("T")
 MIB, GIB = 2**20, 2**30
 _UNITS = {"TiB": 2**40, "GiB": GIB, "MiB": MIB, "KiB": 2**10}
 
+MESSAGE = 2 * MIB
+"""Bytes of the largest message that every server takes."""
+
 Table = dict[str, Any]
 
 COMBINER = r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}"
@@ -34,6 +37,13 @@ def only(taken: T, comes: str) -> Callable[[T], T]:
         return value
 
     return check
+
+
+def room_for_combiners(size: int) -> int:
+    """What a combiner says stands in messages of a fixed size, and any server may be a combiner's parent."""
+    if size < MESSAGE:
+        raise ValueError(f"is less than a combiner's messages to its parent may have: name {_written(MESSAGE)} or more")
+    return size
 
 
 Bytes = Annotated[Size, Field(ge=0), PlainSerializer(_written, when_used="json")]
@@ -113,7 +123,9 @@ class Limits(Section):
     intake_bytes: Bytes = Field(256 * MIB, description="results waiting for a commit")
     spool_bytes: Bytes = Field(50 * GIB, description="results waiting for a verdict, a project")
     accumulators: Bytes = Field(2 * GIB, description="memory of the folds under way")
-    message_bytes: Bytes = Field(4 * MIB, ge=64 * 2**10, description="a larger message is refused before it is read")
+    message_bytes: Annotated[Bytes, AfterValidator(room_for_combiners)] = Field(
+        4 * MIB, description="a larger message is refused before it is read; at least 2 MiB"
+    )
     window_bytes: Bytes = Field(
         MIB,
         ge=64 * 2**10,
