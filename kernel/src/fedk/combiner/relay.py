@@ -1,26 +1,23 @@
 """The relay: what clients do goes up, what the parent says goes down. It decides nothing about rounds."""
 
-import asyncio
 import time
-from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Protocol
 
-from fedk.aggregation.expected import Expected
-from fedk.aggregation.model import Model
-from fedk.api.codec import BlockCodec
 from fedk.api.errors import Refused
 from fedk.blobs.reader import Span
 from fedk.blobs.spool import Spool
 from fedk.combiner import words
 from fedk.combiner.below import Below
+from fedk.combiner.brief import Codecs
 from fedk.combiner.columns import numbers
 from fedk.combiner.errands import errands
 from fedk.combiner.flushes import Flushes
 from fedk.combiner.holdings import Held, Holdings
 from fedk.combiner.inputs import Inputs
 from fedk.combiner.parent import Parent
+from fedk.combiner.tasks import Tasks
 from fedk.rounds.clients import (
     Arrival,
     Clients,
@@ -33,50 +30,12 @@ from fedk.rounds.clients import (
     Reply,
     SendFrom,
     Verdict,
-    Work,
 )
 from fedk.rounds.door import OpenTask
 from fedk.rounds.inbox import Waiter
 from fedk.rounds.states import task_id
 from fedk_protocol.v1 import federation_pb2 as pb
 from fedk_protocol.v1 import tier_pb2 as tier
-
-COMMONS = 64
-"""Rounds and kinds whose common part is kept: twice what the parent says once."""
-
-
-@dataclass(slots=True)
-class Deadline:
-    """Of a round's tasks, in monotonic seconds, as the parent has said last."""
-
-    at: float = 0.0
-
-    def left(self) -> float:
-        return max(0.0, self.at - time.monotonic())
-
-
-@dataclass(slots=True)
-class Brief:
-    """What the tasks of one round and kind have in common, with its blobs at hand."""
-
-    number: int
-    work: Work
-    accepting: int
-    expected: Expected | None
-    blobs: tuple[bytes, ...]  # used of the inputs
-    model: Model | None
-    codec: BlockCodec | None  # that an answer's model may be in
-    deadline: Deadline
-    tasks: int = 0  # that are open here
-    begun: bool = False  # one of them is on its client's stream
-    retired: bool = False  # a later one has taken its place
-    left: set[str] = field(default_factory=set)  # tasks whose clients have left: half of an answer may be here
-
-    def close(self, inputs: Inputs) -> None:
-        if self.model is not None:
-            self.model.close()
-        for sha256 in self.blobs:
-            inputs.release(sha256)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,15 +56,6 @@ class Depths(Protocol):
         """The combiner of this name is to give away what it holds."""
 
 
-@dataclass(slots=True)
-class Known:
-    """A task of a client of this combiner, or of one below."""
-
-    client: str
-    brief: Brief
-    seed: int
-
-
 class Relay:
     """Stands where a root's `Door` stands, and takes the parent's words. Begins with `start`."""
 
@@ -118,17 +68,13 @@ class Relay:
         spool: Spool,
         below: Below,
         parent: Parent,
-        codecs: Callable[[str, str], BlockCodec | None],
+        codecs: Codecs,
     ) -> None:
         self._holdings, self._flushes, self._inputs, self._spool = holdings, flushes, inputs, spool
-        self._below, self._parent, self._codecs = below, parent, codecs
+        self._below, self._parent = below, parent
+        self._tasks = Tasks(inputs=inputs, spool=spool, parent=parent, codecs=codecs)
         self._clients: Clients | None = None
         self._depths: Depths | None = None
-        self._tasks: dict[str, Known] = {}
-        self._commons: OrderedDict[int, tier.Common] = OrderedDict()
-        self._briefs: dict[int, asyncio.Task[Brief]] = {}
-        self._waiting: Counter[asyncio.Task[Brief]] = Counter()  # offers, by what they wait for
-        self._coming: dict[str, words.Asked] = {}  # by task: the latest offer, which waits for its brief
         self._stays: dict[str, Stay] = {}  # by client
         self._errands = errands()
 
@@ -139,11 +85,7 @@ class Relay:
     async def close(self) -> None:
         """Let go of files."""
         await self._errands.close()
-        for task in list(self._tasks):
-            self.forget(task)
-        for making in self._briefs.values():
-            if making.done() and _goes_well(making):
-                making.result().close(self._inputs)
+        self._tasks.close()
 
     @property
     def _network(self) -> Clients:
@@ -191,11 +133,8 @@ class Relay:
         away = {one.client for one in left}
         for client in away:
             del self._stays[client]
-        tasks = [task for task, known in self._tasks.items() if known.client in away]
-        for task in tasks:
-            self._tasks[task].brief.left.add(task)
-        for task in [*tasks, *(task for task, one in self._coming.items() if one.client in away)]:
-            self.forget(task)
+        for task in self._tasks.leave(away):
+            self._parent.report(self._below.admit(task))
         if left:
             self._parent.members(gone=[words.present(one) for one in left])
 
@@ -209,10 +148,10 @@ class Relay:
 
     def sent(self, task: str) -> None:
         """The task is on its client's stream. From the first of its kind on a round's deadline runs."""
-        known = self._tasks.get(task)
-        self._parent.sent(task, soon=known is None or not known.brief.begun)
-        if known is not None:
-            known.brief.begun = True
+        found = self._tasks.get(task)
+        self._parent.sent(task, soon=found is None or not found.brief.begun)
+        if found is not None:
+            found.brief.begun = True
 
     def failed(self, client: str, task: str, reason: str, detail: str) -> None:
         """The client could not answer."""
@@ -225,15 +164,15 @@ class Relay:
 
     def awaits(self, client: str, task: str) -> bool:
         """Whether an answer of this client to this task is awaited here."""
-        known = self._tasks.get(task)
-        return known is not None and known.client == client and self._holdings.get(task) is None
+        found = self._tasks.get(task)
+        return found is not None and found.client == client and self._holdings.get(task) is None
 
     def open_task(self, client: str, task: str) -> OpenTask | None:
         """What intake needs; None when no answer of this client to this task is awaited here."""
-        if not self.awaits(client, task):
+        found = self._tasks.get(task)
+        if found is None or not self.awaits(client, task):
             return None
-        brief = self._tasks[task].brief
-        work = brief.work
+        brief, work = found.brief, found.brief.work
         about = (work.session, work.project, brief.accepting, work.kind, brief.expected)
         return OpenTask(*about, brief.codec, work.inputs["model"].sha256 if brief.codec is not None else b"")
 
@@ -242,18 +181,18 @@ class Relay:
         held, below = self._holdings.get(task), self._below.get(task)
         if (held is not None and held.arrival.client == client) or (below is not None and below.client == client):
             return Receipt(task, result_id)
-        if task in self._tasks:
+        if self._tasks.get(task) is not None:
             return None
         return await self._parent.ask(client, task, result_id)
 
     async def take(self, arrival: Arrival) -> Reply:
         """Hold a result whose bytes have passed intake: durable when this returns."""
-        known = self._tasks.get(arrival.task)
-        if known is None or self._holdings.get(arrival.task) is not None:
+        found = self._tasks.get(arrival.task)
+        if found is None or self._holdings.get(arrival.task) is not None:
             self.drop(arrival)
             answer = await self.answer(arrival.client, arrival.task, arrival.result_id)
             return answer or SendFrom(arrival.task, arrival.result_id, 0)
-        reported = replace(arrival, span=None, project=known.brief.work.project)
+        reported = replace(arrival, span=None, project=found.brief.work.project)
         await self._holdings.put(Held(reported, arrival.span))
         self.forget(arrival.task)
         self._flushes.look()
@@ -307,9 +246,7 @@ class Relay:
 
     def attached(self) -> None:
         """The stream is ready: say who is here and what is held. What it knows already changes nothing."""
-        for number in list(self._briefs):  # another stream counts its rounds and kinds anew
-            self._retire(number)
-        self._commons.clear()
+        self._tasks.anew()
         here = [tier.Present(client=client, instance=stay.instance) for client, stay in self._stays.items()]
         self._parent.members(here=here)
         self._parent.report(held.arrival for held in self._holdings.all())
@@ -320,13 +257,7 @@ class Relay:
     def relay(self, fresh: Iterable[tier.Common], tasks: Iterable[words.Asked]) -> None:
         """Tasks for clients of this combiner, and of those below; what they have in common comes once."""
         for common in fresh:
-            for number in list(self._briefs):
-                before = self._commons.get(number)
-                if before and (before.session, before.task.kind) == (common.session, common.task.kind):
-                    self._retire(number)
-            self._commons[common.id] = common
-            if len(self._commons) > COMMONS:
-                self._retire(self._commons.popitem(last=False)[0])
+            self._tasks.hear(common)
         for one in tasks:
             self._errands.spawn(self._offer(one))
 
@@ -370,72 +301,6 @@ class Relay:
 
     # ---- inside ----
 
-    def _making(self, number: int) -> "asyncio.Task[Brief]":
-        """Made once for all tasks of it; after a failure anew for those that come then."""
-        making = self._briefs.get(number)
-        if making is None or not _goes_well(making):
-            making = self._briefs[number] = asyncio.create_task(self._brief(self._commons[number]))
-        return making
-
-    async def _know(self, one: words.Asked) -> bool:
-        """Its brief is at hand; False where it is not wanted any more: taken back, offered again, its client gone."""
-        self._coming[one.task], making = one, self._making(one.common)
-        self._waiting[making] += 1  # it is not closed before it is looked at
-        try:
-            brief = await asyncio.shield(making)
-            if self._coming.get(one.task) is one:
-                self._tasks[one.task] = Known(one.client, brief, one.seed)
-                brief.tasks += 1
-            return one.task in self._tasks
-        finally:
-            if self._coming.get(one.task) is one:
-                del self._coming[one.task]
-            self._waiting[making] -= 1
-            if not self._waiting[making]:
-                del self._waiting[making]
-                self._look_at(making)
-
-    async def _brief(self, common: tier.Common) -> Brief:
-        task, wanted = common.task, common.expectation
-        used, model = list[bytes](), None
-        try:
-            for blob in task.inputs.values():
-                inline = blob.inline if blob.HasField("inline") else None
-                await self._inputs.use(blob.sha256, self._parent, inline)
-                used.append(blob.sha256)
-            if wanted.blobs and "model" in task.inputs:
-                model = await asyncio.to_thread(Model.open, self._inputs.span(task.inputs["model"].sha256))
-        except BaseException:
-            for sha256 in used:
-                self._inputs.release(sha256)
-            raise
-        expected = words.expected(wanted, model, tuple(task.sets)) if wanted.blobs else None
-        codec = self._codecs(task.codec, task.codec_settings) if task.codec and model is not None else None
-        deadline = Deadline()
-        work = words.work(common, codec, deadline.left)
-        return Brief(common.id, work, common.accepting, expected, tuple(used), model, codec, deadline)
-
-    def _retire(self, number: int) -> None:
-        """Close it once no task of it is open."""
-        making = self._briefs.pop(number, None)
-        if making is not None:
-            making.add_done_callback(self._retired)
-
-    def _retired(self, making: "asyncio.Task[Brief]") -> None:
-        if _goes_well(making):
-            making.result().retired = True
-            self._look_at(making)
-
-    def _look_at(self, making: "asyncio.Task[Brief]") -> None:
-        if making.done() and _goes_well(making) and not self._waiting[making]:
-            self._close_idle(making.result())
-
-    def _close_idle(self, brief: Brief) -> None:
-        if brief.retired and not brief.tasks:
-            brief.close(self._inputs)
-            for task in brief.left - self._tasks.keys() - self._coming.keys():
-                self._spool.expire(task)
-
     async def _offer(self, one: words.Asked) -> None:
         held, below = self._holdings.get(one.task), self._below.get(one.task)
         if held is not None or below is not None:  # it is answered; the report may not have reached the parent
@@ -443,20 +308,14 @@ class Relay:
             return
         if one.client not in self._stays:
             return
-        if one.task not in self._tasks and not await self._know(one):
-            return
-        brief = self._tasks[one.task].brief
-        brief.deadline.at = time.monotonic() + one.remaining
-        self._network.offer(Offer(one.task, one.client, one.seed, brief.work))
+        if (brief := await self._tasks.open(one)) is not None:
+            brief.deadline.at = time.monotonic() + one.remaining
+            self._network.offer(Offer(one.task, one.client, one.seed, brief.work))
 
     def forget(self, task: str) -> None:
         """No answer to it is awaited any more: what others have of it counts."""
         self._parent.report(self._below.admit(task))
-        self._coming.pop(task, None)
-        known = self._tasks.pop(task, None)
-        if known is not None:
-            known.brief.tasks -= 1
-            self._close_idle(known.brief)
+        self._tasks.forget(task)
 
     def _settle_many(self, many: tier.Settled) -> None:
         said, unknown = words.verdict(many.said), list[str]()
@@ -470,8 +329,7 @@ class Relay:
 
     def asks(self, task: str) -> str:
         """The client whose answer is awaited, or is to be; else ""."""
-        found = self._tasks.get(task) or self._coming.get(task)
-        return found.client if found is not None else ""
+        return self._tasks.client(task)
 
     def client_of(self, task: str) -> str:
         """Whose task it is, if it is held here or below, or awaited; else ""."""
@@ -490,8 +348,3 @@ class Relay:
         self._flushes.settled(verdict.task)
         self._spool.expire(verdict.task)
         self._network.reply(client, replace(verdict, result_id=result_id), holders)
-
-
-def _goes_well(making: "asyncio.Task[Brief]") -> bool:
-    """Whether there is a brief, or will be."""
-    return not making.done() or not (making.cancelled() or making.exception())
