@@ -71,3 +71,30 @@ async def test_half_an_upload_of_a_client_that_has_left_goes_with_its_round(midd
     await asyncio.sleep(0)
     middle.spool.sweep()
     assert len(list(middle.spool.root.rglob("*.upload"))) == back
+
+
+class Hashed(str):
+    """A client's id that counts how often it is looked up."""
+
+    __slots__ = ()
+    times = 0
+
+    def __hash__(self) -> int:
+        Hashed.times += 1
+        return super().__hash__()
+
+
+async def test_who_leaves_costs_what_it_has_and_not_what_all_have(middle: Middle) -> None:
+    """Ten thousand that leave at once would hold up everybody for seconds."""
+    clients = [Hashed(f"c{n}") for n in range(300)]
+    for client in clients:
+        await middle.relay.join(Joining("default", client, "i1", {}, (), (), ""))
+    tasks = [Asked(f"{SESSION}-{n}", client, 1, 1, 60.0) for n, client in enumerate(clients, 1)]
+    middle.relay.relay([common()], tasks)
+    for _ in tasks:
+        await middle.down.offered.get()
+    Hashed.times = 0
+    for client in clients:
+        middle.relay.leave(client, "i1", "lost")
+    assert not any(middle.relay.asks(one.task) for one in tasks)
+    assert Hashed.times < 300 * 20

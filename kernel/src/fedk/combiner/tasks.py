@@ -53,6 +53,7 @@ class Tasks:
         self._makings: dict[int, Making] = {}
         self._coming: dict[str, Asked] = {}  # the latest word of each
         self._open: dict[str, Open] = {}
+        self._of: dict[str, set[str]] = {}  # by client: thousands may leave at once
 
     def get(self, task: str) -> Open | None:
         """None: it is not open."""
@@ -88,18 +89,23 @@ class Tasks:
 
     def leave(self, clients: Collection[str]) -> list[str]:
         """Their answers are not awaited any more; answers to which tasks."""
-        tasks = [task for task, found in self._open.items() if found.client in clients]
+        tasks = [task for client in clients for task in self._of.get(client, ())]
         for task in tasks:
-            self._open[task].making.left.add(task)
-        tasks += [task for task, one in self._coming.items() if one.client in clients]
-        for task in tasks:
+            if (found := self._open.get(task)) is not None:
+                found.making.left.add(task)
             self.forget(task)
         return tasks
 
     def forget(self, task: str) -> None:
         """No answer to it is awaited any more."""
-        self._coming.pop(task, None)
-        if (found := self._open.pop(task, None)) is not None:
+        found = self._open.pop(task, None)
+        one = found or self._coming.pop(task, None)
+        if one is None:
+            return
+        self._of[one.client].discard(task)
+        if not self._of[one.client]:
+            del self._of[one.client]
+        if found is not None:
             self._release(found.making)
 
     def close(self) -> None:
@@ -111,16 +117,20 @@ class Tasks:
                 brief.close(self._inputs)
 
     async def _come(self, one: Asked) -> None:
-        self._coming[one.task], making = one, self._making(one.common)
+        making = self._making(one.common)
+        self.forget(one.task)
+        self._coming[one.task] = one
+        self._of.setdefault(one.client, set()).add(one.task)
         making.users += 1
         try:
             brief = await asyncio.shield(making.brief)
             if self._coming.get(one.task) is one:
+                del self._coming[one.task]
                 self._open[one.task] = Open(one.client, brief, making)
                 making.users += 1
         finally:
             if self._coming.get(one.task) is one:
-                del self._coming[one.task]
+                self.forget(one.task)
             self._release(making)
 
     def _making(self, number: int) -> Making:
