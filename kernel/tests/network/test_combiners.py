@@ -269,6 +269,24 @@ async def test_numbers_of_a_combiner_are_such_that_json_has(house: House, value:
         assert (found.load, found.fold_seconds, branch.load, branch.fold_seconds) == (0.0, 0.0, 0.0, 0.0)
 
 
+async def test_a_combiner_says_that_a_task_is_sent_only_of_clients_that_are_there(house: House) -> None:
+    """The round's deadline runs from then on."""
+    async with child(house.address) as east, child(house.address, "west") as west:
+        await east.join("a", house.network._tickets.mint("default/a", "", "east"))
+        await house.event("client.joined")
+        session = await house.session()
+        await east.heard("relay")
+        await west.say(**sent(session=session, tasks=[1]))
+        await west.say(attach=tier.Attach())  # once more: the end
+        await west.ended()
+        live = house.runner.lives[session]
+        assert live.arming is None
+        await east.say(**sent(session=session, tasks=[1]))
+        await east.say(attach=tier.Attach())
+        await east.ended()
+        assert live.arming is not None
+
+
 async def test_what_a_combiner_says_of_itself_is_such_that_people_can_read_it(house: House) -> None:
     east = Child(house.address)
     try:

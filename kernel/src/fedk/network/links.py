@@ -173,29 +173,36 @@ class Link:
             self._rounds.report(self.combiner, found)
         if reports.lost:
             self._rounds.lost(self.combiner, reports.lost)
-        for one in filter(self._speaks_for, reports.declined):
+        for one in reports.declined:
+            if not self._is_at(one.client):
+                continue
             reason, detail = sayings.why(one.reason, one.detail)
             if one.failed:
                 self._door.failed(one.client, one.task, reason, detail)
             else:
                 self._rounds.declined(one.client, one.task, Refused(reason, detail))
 
-    def _speaks_for(self, one: tier.Declined | tier.Said) -> bool:
-        """Whether its client is at this combiner, or below it: nobody else knows what that one does."""
-        return self._rounds.holder(one.client) == self.combiner.id
+    def _is_at(self, client: str) -> bool:
+        """Whether it is at this combiner, or below it: nobody else knows what it does."""
+        return self._rounds.holder(client) == self.combiner.id
 
     def _work(self, work: tier.Work) -> None:
         for task in sent(work):
-            self._door.sent(task)
-        for said in filter(self._speaks_for, work.said):
-            if said.WhichOneof("kind") != "progress":
-                self._door.log(said.client, *sayings.line(said.log))
-            elif (metrics := sayings.curve(said.progress)) is not None:
-                self._door.progress(said.client, said.progress.task, said.progress.step, metrics)
+            if self._is_at(self._door.asks(task)):
+                self._door.sent(task)
+        for said in work.said:
+            if self._is_at(said.client):
+                self._said(said)
         below = combiners.branches(work.below)
         self.combiner.load, self.combiner.held_bytes = combiners.share(work.load), work.held_bytes
         self.combiner.fold_seconds = combiners.seconds(work.fold_seconds)
         self._rounds.below(self.combiner, below, complete=work.complete)
+
+    def _said(self, said: tier.Said) -> None:
+        if said.WhichOneof("kind") != "progress":
+            self._door.log(said.client, *sayings.line(said.log))
+        elif (metrics := sayings.curve(said.progress)) is not None:
+            self._door.progress(said.client, said.progress.task, said.progress.step, metrics)
 
 
 class Links:

@@ -121,6 +121,12 @@ class Door:
         if self._runner.task_of(client, task) is not None:
             self._runner.post(session_of(task), ev.TaskFailed(task, reason[:32], detail[:DETAIL]))
 
+    def asks(self, task: str) -> str:
+        """The client whose answer is awaited; else ""."""
+        live = self._runner.live_of(task)
+        found = live.state.tasks.get(task) if live is not None else None
+        return found.client if found is not None and found.open else ""
+
     def awaits(self, client: str, task: str) -> bool:
         """Whether an answer of this client to this task is awaited."""
         found = self._runner.task_of(client, task)
