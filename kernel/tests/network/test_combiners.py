@@ -11,8 +11,8 @@ from kernel.tests.network.attaching import Child, above, child, middle
 from kernel.tests.network.conftest import House
 from kernel.tests.network.offering import offer
 
-from fedk.network import combiners
 from fedk.rounds.clients import Verdict
+from fedk.rounds.combiners import Combiner
 from fedk_protocol.v1 import federation_pb2 as pb
 from fedk_protocol.v1 import tier_pb2 as tier
 
@@ -243,30 +243,54 @@ async def test_what_a_combiner_says_for_a_client_is_heard_as_from_the_client(hou
         (asked,) = (await east.heard("relay")).tasks
         task = f"{asked.session}-{asked.tasks[0]}"
         line = pb.Log(task="\x1b[2J", level="\x1b", text="\x1b]0;title\x07" + "x" * 20_000)
-        curve = pb.Progress(task=task, step=3, metrics={"loss": 0.5, "bad": float("nan")})
+        curve = pb.Progress(task=task, step=2**64 - 1, metrics={"loss": 0.5, "bad": float("nan")})
         said = [tier.Said(client=client, log=line), tier.Said(client=client, progress=curve)]
         await east.say(work=tier.Work(said=said))
         heard = (await house.event("client.log")).body
         assert (heard["task"], heard["level"], len(heard["text"])) == ("", "info", 10_000 + 6)
         assert "\x1b" not in heard["text"]
-        assert (await house.event("client.progress")).body["metrics"] == {"loss": 0.5}
+        point = (await house.event("client.progress")).body
+        assert (point["step"], point["metrics"]) == (2**53, {"loss": 0.5})
         failed = tier.Declined(client=client, task=task, reason="\x1b[2J", detail="\x9b31mred\x7f", failed=True)
         await east.say(reports=tier.Reports(declined=[failed]))
         body = (await house.event("task.failed")).body
         assert (body["reason"], body["detail"]) == ("raised", "\\x9b31mred\\x7f")
 
 
+async def worked(house: House, east: Child, **work: Any) -> Combiner:
+    """What is known of it after that word: the next one is answered."""
+    await east.say(work=tier.Work(**work))
+    await east.say(**batch())
+    await east.heard("answers")
+    known = house.runner.combiners.named("east")
+    assert known is not None
+    return known
+
+
 @pytest.mark.parametrize("value", [math.nan, math.inf, -1.0])
 async def test_numbers_of_a_combiner_are_such_that_json_has(house: House, value: float) -> None:
     async with child(house.address) as east:
         said = below(load=value, fold_seconds=value)["work"]
-        (branch,) = combiners.branches(said.below)
-        await east.say(work=tier.Work(load=value, fold_seconds=value, below=said.below))
-        await east.say(attach=tier.Attach())  # once more: the end
-        await east.ended()
-        found = house.runner.combiners.named("east")
-        assert found is not None
+        found = await worked(house, east, load=value, fold_seconds=value, below=said.below)
+        (branch,) = found.below
         assert (found.load, found.fold_seconds, branch.load, branch.fold_seconds) == (0.0, 0.0, 0.0, 0.0)
+
+
+async def test_numbers_of_a_combiner_are_no_larger_than_rows_and_readers_have_them(house: House) -> None:
+    """A row has 31 bits of a capacity, a reader of JSON 53 of anything, and nobody has folded for a lifetime."""
+    east = Child(house.address)
+    try:
+        await east.attach(capacity=2**64 - 1)
+        await house.event("combiner.joined")
+        counts = dict.fromkeys(("clients", "held", "held_bytes", "capacity"), 2**64 - 1)
+        said = below(load=1e308, fold_seconds=1e308, **counts)["work"]
+        found = await worked(house, east, load=1e308, fold_seconds=1e308, held_bytes=2**64 - 1, below=said.below)
+        (branch,) = found.below
+        for one in (found, branch):
+            assert (one.load, one.fold_seconds, one.held_bytes, one.capacity) == (1.0, 1e9, 2**53, 2**31 - 1)
+        assert (branch.clients, branch.held) == (2**53, 2**53)
+    finally:
+        await east.close()
 
 
 async def test_a_combiner_says_that_a_task_is_sent_only_of_clients_that_are_there(house: House) -> None:

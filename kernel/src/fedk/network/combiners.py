@@ -8,6 +8,7 @@ import grpc
 
 from fedk.network.calls import Ended, violated
 from fedk.network.hello import check_attributes
+from fedk.network.results import EXACT
 from fedk.rounds.combiners import Branch, Combiner
 from fedk.settings.settings import COMBINER
 from fedk_protocol.v1 import tier_pb2 as tier
@@ -24,6 +25,12 @@ BRANCHES = 4_096
 
 STATES = frozenset({"live", "draining", "lost"})
 
+CAPACITY = 2**31 - 1
+"""The largest of one: a row has so many bits for it."""
+
+LIFETIME = 1e9
+"""Seconds, thirty years: nobody has folded for longer."""
+
 
 def combiner(attach: tier.Attach) -> Combiner:
     """Who attaches. Raises Ended."""
@@ -38,7 +45,7 @@ def combiner(attach: tier.Attach) -> Combiner:
         attach.generation,
         tuple(attach.advertise),
         dict(attach.attributes),
-        attach.capacity or None,
+        _capacity(attach),
         attach.instance,
     )
 
@@ -57,7 +64,16 @@ def share(value: float) -> float:
 
 def seconds(value: float) -> float:
     """So many, whatever was said: JSON has no NaN."""
-    return max(0.0, value) if math.isfinite(value) else 0.0
+    return min(LIFETIME, max(0.0, value)) if math.isfinite(value) else 0.0
+
+
+def count(value: int) -> int:
+    """So many, whatever was said."""
+    return min(EXACT, value)
+
+
+def _capacity(one: tier.Attach | tier.Branch) -> int | None:
+    return min(CAPACITY, one.capacity) or None
 
 
 def _check(one: tier.Attach | tier.Branch) -> None:
@@ -83,12 +99,12 @@ def _branch(one: tier.Branch) -> Branch:
         generation=one.generation,
         parent=one.parent,
         state=one.state,
-        clients=one.clients,
-        held=one.held,
-        held_bytes=one.held_bytes,
+        clients=count(one.clients),
+        held=count(one.held),
+        held_bytes=count(one.held_bytes),
         advertise=tuple(one.advertise),
         attributes=dict(one.attributes),
-        capacity=one.capacity or None,
+        capacity=_capacity(one),
         load=share(one.load),
         fold_seconds=seconds(one.fold_seconds),
     )

@@ -194,15 +194,15 @@ class Link:
             if self._is_at(said.client):
                 self._said(said)
         below = combiners.branches(work.below)
-        self.combiner.load, self.combiner.held_bytes = combiners.share(work.load), work.held_bytes
+        self.combiner.load, self.combiner.held_bytes = combiners.share(work.load), combiners.count(work.held_bytes)
         self.combiner.fold_seconds = combiners.seconds(work.fold_seconds)
         self._rounds.below(self.combiner, below, complete=work.complete)
 
     def _said(self, said: tier.Said) -> None:
         if said.WhichOneof("kind") != "progress":
             self._door.log(said.client, *sayings.line(said.log))
-        elif (metrics := sayings.curve(said.progress)) is not None:
-            self._door.progress(said.client, said.progress.task, said.progress.step, metrics)
+        elif (point := sayings.curve(said.progress)) is not None:
+            self._door.progress(said.client, said.progress.task, *point)
 
 
 class Links:

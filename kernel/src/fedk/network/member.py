@@ -211,8 +211,8 @@ class Member:
         self.done(failure.task)
 
     def _progress(self, progress: pb.Progress) -> None:
-        if (metrics := sayings.curve(progress)) is not None:
-            self._door.progress(self.client, progress.task, progress.step, metrics)
+        if (point := sayings.curve(progress)) is not None:
+            self._door.progress(self.client, progress.task, *point)
 
     def _log(self, line: pb.Log) -> None:
         self._door.log(self.client, *sayings.line(line))

@@ -23,8 +23,10 @@ from fedk_protocol.v1 import tier_pb2 as tier
 BLOBS, METRICS, KINDS, SETTINGS = 64, 256, 16, 1_000
 """How many of each a result may carry."""
 
+EXACT = 2**53
+"""The largest count: beyond it JSON and float64 round."""
+
 _HEADER = 2**20  # bytes by which a blob may be longer than the model that it came from: metadata of its header
-_MOST = 2**53  # examples: beyond it JSON and float64 round
 _KIND = re.compile(r"[a-z][a-z0-9_-]{0,31}")  # no dot: it stands between kind and metric
 _REPRESENTATIONS = (pb.REPRESENTATION_UNSPECIFIED, pb.REPRESENTATION_FULL)
 _NATIVE = ("", Safetensors.name)
@@ -163,7 +165,7 @@ def _check_before(before: Mapping[str, pb.Measured], own: str) -> None:
     for kind, measured in before.items():
         if kind == own or not _KIND.fullmatch(kind):
             raise Refused(Reason.BAD_METRIC, f"before: {shown(kind)} is no kind that a task can ask for first")
-        if not 0 < measured.num_examples <= _MOST:
+        if not 0 < measured.num_examples <= EXACT:
             raise Refused(Reason.NO_EXAMPLES, f"{kind}: num_examples is {measured.num_examples:,}")
         _check_metrics(measured.metrics)
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from fedk.api.printable import printable
 from fedk.network.hello import ID
-from fedk.network.results import METRICS, is_word
+from fedk.network.results import EXACT, METRICS, is_word
 from fedk_protocol.v1 import federation_pb2 as pb
 
 LINE = 10_000
@@ -28,10 +28,12 @@ def text(words: str) -> str:
     return printable(words[:LINE], keep="\n\t")
 
 
-def curve(progress: pb.Progress) -> Mapping[str, float] | None:
-    """The numbers of a live curve's point; None where it is none."""
+def curve(progress: pb.Progress) -> tuple[int, Mapping[str, float]] | None:
+    """Step and numbers of a live curve's point; None where it is none."""
     finite = {name: value for name, value in progress.metrics.items() if math.isfinite(value)}  # JSON has no NaN
-    return finite if ID.fullmatch(progress.task) and len(finite) <= METRICS and all(map(is_word, finite)) else None
+    if not ID.fullmatch(progress.task) or len(finite) > METRICS or not all(map(is_word, finite)):
+        return None
+    return min(EXACT, progress.step), finite
 
 
 def line(log: pb.Log) -> tuple[str, str, str]:
