@@ -101,6 +101,33 @@ async def test_a_word_that_would_become_many_ends_its_stream_before_it_does(hous
         assert peak < 40 * MIB
 
 
+NUMBERS: dict[str, tuple[dict[str, Any], str]] = {
+    "examples": (batch(num_examples=[2**64 - 1]), "num_examples is 18,446,744,073,709,551,615"),
+    "metric": (batch(metrics=["loss"], values=[math.nan]), "a metric is a finite number"),
+    "infinite metric": (batch(metrics=["loss"], values=[0.5] * 39 + [math.inf]), "a metric is a finite number"),
+    "norm": (batch(norms=[math.nan, 1.0]), "a norm is nan"),
+    "infinite norm": (batch(norms=[1.0, math.inf]), "a norm is inf"),
+    "negative norm": (batch(norms=[-1.0, 1.0]), "a norm is -1"),
+    "size": (
+        batch(blobs=["model"], sizes=[2**64 - 1], sha256=b"h" * 32 * 40),
+        "a blob of 18,446,744,073,709,551,615 bytes",
+    ),
+    "kind": (
+        batch(before=[tier.Kind(name="\x1b[2J")], num_examples=[1, 1]),
+        "is no kind that a task can ask for first",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", NUMBERS)
+async def test_a_report_that_rows_and_people_cannot_have_ends_its_stream(house: House, what: str) -> None:
+    """One of num_examples stopped the root."""
+    word, says = NUMBERS[what]
+    async with child(house.address) as east:
+        await east.say(**word)
+        assert says in await east.ended()
+
+
 async def test_as_much_as_honest_combiners_say_is_heard(house: House) -> None:
     """Each result is answered, for its task is of no session."""
     kinds = [tier.Kind(name=f"k{n}", metrics=many(256)) for n in range(16)]

@@ -66,6 +66,13 @@ def test_what_is_out_of_bounds_is_refused_with_its_reason(fields: dict[str, Any]
     assert caught.value.reason == reason
 
 
+def test_an_initial_model_is_of_no_more_examples_than_a_row_has() -> None:
+    """One more stopped the server."""
+    with pytest.raises(Refused, match="num_examples is 18,446,744,073,709,551,615") as caught:
+        results.check(result(num_examples=2**64 - 1, metrics={}), INIT)
+    assert caught.value.reason == "too-large"
+
+
 def test_a_validation_has_no_blobs() -> None:
     with pytest.raises(Refused, match='kind "validate" carries no blobs'):
         results.intake(result(blobs={"model": blob(b"weights")}), VALIDATE)

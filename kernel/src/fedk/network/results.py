@@ -26,6 +26,7 @@ BLOBS, METRICS, KINDS, SETTINGS = 64, 256, 16, 1_000
 EXACT = 2**53
 """The largest count: beyond it JSON and float64 round."""
 
+_LARGEST = 2**40  # bytes of a blob of which a combiner tells: what all hold is added up in 63 bits
 _HEADER = 2**20  # bytes by which a blob may be longer than the model that it came from: metadata of its header
 _KIND = re.compile(r"[a-z][a-z0-9_-]{0,31}")  # no dot: it stands between kind and metric
 _REPRESENTATIONS = (pb.REPRESENTATION_UNSPECIFIED, pb.REPRESENTATION_FULL)
@@ -49,6 +50,7 @@ def check(result: pb.Result, task: OpenTask) -> None:
     _check_metrics(result.metrics)
     if task.kind != "init":
         check_numbers(task.expected or Expected(None), result.num_examples, result.metrics)
+    _check_examples(result.num_examples)
     _check_before(result.before, task.kind)
 
 
@@ -60,6 +62,9 @@ def check_batch(batch: tier.Batch) -> None:
     _check_words(batch.settings_read)
     for names in (batch.metrics, *(kind.metrics for kind in batch.before)):
         _check_names(names)
+    for kind in batch.before:
+        _check_kind(kind.name)
+    _check_columns(batch)
 
 
 def sizes(result: pb.Result) -> dict[str, int]:
@@ -163,11 +168,32 @@ def _check_names(metrics: Collection[str]) -> None:
 def _check_before(before: Mapping[str, pb.Measured], own: str) -> None:
     _check_count("before", before, KINDS, Reason.BAD_METRIC)
     for kind, measured in before.items():
-        if kind == own or not _KIND.fullmatch(kind):
-            raise Refused(Reason.BAD_METRIC, f"before: {shown(kind)} is no kind that a task can ask for first")
+        _check_kind(kind, own)
         if not 0 < measured.num_examples <= EXACT:
             raise Refused(Reason.NO_EXAMPLES, f"{kind}: num_examples is {measured.num_examples:,}")
         _check_metrics(measured.metrics)
+
+
+def _check_kind(kind: str, own: str = "") -> None:
+    if kind == own or not _KIND.fullmatch(kind):
+        raise Refused(Reason.BAD_METRIC, f"before: {shown(kind)} is no kind that a task can ask for first")
+
+
+def _check_examples(count: int) -> None:
+    if count > EXACT:
+        raise Refused(Reason.TOO_LARGE, f"num_examples is {count:,}, at most {EXACT:,}")
+
+
+def _check_columns(batch: tier.Batch) -> None:
+    for value in batch.values:
+        if not math.isfinite(value):
+            raise Refused(Reason.BAD_METRIC, f"one is {value}, a metric is a finite number")
+    for norm in batch.norms:
+        if not 0 <= norm < math.inf:
+            raise Refused(Reason.NON_FINITE, f"a norm is {norm:g}")
+    _check_examples(max(batch.num_examples, default=0))
+    if (size := max(batch.sizes, default=0)) > _LARGEST:
+        raise Refused(Reason.TOO_LARGE, f"a blob of {size:,} bytes, at most {_LARGEST:,}")
 
 
 def _check_words(words: Iterable[str]) -> None:
