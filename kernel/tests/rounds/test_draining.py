@@ -39,6 +39,12 @@ async def until(listener: Listener, last: str) -> AsyncIterator[Published]:
             return
 
 
+async def next_drained(listener: Listener) -> str:
+    """The next combiner that is said to be."""
+    *_, last = [event async for event in until(listener, "combiner.drained")]
+    return str(last.body["combiner"])
+
+
 async def connected(here: Site, combiner: Combiner, name: str) -> Present:
     joined = await here.tier.join(combiner, Joining("default", name, f"{name}-1", {}, ("train",), (), "player 1"))
     found = Present(joined.client, f"{name}-1")
@@ -85,7 +91,7 @@ async def test_what_it_holds_is_to_be_settled_or_here_first(here: Site) -> None:
         await waiting
 
 
-async def test_who_waits_hears_that_it_is_gone_and_it_is_said_again_when_it_is_asked_again(here: Site) -> None:
+async def test_who_waits_hears_that_it_is_gone_and_once_it_is_back_that_it_is_empty(here: Site) -> None:
     await attached(here, combiner := east())
     there = await connected(here, combiner, "a")
     await here.desk.drain_combiner("east")
@@ -98,8 +104,6 @@ async def test_who_waits_hears_that_it_is_gone_and_it_is_said_again_when_it_is_a
         await waiting
     with here.desk.feed.listen() as listener:
         await attached(here, replace(combiner))
-        _ = [event async for event in until(listener, "combiner.drained")]
-        await here.desk.drain_combiner("east")
         _ = [event async for event in until(listener, "combiner.drained")]
     assert here.runner.roster[there.client].state == "lost"
 
@@ -130,6 +134,48 @@ async def test_who_asks_again_while_it_drains_waits_with_the_first_and_it_is_sai
         here.tier.gone(combiner, [there])
         said = [event.type async for event in until(listener, "combiner.drained")]
     assert said == ["combiner.draining", "client.lost", "combiner.drained"]
+
+
+@pytest.mark.parametrize("name", ["east", "leaf"])
+async def test_that_it_is_empty_is_said_once_however_often_it_is_asked_or_comes_back(here: Site, name: str) -> None:
+    await attached(here, combiner := east())
+    leaf = Branch("leaf", "2", "east", "draining", clients=0, held=0, held_bytes=0)
+    with here.desk.feed.listen() as listener:
+        here.tier.below(combiner, [replace(leaf, state="live")], complete=True)
+        await here.desk.drain_combiner(name)
+        here.tier.below(combiner, [leaf] if name == "leaf" else [], complete=True)
+        _ = [event async for event in until(listener, "combiner.drained")]
+        here.tier.detached(combiner)
+        await attached(here, again := replace(combiner))
+        here.tier.below(again, [leaf] if name == "leaf" else [], complete=True)
+        await here.desk.drain_combiner(name)
+        await here.players.join("z")
+        said = [event.type async for event in until(listener, "client.joined")]
+    assert said == ["combiner.lost", "combiner.joined", "client.joined"]
+
+
+async def test_it_is_said_again_once_it_has_had_something_again(here: Site) -> None:
+    """A client that was only away, a result that was not reported yet; another process is not draining."""
+    await attached(here, combiner := replace(east(), instance="one"))
+    there = await connected(here, combiner, "a")
+    leaf = Branch("leaf", "2", "east", "draining", clients=0, held=0, held_bytes=0)
+    drained = list[str]()
+    with here.desk.feed.listen() as listener:
+        await here.desk.drain_combiner("east")
+        for _ in range(2):
+            here.tier.gone(combiner, [there])
+            drained.append(await next_drained(listener))
+            here.tier.here(combiner, [there])
+        for held in (0, 1, 0):
+            here.tier.below(combiner, [replace(leaf, held=held)], complete=True)
+        for _ in range(2):
+            drained.append(await next_drained(listener))
+        here.tier.detached(combiner)
+        await attached(here, another := replace(combiner, instance="another"))
+        assert another.state == "live"
+        await here.desk.drain_combiner("east")
+        drained.append(await next_drained(listener))
+    assert drained == ["east", "east", "leaf", "leaf", "east"]
 
 
 async def test_a_drain_that_could_not_be_written_has_not_begun_and_can_be_asked_for_again(

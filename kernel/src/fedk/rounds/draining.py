@@ -16,32 +16,30 @@ class Draining:
 
     def __init__(self, runner: Runner, here: Callable[[Combiner], bool]) -> None:
         self._runner, self._here = runner, here
-        self._told: set[str] = set()  # ids of those whose end has been said
+        self._told: set[str] = set()  # ids of those that are said to be empty, and have had nothing since
         self._changed = asyncio.Event()
 
-    def again(self, *holders: str) -> None:
-        """These are asked to drain, or are there anew: what has been said of them is over."""
-        self._told.difference_update(holders)
-        self.look()
+    def fill(self, holder: str) -> None:
+        """It has a client or a result: that it is empty is to be said anew."""
+        self._told.discard(holder)
 
     def look(self) -> None:
         """Say of each that is empty that it is."""
-        for one in self._all():
-            if one.id not in self._told and self._empty(one):
+        for one in self._here_now():
+            if one.state != "draining":
+                self._told.discard(one.id)
+            elif one.id not in self._told and self._empty(one):
                 self._told.add(one.id)
                 self._runner.inbox.put(Linked(one, DRAINED))
         self._changed.set()
 
     async def end(self, name: str) -> None:
         """Returns when the combiner of this name has no client and holds nothing. Conflict: it is gone meanwhile."""
-        while not any(one.name == name and self._empty(one) for one in self._all()):
+        while not any(one.name == name and self._empty(one) for one in self._here_now() if one.state == "draining"):
             if not any(one.name == name for one in self._here_now()):
                 raise Conflict(f"combiner {name} is gone: its clients go elsewhere, and deliver again what it held")
             self._changed.clear()
             await self._changed.wait()
-
-    def _all(self) -> Iterator[Combiner | Branch]:
-        return (one for one in self._here_now() if one.state == "draining")
 
     def _here_now(self) -> Iterator[Combiner | Branch]:
         for combiner in self._runner.combiners:

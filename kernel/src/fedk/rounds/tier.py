@@ -107,7 +107,7 @@ class Tier:
             self.runner.post(live.state.id, ev.HolderBack(combiner.id))
         if combiner.state == "draining":
             self._drain(combiner.id)
-            self.draining.again(combiner.id)
+        self.draining.look()
 
     def detached(self, combiner: Combiner) -> None:
         """Its stream has ended. Its clients are lost until they come back, here or elsewhere."""
@@ -127,7 +127,7 @@ class Tier:
             if combiner.state != "draining":
                 await self._begin_draining(combiner)
         self._drain(combiner.id)
-        self.draining.again(combiner.id)
+        self.draining.look()
 
     async def _begin_draining(self, combiner: Combiner) -> None:
         combiner.state = "draining"
@@ -142,11 +142,13 @@ class Tier:
     def drain_below(self, combiner: Combiner, branch: Branch) -> None:
         """The same for one that is below `combiner`, which sees to it."""
         self.runner.network.drain_below(combiner.id, branch.name)
-        self.draining.again(branch.id)
 
     def below(self, combiner: Combiner, branches: Sequence[Branch], *, complete: bool) -> None:
         """What it says of the combiners below it. `complete` is of what it reports, which is here in the rows."""
         combiner.below = tuple(branches)
+        for one in branches:
+            if one.clients or one.held:
+                self.draining.fill(one.id)
         self.draining.look()
 
     def is_here(self, combiner: Combiner) -> bool:
@@ -186,6 +188,7 @@ class Tier:
                 self.runner.inbox.put(Seen(member, "client.joined"))
             elif member.holder != combiner.id:
                 continue  # it has gone elsewhere
+            self.draining.fill(combiner.id)
             self._door.joined(one.client)
 
     def gone(self, combiner: Combiner, clients: Iterable[Present]) -> None:
@@ -238,7 +241,9 @@ class Tier:
         taken = live.taken.get(arrival.task) if live is not None else None
         if not isinstance(reply, Receipt):  # it has given its own
             self.runner.network.reply(arrival.client, reply, (combiner.id,))
-        elif taken is not None and taken.arrival.via[:1] != (combiner.id,):
+        elif taken is not None and taken.arrival.via[:1] == (combiner.id,):
+            self.draining.fill(combiner.id)
+        elif taken is not None:
             self._copied(combiner, arrival)
 
     def lost(self, combiner: Combiner, tasks: Iterable[str]) -> None:
