@@ -264,7 +264,8 @@ def test_wrong_usage_exits_2_with_the_reason(
 
 def test_a_server_without_a_port_is_shown_how(app: str, capsys: pytest.CaptureFixture[str]) -> None:
     code, _, err = run(capsys, "run", app, "--server", "6090", "--name", "a")
-    assert (code, err.splitlines()[-1]) == (1, 'fedk-client: "6090" wants HOST:PORT, for example 127.0.0.1:6090')
+    says = 'fedk-client: "6090" wants HOST:PORT, for example "127.0.0.1:6090" or "[::1]:6090"'
+    assert (code, err.splitlines()[-1]) == (1, says)
 
 
 def test_a_name_that_no_client_may_have_is_shown_what_names_are(app: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,6 +11,8 @@ from kernel.tests.network.attaching import Child, above, child, middle
 from kernel.tests.network.conftest import House
 from kernel.tests.network.offering import offer
 
+from fedk.network.calls import Ended
+from fedk.network.combiners import combiner
 from fedk.rounds.clients import Verdict
 from fedk.rounds.combiners import Combiner
 from fedk_protocol.v1 import federation_pb2 as pb
@@ -78,7 +80,8 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "parent below": (below(parent=""), "combiner leaf below one: it has a parent"),
     "state below": (below(state="\x1b[2J"), "combiner leaf below one: it has a parent, and is live, draining or lost"),
     "attributes below": (below(attributes={"zone": "\x1b[2J"}), "attribute zone"),
-    "address below": (below(advertise=[LONG]), "combiner leaf: advertises at most 64 addresses"),
+    "address below": (below(advertise=[LONG]), "combiner leaf advertises 'xxx"),
+    "addresses below": (below(advertise=["there:1"] * 65), "combiner leaf advertises 65 addresses, at most 64"),
     "many below": ({"work": tier.Work(below=[tier.Branch()] * 5_000)}, "5,000 combiners below one, at most 4,096"),
     "sent session": (sent(session=LONG, tasks=[1] * 200), "session 'xxx"),
     "sent tasks": (sent(tasks=[1] * 1_000_000), "1,000,000 tasks in one message, at most 4,096"),
@@ -336,6 +339,27 @@ async def test_a_combiner_says_that_a_task_is_sent_only_of_clients_that_are_ther
         await east.say(attach=tier.Attach())
         await east.ended()
         assert live.arming is not None
+
+
+@pytest.mark.parametrize(
+    ("address", "why"),
+    [
+        ("there", ""),
+        ("there:0", "; ports are 1 to 65535"),
+        ("there:65536", "; ports end at 65535"),
+        ("::1:6090", ""),
+        ("[::g]:6090", "; ::g is no IP address"),
+        ("256.0.0.1:1", "; 256.0.0.1 is no IP address"),
+        ("unix:/run/fedk", ""),
+        ("\x1b[2J:1", ""),
+    ],
+)
+def test_an_address_that_no_client_could_dial_is_refused_with_the_form_that_it_has(address: str, why: str) -> None:
+    says = f'INVALID_ARGUMENT combiner east advertises {address!a}: it wants HOST:PORT, for example "127.0.0.1:6090" or "[::1]:6090"{why}'
+    attach = tier.Attach(version=pb.Version(major=1), name="east", generation="0" * 8, advertise=[address])
+    with pytest.raises(Ended) as caught:
+        combiner(attach)
+    assert str(caught.value) == says
 
 
 async def test_what_a_combiner_says_of_itself_is_such_that_people_can_read_it(house: House) -> None:

@@ -246,6 +246,19 @@ def test_a_role_and_its_parent_go_together(lines: str, said: str) -> None:
     assert said in screen(load())[1]
 
 
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('advertise = ["fl.example.org"]', 'wants HOST:PORT, for example "127.0.0.1:6090" or "[::1]:6090"'),
+        ('advertise = ["fl.example.org:0"]', "ports are 1 to 65535"),
+        ('role = "combiner"\nparent = ["root:0"]', "ports are 1 to 65535"),
+    ],
+)
+def test_an_address_that_others_are_to_dial_is_one_that_they_can(line: str, said: str) -> None:
+    written(f"[server]\n{line}\n")
+    assert said in screen(load())[1]
+
+
 def test_drivers_are_handed_on_even_from_a_section_with_mistakes() -> None:
     written('[db]\nus = "x"\n[db.sqlite]\npath = 3\n[storage]\nuse = 3\n')
     assert load().drivers == {

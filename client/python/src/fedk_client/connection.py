@@ -16,7 +16,8 @@ from fedk_client.errors import ClientError, TaskCancelled, TurnedAway
 from fedk_client.journal import plain
 from fedk_client.kept import Kept
 from fedk_client.loop import soon, submit
-from fedk_client.route import ADDRESS, Route
+from fedk_client.route import Route
+from fedk_protocol.address import dialled
 from fedk_protocol.v1 import federation_pb2 as pb
 from fedk_protocol.v1.federation_pb2_grpc import FederationStub
 
@@ -40,8 +41,7 @@ class Connection:
     """Lives in the connections' thread; its public methods are for the thread of user code."""
 
     def __init__(self, server: str, desk: Desk) -> None:
-        if not (ADDRESS.fullmatch(server) or server.startswith("unix:")):
-            raise ClientError(f'"{server}" wants HOST:PORT, for example 127.0.0.1:6090')
+        _check_address(server)
         if not _NAME.fullmatch(desk.hello.name):
             raise ClientError(f'"{desk.hello.name}" is no name: it has 1 to 100 of A-Z a-z 0-9 . _ -, no sign first')
         self._route, self._desk = Route(server), desk
@@ -193,6 +193,14 @@ class Connection:
             logging.DEBUG if self._told else logging.WARNING, "%s, next try in %.1f s (%s)", what, seconds, plain(lost)
         )
         self._told = True
+
+
+def _check_address(server: str) -> None:
+    if not server.startswith("unix:"):
+        try:
+            dialled(server)
+        except ValueError as error:
+            raise ClientError(f'"{server}" {error}') from error
 
 
 def _short(error: grpc.aio.AioRpcError) -> str:

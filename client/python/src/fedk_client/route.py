@@ -1,15 +1,14 @@
 """The route: which server this client dials next."""
 
-import re
 from collections.abc import Iterable
 from itertools import islice
 
+from fedk_protocol.address import is_dialled
 from fedk_protocol.v1 import federation_pb2 as pb
 
 _HOPS = 8  # times in a row that servers may send this client on at once: more tiers than a federation has
 
 _MOST = 64  # addresses of one reply: each that cannot be reached takes up to 5 s
-ADDRESS = re.compile(r"(\[[0-9A-Za-z:.%]+\]|[A-Za-z0-9._-]{1,253}):[0-9]{1,5}")  # nothing else that gRPC would dial
 
 
 class Route:
@@ -65,4 +64,5 @@ class Route:
 
 
 def _dialled(addresses: Iterable[str]) -> list[str]:
-    return [address for address in dict.fromkeys(islice(addresses, _MOST)) if ADDRESS.fullmatch(address)]
+    """Nothing else that gRPC would dial."""
+    return list(filter(is_dialled, dict.fromkeys(islice(addresses, _MOST))))

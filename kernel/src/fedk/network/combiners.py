@@ -11,14 +11,12 @@ from fedk.network.hello import check_attributes
 from fedk.network.results import EXACT
 from fedk.rounds.combiners import Branch, Combiner
 from fedk.settings.settings import COMBINER
+from fedk_protocol.address import dialled
 from fedk_protocol.v1 import tier_pb2 as tier
 from fedk_protocol.version import VERSION
 
 ADDRESSES = 64
 """Of one combiner."""
-
-ADDRESS = 300
-"""Characters of one: a name of a host has 253."""
 
 BRANCHES = 4_096
 """Combiners below one."""
@@ -81,13 +79,18 @@ def _check(one: tier.Attach | tier.Branch) -> None:
         raise violated(f"name {one.name[:64]!r} of a combiner: 1 to 40 of A–Z a–z 0–9 _ -, a letter or digit first")
     if not re.fullmatch(r"[0-9a-f]{8,20}", one.generation):
         raise violated("generation of a combiner: 8 to 20 hex digits")
-    if len(one.advertise) > ADDRESSES or not all(map(_is_address, one.advertise)):
-        raise violated(f"combiner {one.name}: advertises at most {ADDRESSES} addresses, each a HOST:PORT")
+    if len(one.advertise) > ADDRESSES:
+        raise violated(f"combiner {one.name} advertises {len(one.advertise):,} addresses, at most {ADDRESSES}")
+    for address in one.advertise:
+        _check_address(one.name, address)
     check_attributes(one.attributes)
 
 
-def _is_address(text: str) -> bool:
-    return len(text) <= ADDRESS and text.isprintable()
+def _check_address(name: str, address: str) -> None:
+    try:
+        dialled(address)
+    except ValueError as error:
+        raise violated(f"combiner {name} advertises {address[:64]!a}: it {error}") from error
 
 
 def _branch(one: tier.Branch) -> Branch:

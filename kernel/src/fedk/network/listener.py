@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import grpc
 
 from fedk.api.errors import ConfigError
-from fedk.settings.address import host_port
+from fedk_protocol.address import host_port
 
 _LAST_PORT = 65535
 

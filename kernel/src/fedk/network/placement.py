@@ -12,7 +12,7 @@ from math import inf
 from typing import Any
 
 from fedk.api.balancer import Balancer, ClientView, ServerView
-from fedk.settings import host_port
+from fedk_protocol.address import host_port
 from fedk_protocol.v1 import federation_pb2 as pb
 
 REMEMBERED, MOST = 60.0, 10_000

@@ -12,8 +12,9 @@ from fedk.api.errors import ConfigError
 from fedk.api.mistake import Mistake, mistake, mistakes
 from fedk.api.suggestion import did_you_mean
 from fedk.settings import environment, file
-from fedk.settings.address import host_port, is_address, is_loopback
+from fedk.settings.address import is_address, is_loopback
 from fedk.settings.settings import Choice, Server, Settings, sections
+from fedk_protocol.address import host_port
 
 Key = tuple[str, ...]
 

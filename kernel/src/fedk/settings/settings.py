@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, model_validator
 
 from fedk.api.config import Duration, Size
-from fedk.settings.address import Address, is_loopback
+from fedk.settings.address import Address, Dialled, is_loopback
 
 T = TypeVar("T")
 MIB, GIB = 2**20, 2**30
@@ -74,13 +74,13 @@ class Server(Section):
     role: Literal["standalone", "controller", "combiner"] = Field(
         "standalone", description="standalone | controller (clients are served by combiners) | combiner"
     )
-    parent: tuple[Address, ...] = Field((), description="combiner: addresses of its parent, the root or a combiner")
+    parent: tuple[Dialled, ...] = Field((), description="combiner: addresses of its parent, the root or a combiner")
     capacity: int = Field(0, ge=0, description="combiner: clients that it takes, with those below it; 0: no limit")
     attributes: dict[str, str] = Field({}, description="combiner: what a balancer may choose by")
     listen: Address = Field("127.0.0.1:6090", description="clients, over gRPC; port 0: any free one")
     admin: Address = Field("127.0.0.1:6080", description="REST; port 0: any free one")
-    advertise: tuple[str, ...] = Field(
-        (), description="addresses and TLS names that clients can reach, when not `listen`"
+    advertise: tuple[Dialled, ...] = Field(
+        (), description="addresses that clients can reach, HOST:PORT each, when not `listen`"
     )
     insecure: bool = Field(False, description="must be true to listen beyond loopback without TLS and tokens")
     data_dir: Path = Field(Path("fedk-data"), description="everything that must survive; relative to where it starts")
