@@ -102,7 +102,43 @@ async def test_a_client_that_has_left_is_known_by_name_no_more(middle: Middle, p
     assert middle.children.placed("default", CLIENT) == west.id
     middle.children.gone(west, [Present(CLIENT, "i1", cause="lost")])
     assert middle.children.who(CLIENT) is None
-    assert not middle.children._ids
+    assert not middle.children._guests.named("default", CLIENT)
+
+
+async def test_a_client_that_has_come_here_itself_is_no_guest_any_more(
+    middle: Middle, pair: tuple[Combiner, Combiner]
+) -> None:
+    """Nobody below would ever say that it has gone."""
+    _, west = pair
+    await middle.relay.join(Joining("default", CLIENT, "i2", {}, (), (), ""))
+    middle.children.gone(west, [Present(CLIENT, "i1", cause="lost")])
+    assert middle.children.who(CLIENT) is None
+    assert middle.relay.stay(CLIENT) is not None
+
+
+async def test_a_client_that_has_left_while_its_combiner_was_away_is_forgotten_when_that_has_named_all(
+    middle: Middle, pair: tuple[Combiner, Combiner]
+) -> None:
+    _, west = pair
+    middle.children.detached(west)
+    again = await middle.child("west")
+    assert middle.children.who(CLIENT) is not None
+    middle.report(again)
+    assert middle.children.who(CLIENT) is None
+
+
+async def test_the_loss_of_another_combiner_leaves_the_clients_of_one_that_is_away(
+    middle: Middle, pair: tuple[Combiner, Combiner]
+) -> None:
+    east, west = pair
+    middle.children.detached(west)
+    middle.children.detached(east)
+    await middle.child("east", generation="1" * 8)
+    assert middle.children.who(CLIENT) is not None
+    again = await middle.child("west")
+    middle.children.here(again, [Present(CLIENT, "i1")])
+    middle.report(again)
+    assert middle.children.placed("default", CLIENT) == west.id
 
 
 async def test_clients_of_a_combiner_that_is_away_are_known_until_it_is_lost(
@@ -118,7 +154,7 @@ async def test_clients_of_a_combiner_that_is_away_are_known_until_it_is_lost(
     middle.children.detached(again)
     await middle.child("west", generation="1" * 8)
     assert middle.children.who(CLIENT) is None
-    assert not middle.children._ids
+    assert not middle.children._guests.named("default", CLIENT)
 
 
 async def test_a_client_whose_combiner_has_gone_before_the_parent_answers_is_not_there(middle: Middle) -> None:

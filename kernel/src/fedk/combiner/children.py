@@ -13,6 +13,7 @@ from fedk.blobs.spool import Spool
 from fedk.combiner.below import Below
 from fedk.combiner.errands import errands
 from fedk.combiner.flushes import Flushes
+from fedk.combiner.guests import Guests
 from fedk.combiner.holdings import Held, Holdings
 from fedk.combiner.inputs import Inputs
 from fedk.combiner.parent import Parent
@@ -51,8 +52,7 @@ class Children:
         self._combiners, self._graces = Combiners(), Graces(grace, self._over)
         self._here: set[str] = set()  # ids of those with a stream
         self._telling: set[str] = set()  # of those that have not reported all that is held there and below
-        self._clients: dict[str, Joining] = {}  # by id, who came by a combiner below
-        self._ids: dict[tuple[str, str], str] = {}  # of those, by project and name
+        self._guests = Guests()
         self._errands = errands()
         self._network: Clients | None = None
 
@@ -154,7 +154,7 @@ class Children:
 
     def _lost(self, holder: str) -> None:
         self._graces.forget(holder)
-        self._forget(list(self._clients))
+        self._forget(holder, self._guests.of(holder))
         self._gone(holder, self._below.lose(holder))
         self._parent.changed()
 
@@ -162,6 +162,7 @@ class Children:
         """What it says of the combiners below it, and whether it has reported all that is held there."""
         if complete and combiner.id in self._telling:
             self._telling.discard(combiner.id)
+            self._forget(combiner.id, self._guests.of(combiner.id))  # who is there has been named before
             self._flushes.look()
             self._parent.changed()
         if combiner.below != tuple(branches):
@@ -196,13 +197,15 @@ class Children:
         if combiner.id not in self._here:  # its stream has ended, and its clients were lost before this one came
             self._relay.gone([Present(joined.client, joining.instance, cause="lost")], combiner.id)
             return joined
-        self._clients[joined.client] = replace(joining, outbox=(), ticket="")
-        self._ids[joining.project, joining.name] = joined.client
+        self._guests.put(joined.client, joining, combiner.id)
         return joined
 
     def here(self, combiner: Combiner, clients: Iterable[Present]) -> None:
         """Their streams are ready. One that has joined elsewhere is only still ending there."""
-        self._relay.here([one for one in clients if self._is_at(one, combiner)], combiner.id)
+        there = [one for one in clients if self._is_at(one, combiner)]
+        for one in there:
+            self._guests.move(one.client, combiner.id)
+        self._relay.here(there, combiner.id)
 
     def _is_at(self, one: Present, combiner: Combiner) -> bool:
         stay = self._relay.stay(one.client)
@@ -212,14 +215,16 @@ class Children:
         """Their streams have ended."""
         left = list(clients)
         self._relay.gone(left, combiner.id)
-        self._forget(one.client for one in left)
+        self._forget(combiner.id, (one.client for one in left))
 
-    def _forget(self, clients: Iterable[str]) -> None:
-        """Those that are nowhere here. Of a combiner that is just away they may still be there, and do not join again."""
+    def _forget(self, holder: str, clients: Iterable[str]) -> None:
+        """Those that were at this combiner and are at no other. Of one that is just away they may still be there, and do
+        not join again.
+        """
         for client in clients:
-            left = self._clients.pop(client, None) if self._relay.stay(client) is None else None
-            if left is not None and self._ids.get((left.project, left.name)) == client:
-                del self._ids[left.project, left.name]
+            guest = self._guests.get(client)
+            if guest is not None and guest.holder == holder and not self.holder(client):
+                self._guests.forget(client)
 
     def holder(self, client: str) -> str:
         """The combiner below that a client is at, by id; "" for none."""
@@ -228,11 +233,11 @@ class Children:
 
     def placed(self, project: str, name: str) -> str:
         """The same of a client by name."""
-        return self.holder(self._ids.get((project, name), ""))
+        return self.holder(self._guests.named(project, name))
 
     def who(self, client: str) -> tuple[str, str, Mapping[str, str]] | None:
         """Project, name and attributes of a client, if it has joined by a combiner below since this server's start."""
-        found = self._clients.get(client)
+        found = self._guests.get(client)
         return (found.project, found.name, found.attributes) if found is not None else None
 
     # ---- their results ----
