@@ -1,6 +1,7 @@
 """A combiner in the middle, and what is said to it of tasks that are others'."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -174,3 +175,25 @@ async def test_a_client_whose_combiner_has_gone_before_the_parent_answers_is_not
     await joining
     assert middle.relay.stay(CLIENT) is None
     assert middle.above.gone == [CLIENT]
+
+
+async def test_a_copy_counts_where_what_its_task_needs_does_not_come(middle: Middle) -> None:
+    """The parent may never ask that client again, and would not hear of the copy."""
+    east, west = await middle.child("east"), await middle.child("west")
+    await middle.children.join(west, Joining("default", CLIENT, "i1", {}, (), (), ""))
+    reached, go, fetch = asyncio.Event(), asyncio.Event(), middle.above.fetch
+
+    async def late(sha256: bytes, write: Callable[[bytes], None]) -> None:
+        reached.set()
+        await go.wait()
+        await fetch(sha256, write)
+
+    middle.above.fetch = late  # type: ignore[method-assign]  # the same, later
+    middle.above.damaged.put_nowait(b"not these")
+    middle.relay.relay([common()], [Asked(A, CLIENT, common=1, seed=1, remaining=60.0)])
+    await reached.wait()
+    middle.report(east, A)
+    assert middle.above.reported == []
+    go.set()
+    await asyncio.wait(set(middle.relay._errands._working))
+    assert middle.above.reported == [A]

@@ -308,7 +308,12 @@ class Relay:
             return
         if one.client not in self._stays:
             return
-        if (brief := await self._tasks.open(one)) is not None:
+        try:
+            brief = await self._tasks.open(one)
+        finally:
+            if not self.asks(one.task):  # its brief could not be made: what others have of it counts
+                self.forget(one.task)
+        if brief is not None:
             brief.deadline.at = time.monotonic() + one.remaining
             self._network.offer(Offer(one.task, one.client, one.seed, brief.work))
 
