@@ -175,6 +175,26 @@ async def test_what_a_combiner_below_held_is_lost_once_its_grace_is_over(begin: 
     assert await middle.above.lost.get() == A
 
 
+async def test_of_combiners_that_are_lost_the_latest_are_remembered(
+    begin: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each new name would stay for ever, and with 4,097 of them no parent takes this one's word."""
+    monkeypatch.setattr("fedk.combiner.children.GONE", 2)
+    middle = await begin(grace=0.01)
+    stays = await middle.child("stays")
+    for n in range(1, 6):
+        child = await middle.child(f"c{n}")
+        middle.report(child, task := f"{SESSION}-{n}")
+        middle.children.detached(child)
+        assert await middle.above.lost.get() == task
+    assert [one.name for one in middle.children.branches()] == [stays.name, "c4", "c5"]
+    while erasing := set(middle.children._errands._working):
+        await asyncio.wait(erasing)
+    await middle.end()
+    again = await begin()
+    assert sorted(one.name for one in again.children.branches()) == ["c4", "c5", stays.name]
+
+
 async def test_after_a_restart_a_flush_waits_for_who_was_below_before(begin: Begin) -> None:
     before = await begin()
     await before.child("east")

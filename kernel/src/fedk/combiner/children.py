@@ -27,6 +27,9 @@ from fedk.rounds.tier import GRACE, Awaited
 from fedk.state import tables as t
 from fedk.state.store import Store
 
+GONE = 1_000
+"""Combiners that are lost and still told of: with each name that there ever was, a parent would refuse the whole message."""
+
 log = logging.getLogger("fedk.combiner")
 
 
@@ -156,7 +159,16 @@ class Children:
         self._graces.forget(holder)
         self._forget(holder, self._guests.of(holder))
         self._gone(holder, self._below.lose(holder))
+        gone = [one for one in self._combiners if one.id not in self._here and one.id not in self._graces]
+        for one in sorted(gone, key=lambda one: one.last_seen)[:-GONE]:
+            self._combiners.forget(one)
+            self._errands.spawn(self._erase(one))
         self._parent.changed()
+
+    async def _erase(self, combiner: Combiner) -> None:
+        c = t.combiners.c
+        async with self._store.transaction() as tx:  # unless it has come back
+            await tx.execute(delete(t.combiners).where(c.name == combiner.name, c.last_seen == combiner.last_seen))
 
     def below(self, combiner: Combiner, branches: Sequence[Branch], *, complete: bool) -> None:
         """What it says of the combiners below it, and whether it has reported all that is held there."""

@@ -106,6 +106,10 @@ class Combiners:
         """Combiners of this name below those of this server, each with the one that it is below."""
         return [(combiner, branch) for combiner in self for branch in combiner.below if branch.name == name]
 
+    def forget(self, combiner: Combiner) -> None:
+        """It is as if it had never been there."""
+        del self._by_name[combiner.name]
+
     def put(self, combiner: Combiner) -> str:
         """It is there now, draining if its process was. Answers the id of another disk of its name; "" for none."""
         before = self._by_name.get(combiner.name)

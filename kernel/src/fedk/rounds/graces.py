@@ -14,6 +14,9 @@ class Graces:
     def __len__(self) -> int:
         return len(self._timers)
 
+    def __contains__(self, who: str) -> bool:
+        return who in self._timers
+
     def wait(self, who: str) -> None:
         """It has just gone."""
         self.forget(who)
