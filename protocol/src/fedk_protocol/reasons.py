@@ -52,7 +52,7 @@ class Reason(StrEnum):
     )  # fmt: skip
     BAD_METRIC = (
         "bad-metric", Scope.REFUSED, "a metric is missing, not finite or out of its bounds",
-        "report the metrics that the task wants, as finite numbers",
+        "report the metrics that the task wants, as finite numbers of at most ±1e200",
     )  # fmt: skip
     NO_EXAMPLES = (
         "no-examples", Scope.REFUSED, "num_examples is zero",

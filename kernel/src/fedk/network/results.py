@@ -28,6 +28,7 @@ EXACT = 2**53
 
 _LARGEST = 2**40  # bytes of a blob of which a combiner tells: what all hold is added up in 63 bits
 _HEADER = 2**20  # bytes by which a blob may be longer than the model that it came from: metadata of its header
+_METRIC = 1e200  # the largest: with all examples of all clients the sum of a mean stays below 1.8e308
 _KIND = re.compile(r"[a-z][a-z0-9_-]{0,31}")  # no dot: it stands between kind and metric
 _REPRESENTATIONS = (pb.REPRESENTATION_UNSPECIFIED, pb.REPRESENTATION_FULL)
 _NATIVE = ("", Safetensors.name)
@@ -156,6 +157,9 @@ def _check_metrics(metrics: Mapping[str, float]) -> None:
     for name, value in metrics.items():
         if not math.isfinite(value):
             raise Refused(Reason.BAD_METRIC, f"{shown(name)} is {value}, a metric is a finite number")
+        if abs(value) > _METRIC:
+            text = f"{shown(name)} is {value:g}, a metric is at most ±{_METRIC:g}: no mean is made of larger ones"
+            raise Refused(Reason.BAD_METRIC, text)
 
 
 def _check_names(metrics: Collection[str]) -> None:
@@ -186,8 +190,8 @@ def _check_examples(count: int) -> None:
 
 def _check_columns(batch: tier.Batch) -> None:
     for value in batch.values:
-        if not math.isfinite(value):
-            raise Refused(Reason.BAD_METRIC, f"one is {value}, a metric is a finite number")
+        if not abs(value) <= _METRIC:  # NaN neither
+            raise Refused(Reason.BAD_METRIC, f"one is {value}, a metric is a finite number of at most ±{_METRIC:g}")
     for norm in batch.norms:
         if not 0 <= norm < math.inf:
             raise Refused(Reason.NON_FINITE, f"a norm is {norm:g}")
