@@ -26,6 +26,7 @@ SETTINGS = '{{"client_settings": {{"a": {}}}}}'
         (r'{"\ud800": 1}', "is not Unicode text"),
         (r'{"name": "\ud800"}', "is not Unicode text"),
         ('{"name": "digits\\n"}', "wants letters"),
+        ('{"round": {"deadline": "' + "9" * 400 + 's"}}', "wants a finite number"),
         (b'{"name": "\xff"}', "the body is no JSON"),
         ("{}".encode("utf-16"), "the body is no JSON"),
     ],

@@ -84,6 +84,18 @@ def test_rules_are_made_of_file_settings_and_rounds(file: Path) -> None:
         parsed({"clients": {"min": 0}}, [], file=file)
 
 
+def test_what_toml_has_and_json_lacks_is_a_mistake_with_its_line(file: Path) -> None:
+    file.write_text("[client_settings]\nday = 2026-11-30\nlr = [0.1, inf]\n[limits]\nmax_abs = nan\n")
+    with pytest.raises(ConfigError) as error:
+        read(file)
+    assert str(error.value).splitlines() == [
+        f"{file}: 3 mistakes",
+        '  line 2   client_settings.day = "2026-11-30"   wants text, in quotes',
+        "  line 3   client_settings.lr = inf             wants a finite number",
+        "  line 5   limits.max_abs = nan                 wants a finite number",
+    ]
+
+
 def test_a_file_that_is_not_there_names_the_nearest(file: Path) -> None:
     with pytest.raises(click.UsageError, match=r"no file sesion.toml \(in .*\). Did you mean session.toml\?"):
         read(file.with_name("sesion.toml"))

@@ -1,6 +1,7 @@
 """Rules that a person changes: models are made with those that stand in the rows."""
 
 import asyncio
+import math
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from fedk.api.errors import Conflict
+from fedk.api.errors import ConfigError, Conflict
 from fedk.rounds import events as ev
 from fedk.rounds.clients import Offer
 from fedk.testing.site import Play, Players, Site, site
@@ -117,3 +118,18 @@ async def test_results_of_the_open_round_are_held_against_the_limits_that_were_c
     assert task is not None
     assert task.expected is not None
     assert task.expected.max_examples == 5
+
+
+@pytest.mark.parametrize("key", ["client_settings", "aggregator.fedavgm"])
+async def test_a_key_with_a_thousand_dots_is_refused_and_the_server_goes_on(paused: Paused, key: str) -> None:
+    with pytest.raises(ConfigError, match="more than 64 levels of tables in tables"):
+        await paused.here.desk.resume(paused.id, {key + ".a" * 1_000: 1})
+    await paused.answered()
+    await paused.here.desk.resume(paused.id, {"client_settings.epochs": 3})
+    assert (await ended(paused))["rules"]["client_settings"] == {"epochs": 3}
+
+
+@pytest.mark.parametrize("value", [math.inf, [1.0, math.nan]])
+async def test_a_number_that_json_lacks_is_no_rule(paused: Paused, value: object) -> None:
+    with pytest.raises(ConfigError, match="wants a finite number"):
+        await paused.here.desk.resume(paused.id, {"client_settings.lr": value})

@@ -9,13 +9,11 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from fedk.api.errors import ConfigError
+from fedk.rounds.rules import DEPTH
 from fedk_protocol.layout import is_text
 
 MOST = 2**20
 """Bytes of a body: a session's rules have some hundred."""
-
-DEPTH = 64
-"""Levels of tables in tables. Python's own limits are a few hundred, and differ from reader to writer."""
 
 _WHOLE = 2**63  # beyond it a number is none of the database's
 

@@ -1,6 +1,7 @@
 """Typed settings for drivers and files: the base class, and the units that people write."""
 
 import re
+from math import isfinite
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
@@ -25,7 +26,10 @@ def _quantity(value: Any, units: dict[str, float] | dict[str, int], example: str
     match = _QUANTITY.fullmatch(value)
     if match is None or match[2] not in units:
         raise ValueError(f'wants a number with one of {", ".join(units)}, for example "{example}"')
-    return float(match[1]) * units[match[2]]
+    number = float(match[1]) * units[match[2]]
+    if not isfinite(number):
+        raise ValueError("wants a finite number")
+    return number
 
 
 def _seconds(value: Any) -> Any:

@@ -37,12 +37,12 @@ class Mistake:
     """One wrong key or value."""
 
     key: tuple[str, ...]  # where: ("limits", "max_exmaples")
-    subject: str  # as it stands there: max_exmaples = 100000
+    subject: str  # as it stands there: max_exmaples = 100000; "" for no single key
     text: str  # what is allowed, and the next step
     cause: BaseException | None = field(default=None, compare=False, repr=False)  # that --debug shows
 
     def __str__(self) -> str:
-        return f"{self.subject} {self.text}"
+        return f"{self.subject} {self.text}".strip()
 
 
 def mistake(key: Sequence[str], value: Any, text: str) -> Mistake:
@@ -67,6 +67,8 @@ def mistakes(error: ValidationError, model: type[BaseModel], data: Any, prefix: 
 def _mistake(found: Mapping[str, Any], model: type[BaseModel], data: Any, prefix: tuple[str, ...]) -> Mistake:
     inside, value = _place(found["loc"], data)
     key = (*prefix, *inside)
+    if not key:
+        return Mistake((), "", _allowed(found))
     if found["type"] == "missing":
         return Mistake(key, toml_key(*key), "is needed" + _meaning(model, inside))
     if found["type"] == "extra_forbidden":

@@ -1,8 +1,9 @@
 """A session file: the rules of a session as a person writes them, with `--set` over them."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from pydantic import ValidationError
 
 from fedk.api.columns import columns
 from fedk.api.errors import ConfigError
-from fedk.api.mistake import Mistake, mistakes
+from fedk.api.mistake import Mistake, mistake, mistakes
 from fedk.api.suggestion import did_you_mean
 from fedk.rounds.rules import Rules
 from fedk.settings import file as toml_file
@@ -93,7 +94,24 @@ def _over(session: SessionFile, settings: Sequence[tuple[str, Any]]) -> SessionF
                 table[part] = {}
             table = table[part]
         table[key[-1]] = value
-    return SessionFile(data, session.path, session.lines, frozenset(keys))
+    found = SessionFile(data, session.path, session.lines, frozenset(keys))
+    if wrong := list(_no_json((), data)):
+        raise found.error(wrong)
+    return found
+
+
+def _no_json(key: Key, value: Any) -> Iterator[Mistake]:
+    """What TOML has and JSON, in which rules travel, has not: dates, infinity."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _no_json((*key, name), inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _no_json(key, inner)
+    elif not isinstance(value, str | int | float):
+        yield mistake(key, value, "wants text, in quotes")
+    elif isinstance(value, float) and not isfinite(value):
+        yield mistake(key, value, "wants a finite number")
 
 
 def rule(key: str) -> Key:

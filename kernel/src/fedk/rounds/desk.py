@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fedk.aggregation.model import Model
 from fedk.api.errors import ConfigError, Conflict, NotFound, StateError
+from fedk.api.mistake import mistakes
 from fedk.blobs.hold import Hold
 from fedk.blobs.part import Stored
 from fedk.blobs.reader import Span
@@ -235,8 +236,8 @@ class Desk:
         try:
             rules = Rules.model_validate(document)
         except ValidationError as error:
-            mistakes = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
-            raise ConfigError(f"session {live.name} cannot be changed so", mistakes) from error
+            found = mistakes(error, Rules, document)
+            raise ConfigError(f"session {live.name} cannot be changed so", [str(one) for one in found]) from error
         if rules.aggregator.names != live.state.rules.aggregator.names:
             raise Conflict(f"session {live.name} keeps its aggregator {live.record.aggregator}: start another one")
         if rules.deterministic != live.state.rules.deterministic:

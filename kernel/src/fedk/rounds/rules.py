@@ -1,7 +1,9 @@
 """The rules of a session: what a session file or a REST body may say, with every default filled in."""
 
 import re
+from collections.abc import Iterable, Mapping
 from functools import cached_property
+from math import isfinite
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -11,6 +13,11 @@ from fedk.rounds.condition import condition
 
 VERSION = 1
 """Of this schema; stored with each session."""
+
+DEPTH = 64
+"""Levels of tables in tables. Limits of who reads and writes JSON are a few hundred, and differ."""
+
+_SHOWN = 60  # characters of a key that a message repeats
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 
@@ -175,6 +182,19 @@ class Rules(BaseModel):
         """As JSON has them; not to be changed. A session's rules are asked for with each of its batches."""
         return self.model_dump(mode="json", by_alias=True)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _json(cls, data: Any) -> Any:
+        """What every reader and writer of JSON takes, also below keys that are a driver's or a client's."""
+        level = [("", data)]
+        for _ in range(DEPTH):
+            level = [inner for _, one in level for inner in _inner(one)]
+            if name := next((name for name, one in level if isinstance(one, float) and not isfinite(one)), None):
+                raise ValueError(f"{name[:_SHOWN]} wants a finite number")
+        if level:
+            raise ValueError(f"there are more than {DEPTH} levels of tables in tables")
+        return data
+
     @model_validator(mode="after")
     def _parsed(self) -> "Rules":
         condition(self.stop_when)
@@ -200,3 +220,9 @@ class Rules(BaseModel):
                 "round": self.round.model_copy(update={"min_updates": fewest}),
             }
         )
+
+
+def _inner(value: Any) -> Iterable[tuple[str, Any]]:
+    if isinstance(value, Mapping):
+        return value.items()
+    return (("a list", one) for one in value) if isinstance(value, list | tuple) else ()
