@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
@@ -51,6 +52,17 @@ async def test_a_body_is_read_no_further_than_to_its_limit(site: Site) -> None:
     answer = await site.rest.post("/api/v1/sessions", content=endless())
     assert (answer.status_code, answer.json()["error"]["code"]) == (413, "too-large")
     assert sent <= document.MOST + 2**18
+
+
+@pytest.mark.parametrize("table", [(), ("clients",), ("aggregator",), ("aggregator", "fedprox")])
+async def test_of_thousands_of_mistakes_a_hundred_are_told(site: Site, table: tuple[str, ...]) -> None:
+    body: dict[str, Any] = {f"k{n}": {} for n in range(10_000)}
+    for name in reversed(table):
+        body = {name: body}
+    if len(table) == 2:
+        body["aggregator"]["use"] = table[-1]
+    mistakes = (await site.rest.post("/api/v1/sessions", json=body)).json()["error"]["mistakes"]
+    assert len(mistakes) == 100  # to tell them all took seconds, in which nobody else was served
 
 
 async def test_what_a_session_file_may_hold_is_taken(site: Site) -> None:

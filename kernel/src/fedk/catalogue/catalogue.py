@@ -9,7 +9,7 @@ from typing import Any
 
 from fedk.api.config import Config
 from fedk.api.errors import Conflict, NotFound, PluginError
-from fedk.api.mistake import Mistake, mistake
+from fedk.api.mistake import MOST, Mistake, mistake
 from fedk.api.suggestion import did_you_mean
 from fedk.catalogue.conformance import recorded
 from fedk.catalogue.kind import GROUPS, KINDS
@@ -110,6 +110,8 @@ class Catalogue:
             self.ask(kind, use)
             found += self._check_selected(kind, use, section)
             for name, table in section.items():
+                if len(found) >= MOST:
+                    break
                 if isinstance(table, Mapping) and not _same(name, use.rpartition(":")[2]):
                     found += self._check_idle(kind, name, table if idle else None)
         return found
