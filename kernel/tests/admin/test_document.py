@@ -25,6 +25,7 @@ SETTINGS = '{{"client_settings": {{"a": {}}}}}'
         (SETTINGS.format(r'"\ud800"'), "is not Unicode text"),
         (SETTINGS.format(r'{"\udfff": 1}'), "is not Unicode text"),
         (r'{"\ud800": 1}', "is not Unicode text"),
+        ('{"aggregator": {"wrap": [' + '"central-dp",' * 1_000 + '"fedprox"]}}', "at most 16 items"),
         (r'{"name": "\ud800"}', "is not Unicode text"),
         ('{"name": "digits\\n"}', "wants letters"),
         ('{"round": {"deadline": "' + "9" * 400 + 's"}}', "wants a finite number"),

@@ -143,6 +143,13 @@ async def test_a_check_starts_nothing_and_fills_the_defaults_in(site: Site) -> N
     assert (await site.rest.get("/api/v1/sessions")).json() == {"sessions": []}
 
 
+@pytest.mark.parametrize("said", ["1", "True", "yes", ""])
+async def test_a_check_that_is_misspelt_starts_nothing(site: Site, said: str) -> None:
+    answer = await site.rest.post(f"/api/v1/sessions?check={said}", json={"rounds": 7})
+    assert (answer.status_code, "wants true or false" in answer.json()["error"]["message"]) == (422, True)
+    assert (await site.get("sessions"))["sessions"] == []
+
+
 async def test_a_taken_name_and_an_unknown_model_are_refused(site: Site) -> None:
     await site.rest.post("/api/v1/sessions", json={"name": "digits"})
     again = await site.rest.post("/api/v1/sessions", json={"name": "digits"})

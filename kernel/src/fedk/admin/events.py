@@ -10,7 +10,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from fedk.admin.page import number
+from fedk.admin.page import flag, number
 from fedk.admin.queries import events, sessions
 from fedk.admin.services import Services, project, services
 from fedk.rounds.feed import Listener, Published
@@ -33,7 +33,7 @@ async def stream(request: Request) -> Response:
         rounds = number(request, "rounds", 0, least=0, most=_MOST)
         if rounds and found is not None:
             after = await events.before_rounds(db, found, rounds)
-    live = here.desk is not None and request.query_params.get("live") != "false"
+    live = flag(request, "live", default=True) and here.desk is not None
     body = _lived(here, tenant, found, after) if live else _replayed(here, tenant, found, after)
     return _Stream(
         _texts(body), media_type="text/event-stream", headers={"cache-control": "no-store", "x-accel-buffering": "no"}

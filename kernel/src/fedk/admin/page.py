@@ -24,9 +24,11 @@ def page(request: Request) -> Page:
     return Page(number(request, "after", -1, least=-1, most=2**31), number(request, "limit", LIMIT, least=1, most=MOST))
 
 
-def flag(request: Request, name: str) -> bool:
+def flag(request: Request, name: str, *, default: bool = False) -> bool:
     """A yes or no of the query."""
-    text = request.query_params.get(name, "false")
+    text = request.query_params.get(name)
+    if text is None:
+        return default
     if text not in ("true", "false"):
         raise ConfigError(f"?{name}={text[:40]} wants true or false")
     return text == "true"

@@ -10,7 +10,7 @@ from starlette.routing import Route
 from fedk.admin import body
 from fedk.admin.body import Body
 from fedk.admin.document import document
-from fedk.admin.page import number, page
+from fedk.admin.page import flag, number, page
 from fedk.admin.queries import metrics, models, rounds, sessions, trail
 from fedk.admin.services import Services, project, services
 
@@ -26,10 +26,11 @@ async def show(request: Request) -> Response:
 
 async def start(request: Request) -> Response:
     """`?check=true` says what is wrong with the body, and starts nothing."""
-    here, asked = services(request), body.read(await document(request), services(request).catalogue)
+    here, only_check = services(request), flag(request, "check")
+    asked = body.read(await document(request), here.catalogue)
     desk, tenant = here.running(), project(request)
     model = await _model(here, tenant, asked)
-    if request.query_params.get("check") == "true":
+    if only_check:
         return JSONResponse({"rules": asked.rules.model_dump(mode="json", by_alias=True)})
     session = await desk.create(tenant, name=asked.name, stem=asked.stem, rules=asked.rules, model=model)
     where = f"/api/v1/sessions/{session}"

@@ -113,7 +113,9 @@ class Aggregation(BaseModel):
 
     use: str = Field("fedavg", description="the aggregator's entry-point name, or distribution:name")
     wrap: tuple[str, ...] = Field(
-        (), description="aggregators around it, the outermost first, for example central-dp; each has its own table"
+        (),
+        max_length=16,
+        description="aggregators around it, the outermost first, for example central-dp; each has its own table",
     )
     then: str = Field("", description="an aggregator whose step takes the result for its mean, for example fedadam")
     plain: tuple[str, ...] = Field(
