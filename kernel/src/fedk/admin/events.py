@@ -26,12 +26,12 @@ async def stream(request: Request) -> Response:
     async with here.reading(tenant) as db:
         session = request.query_params.get("session")
         found = (await sessions.find(db, tenant, session)).id if session else None
-        newest = await sessions.newest_event(db)
-        last = request.headers.get("last-event-id", "")  # of a browser that connects again
-        default = int(last) if last.isascii() and last.isdigit() and len(last) < 19 else newest  # noqa: PLR2004  # 2⁶³
-        after = number(request, "after", default, least=0, most=_MOST)
+        after = number(request, "after", await sessions.newest_event(db), least=0, most=_MOST)
         rounds = number(request, "rounds", 0, least=0, most=_MOST)
-        if rounds and found is not None:
+        last = request.headers.get("last-event-id", "")  # of a browser that connects again: by the address of before
+        if last.isascii() and last.isdigit() and len(last) < 19:  # noqa: PLR2004  # 2⁶³
+            after = int(last)
+        elif rounds and found is not None:
             after = await events.before_rounds(db, found, rounds)
     live = flag(request, "live", default=True) and here.desk is not None
     body = _lived(here, tenant, found, after) if live else _replayed(here, tenant, found, after)
