@@ -4,11 +4,13 @@ import json
 import logging
 import shutil
 import threading
+from dataclasses import asdict
 from typing import Any
 
 import pytest
 
 from fedk.api.balancer import ClientView, ServerView
+from fedk.api.errors import PluginError
 from fedk.catalogue import Catalogue, slow
 from fedk.catalogue.plugin import conformed
 
@@ -90,6 +92,60 @@ def test_what_an_author_recorded_of_the_suite_is_shown_without_an_import(site: A
     info = Catalogue.scan(path=[str(site.folder)]).show("fair")
     assert info.conformance == recorded
     assert conformed(info) == "1.0: 24 passed (recorded 2026-11-24 for 0.9)"
-    for text in ("{", "[]", '{"suite": "1.0"}'):
+    written = json.dumps(recorded)
+    for text in (
+        "{", "[]", '{"suite": "1.0"}', "[" * 100_000, written.replace("24,", "NaN,"), written.replace("1.0", r"\ud800"),
+    ):  # fmt: skip
         (package / "conformance.json").write_text(text, "utf-8")
         assert Catalogue.scan(path=[str(site.folder)]).show("fair").conformance is None
+
+
+SETTINGS = """
+from collections.abc import Callable
+from fedk.api.balancer import Balancer
+from fedk.api.config import Config
+from pydantic import field_validator
+
+class Settings(Config):
+    key: KEY
+
+class Fair(Balancer[Settings]):
+    def assign(self, client, servers): ...
+"""
+
+
+@pytest.mark.parametrize(
+    ("key", "error"),
+    [
+        ("float = float('inf')", ""),
+        ("str = '\\ud800'", ""),
+        ("Callable[[], int] = int", "its settings cannot be shown: PydanticInvalidForJsonSchema: "),
+    ],
+)
+def test_settings_that_json_cannot_say_hide_no_other_plugin(site: Any, key: str, error: str) -> None:
+    source = SETTINGS.replace("KEY", key)
+    site.install("acme-fair", "[fedk.balancers]\nfair = acme_fair:Fair", module="acme_fair", source=source)
+    catalogue = Catalogue.scan(path=[str(site.folder)])
+    catalogue.create("balancer", "fair")
+    (info,) = catalogue.entries()
+    assert (info.state, info.error[: len(error)]) == ("active", error)
+    assert bool(info.settings) is not bool(error)
+    json.dumps(asdict(info), allow_nan=False, ensure_ascii=False).encode()
+
+
+def test_a_check_of_settings_that_raises_names_its_plugin(site: Any) -> None:
+    key = """int = 1
+    @field_validator("key")
+    @classmethod
+    def _known(cls, key): return {1: 2}[key]"""
+    source = SETTINGS.replace("KEY", key)
+    site.install("acme-fair", "[fedk.balancers]\nfair = acme_fair:Fair", module="acme_fair", source=source)
+    catalogue = Catalogue.scan(path=[str(site.folder)])
+    section = {"use": "fair", "fair": {"key": 3}}
+    (found,) = catalogue.check({"balancer": section})
+    assert str(found) == 'balancer.use = "fair" its settings cannot be checked: KeyError: 3'
+    with pytest.raises(
+        PluginError, match=r'balancer "fair" of acme-fair 1.0 cannot be used: its settings cannot be ch'
+    ):
+        catalogue.create("balancer", "fair", section)
+    assert catalogue.show("fair").state == "failed"

@@ -14,7 +14,7 @@ from fedk.api.suggestion import did_you_mean
 from fedk.catalogue.conformance import recorded
 from fedk.catalogue.kind import GROUPS, KINDS
 from fedk.catalogue.lock import Locked, enforce, freeze
-from fedk.catalogue.plugin import Plugin, PluginInfo, masked
+from fedk.catalogue.plugin import Plugin, PluginInfo
 from fedk.catalogue.scan import Entry, scan
 from fedk.catalogue.selection import Obstacle, Policy, select
 from fedk.catalogue.tally import Tally
@@ -61,7 +61,10 @@ class Catalogue:
         """The settings of the driver that `use` names, from its own table among `tables`."""
         plugin = self.load(kind, use, where=where)
         _, table = _own(tables, plugin.name)
-        return plugin.configured(table)
+        try:
+            return plugin.configured(table)
+        except PluginError as error:
+            raise self._fail(self._entry(plugin), error, "cannot be used", where) from error
 
     def create(
         self, kind: str, use: str, tables: Mapping[str, Any] | None = None, *, where: str = ""
@@ -222,10 +225,10 @@ class Catalogue:
     def _check_selected(self, kind: str, use: str, section: Mapping[str, Any]) -> list[Mistake]:
         try:
             plugin = self.load(kind, use)
+            spelt, table = _own(section, plugin.name)
+            return plugin.check(table, spelt)
         except PluginError as error:
             return [replace(mistake((kind, "use"), use, self._why_not(kind, use, error)), cause=error)]
-        spelt, table = _own(section, plugin.name)
-        return plugin.check(table, spelt)
 
     def _why_not(self, kind: str, use: str, error: PluginError) -> str:
         found = select(self._of(kind), use, self._policy)
@@ -252,6 +255,7 @@ class Catalogue:
         plugin, config = self._plugins.get(entry), self._active.get(entry)
         obstacle, trace = self._trouble(entry)
         owner, tally, file = entry.owner, self._tallies.get(entry, Tally()), entry.file
+        schema, settings, unshown = _shown(plugin, config)
         return PluginInfo(
             kind=entry.kind or entry.group,
             name=entry.name,
@@ -268,9 +272,9 @@ class Catalogue:
             seconds=round(tally.seconds, 6),
             failures=tally.failures,
             conformance=recorded(file),
-            config_schema=plugin.config.model_json_schema() if plugin else None,
-            settings=masked(config) if config is not None else {},
-            error=obstacle.problem if obstacle else "",
+            config_schema=schema,
+            settings=settings,
+            error=obstacle.problem if obstacle else unshown,
             hint=obstacle.advice if obstacle else "",
             traceback=trace,
         )
@@ -299,6 +303,14 @@ class Catalogue:
         if self._selected.intersection(others):
             return Obstacle("shadowed", f"is shadowed by {packages}", f'use = "{entry.full_name}"  selects this one.')
         return Obstacle("available", f"is also in {packages}", f'use = "{entry.full_name}"  selects this one.')
+
+
+def _shown(plugin: Plugin | None, config: Config | None) -> tuple[Mapping[str, Any] | None, dict[str, Any], str]:
+    """Schema, settings, and why they cannot be shown: what an author forgot hides no other plugin."""
+    try:
+        return (*plugin.shown(config), "") if plugin is not None else (None, {}, "")
+    except PluginError as error:
+        return None, {}, str(error)
 
 
 def _own(tables: Mapping[str, Any], name: str) -> tuple[str, Mapping[str, Any]]:

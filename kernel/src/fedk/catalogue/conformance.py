@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from fedk_protocol.layout import is_text
+
 FILE = "conformance.json"
 _NEEDED = {"suite", "passed", "failed", "version", "recorded"}
 
@@ -15,9 +17,16 @@ def recorded(module: str) -> Mapping[str, Any] | None:
         return None
     try:
         found = json.loads(Path(module).with_name(FILE).read_text("utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
-    return found if isinstance(found, dict) and found.keys() >= _NEEDED else None
+    if not isinstance(found, dict):
+        return None
+    plain = {
+        name: value
+        for name, value in found.items()
+        if isinstance(value, int) or (isinstance(value, str) and is_text(value))
+    }
+    return plain if plain.keys() >= _NEEDED else None
 
 
 def record(module: Path, found: Mapping[str, Any]) -> Path:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, is_dataclass
+from math import isfinite
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -10,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from fedk.api.columns import columns
 from fedk.api.config import Config
 from fedk.api.driver import Configured
-from fedk.api.errors import ConfigError
+from fedk.api.errors import ConfigError, PluginError
 from fedk.api.mistake import SECRET, Mistake, mistakes
 from fedk.catalogue.fields import config_of_fields
 from fedk.catalogue.kind import KINDS
@@ -52,12 +53,22 @@ class Plugin:
         return self.cls() if isinstance(self.cls, type) else self.cls
 
     def check(self, table: Mapping[str, Any], spelt: str | None = None) -> list[Mistake]:
-        """What is wrong in the plugin's own table, whose name may be spelt in another way."""
+        """What is wrong in the plugin's own table, whose name may be spelt in another way. PluginError: its check is."""
         try:
             self.config.model_validate(table)
         except ValidationError as error:
             return mistakes(error, self.config, table, (KINDS[self.kind].section, spelt or self.name))
+        except Exception as error:  # foreign code: pydantic passes on what a validator raises beside ValueError
+            raise PluginError(f"its settings cannot be checked: {type(error).__name__}: {error}") from error
         return []
+
+    def shown(self, config: Config | None) -> tuple[Mapping[str, Any], dict[str, Any]]:
+        """The schema of its keys, and the settings in force, as JSON without secrets. PluginError: there is none."""
+        try:
+            return _plain(self.config.model_json_schema()), _plain(masked(config)) if config is not None else {}
+        except Exception as error:  # foreign code: not every type has a schema, or can be written
+            text = f"{type(error).__name__}: {error}".splitlines()[0]
+            raise PluginError(f"its settings cannot be shown: {text}") from error
 
     def configured(self, table: Mapping[str, Any]) -> Config:
         """Its settings; ConfigError names every mistake."""
@@ -121,6 +132,17 @@ def masked(values: BaseModel | Mapping[str, Any]) -> dict[str, Any]:
     plain = values.model_dump(mode="json") if isinstance(values, BaseModel) else values
     result: dict[str, Any] = _masked("", plain)
     return result
+
+
+def _plain(value: Any) -> Any:
+    """What JSON lacks becomes text: one infinite default would leave no plugin shown."""
+    if isinstance(value, Mapping):
+        return {str(name): _plain(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    if value is None or isinstance(value, bool | int) or (isinstance(value, float) and isfinite(value)):
+        return value
+    return str(value).encode("utf-8", "replace").decode()
 
 
 def _masked(name: str, value: Any) -> Any:
