@@ -82,6 +82,7 @@ def test_commands_of_all_plugins_are_found_by_name() -> None:
     [
         (ValueError("x"), "ValueError: x"),
         (SystemExit(1), "SystemExit: 1"),
+        (BaseException("panic"), "BaseException: panic"),
         ([click.Command("run")], "PluginError: there is a command run already"),
         (["tail"], "PluginError: 'tail' is no click command"),
         ("tail", "PluginError: str is not a list of click commands"),

@@ -71,7 +71,7 @@ async def test_a_veto_is_a_refusal_with_the_plugins_name() -> None:
         await gates.accept(SESSION, A, Update("a", "1", 1))
 
 
-@pytest.mark.parametrize("error", [ValueError("x"), SystemExit(2)])
+@pytest.mark.parametrize("error", [ValueError("x"), SystemExit(2), BaseException("as a panic of Rust")])
 async def test_an_exception_refuses_that_client_or_result_and_names_the_plugin(error: BaseException) -> None:
     guard = plugin(Guard(error=error))
     gates = Gates([guard])

@@ -32,6 +32,7 @@ class Log(HookPlugin[Settings]):
 BROKEN = {
     "raises": ("raise ValueError('no such key')", "cannot be loaded: ValueError: no such key"),
     "exits": ("raise SystemExit(3)", "cannot be loaded: SystemExit: 3"),
+    "panics": ("class Panic(BaseException): ...\nraise Panic('no')", "cannot be loaded: Panic: no"),
     "asserts": ("assert False, 'never'", "cannot be loaded: AssertionError: never"),
     "lacks": ("import slack_sdk", "cannot be loaded: ModuleNotFoundError: No module named 'slack_sdk'"),
     "syntax": ("class Log(", "cannot be loaded: SyntaxError: "),

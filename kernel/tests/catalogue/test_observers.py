@@ -95,7 +95,7 @@ async def test_who_notifies_waits_for_nobody_and_observers_run_in_threads_of_the
     assert seen == ["a 0"]
 
 
-@pytest.mark.parametrize("error", [ValueError("x"), SystemExit(1), AssertionError()])
+@pytest.mark.parametrize("error", [ValueError("x"), SystemExit(1), AssertionError(), BaseException("panic")])
 async def test_one_that_raises_or_exits_hurts_only_itself(error: BaseException) -> None:
     seen: list[str] = []
     bad, good = plugin(Fails(error), "bad"), plugin(Keeps("good", seen), "good")

@@ -79,7 +79,9 @@ class Catalogue:
         self._selected.add(entry)
         try:
             driver = plugin.made(config)
-        except (Exception, SystemExit) as error:  # foreign code
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # foreign code may raise anything, as Rust's panics, or exit
             raise self._fail(entry, error, "cannot start", where) from error
         self._active[entry] = config
         if kind not in ("hook", "codec"):  # hooks are counted where they are called; a codec's work is its generators'

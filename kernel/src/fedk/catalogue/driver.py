@@ -33,7 +33,9 @@ def load(entry: Entry) -> Plugin:
     try:
         with told_when_slow(entry):
             cls = entry.point.load() if entry.kind == "hook" else _Manager(entry).driver
-    except (Exception, SystemExit) as error:  # foreign code: at import a module may raise anything, or exit
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # foreign code: at import a module may raise anything, as Rust's panics, or exit
         raise PluginError(f"{type(error).__name__}: {error}") from error
     milliseconds = (perf_counter() - started) * 1000
     hooks: tuple[str, ...] = ()

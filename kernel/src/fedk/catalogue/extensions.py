@@ -102,7 +102,9 @@ def _asked(plugin: Enabled, hook: str, add: Add, **arguments: Any) -> bool:
             value = one.function(**one.arguments(arguments))
             if value is not None:
                 add(value)
-        except (Exception, SystemExit) as error:  # noqa: BLE001  # foreign code may raise anything, or exit
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001  # foreign code may raise anything, as Rust's panics, or exit
             plugin.tally.add(perf_counter() - started, failed=True)
             plugin.broke(error, f"its {hook} cannot be used")
             return False

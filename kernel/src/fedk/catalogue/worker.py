@@ -87,7 +87,9 @@ class Worker:
             if inspect.isawaitable(value):
                 self._awaits = True
                 value = await value
-        except (Exception, SystemExit) as error:  # noqa: BLE001  # foreign code may raise anything, or exit
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:  # noqa: BLE001  # foreign code may raise anything, as Rust's panics, or exit
             return Outcome(error=error, seconds=perf_counter() - started)
         return Outcome(value, seconds=perf_counter() - started)
 
