@@ -46,6 +46,16 @@ def test_an_exception_names_plugin_update_and_line() -> None:
     assert isinstance(failed.value.__cause__, KeyError)
 
 
+@pytest.mark.parametrize("error", [SystemExit(3), BaseException("as a panic of Rust")])
+def test_a_formula_that_exits_or_panics_has_failed_as_any_other(error: BaseException) -> None:
+    def weight(*_: object) -> float:
+        raise error
+
+    wrong = type("Wrong", (Delta,), {"weight": weight})
+    with pytest.raises(FormulaError, match=f"weight, scale or sums raised {type(error).__name__}: "):
+        terms(wrong(), UPDATE, ROUND)
+
+
 @pytest.mark.parametrize(
     ("method", "value", "text"),
     [

@@ -7,6 +7,9 @@ import numpy as np
 from fedk.api.aggregator import AnyAggregator, Config, Update
 from fedk.api.errors import FormulaError
 
+_THROUGH = (FormulaError, KeyboardInterrupt, GeneratorExit)
+"""All else is a fault of the formula: sys.exit() in a thread of it would end the server with all its sessions."""
+
 
 def name_of(aggregator: AnyAggregator[Config]) -> str:
     """The plugin's class as a person finds it: fedk_plugin_fedavg.FedAvg; of a composition each."""
@@ -39,7 +42,7 @@ class formula:  # noqa: N801  # a context manager, as those of the standard libr
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         self._state.__exit__(None, None, None)
-        if isinstance(error, Exception) and not isinstance(error, FormulaError):
+        if error is not None and not isinstance(error, _THROUGH):
             frame = traceback.extract_tb(error.__traceback__)[-1]
             text = f"{name_of(self._aggregator)}: {self._method} raised {type(error).__name__}: {error}"
             text += of(self._update) if self._update is not None else ""
