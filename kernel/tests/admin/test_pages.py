@@ -13,6 +13,7 @@ HOSTILE = "<script>alert('x')</script>&\""
 
 def test_text_is_escaped_wherever_it_stands_and_markup_is_not() -> None:
     assert render(["a<b", tag("b", "c&d"), 3, None]) == "a&lt;b<b>c&amp;d</b>3"
+    assert render("fedavg\u202e\n\x9b2J") == "fedavg\\u202e\n\\x9b2J"
     assert tag("a", "x", href='"><script>') == '<a href="&quot;&gt;&lt;script&gt;">x</a>'
     assert tag("p", "x", class_="why") == '<p class="why">x</p>'
     assert Html("<b>") + "<i>" == "<b>&lt;i&gt;"

@@ -229,3 +229,10 @@ def test_no_session_starts_from_a_model_that_was_collected(fedk: Any, served: Se
     assert (outcome.code, "the bytes of digits-1/1 were collected" in outcome.err) == (1, True)
     answer = served.do(served.site.rest.get("/api/v1/models/digits-1/1/content"))
     assert (answer.status_code, answer.json()["error"]["code"]) == (410, "collected")
+
+
+def test_what_a_client_says_of_its_failure_forges_no_line_of_the_trail(fedk: Any, served: Served) -> None:
+    for name, play in (("a", Play()), ("b", Play()), ("c", Play(fail="raised", detail="oom\n\x1b[2Jall is well"))):
+        served.do(served.site.players.join(name, play))
+    served.do(served.site.start(until="session.finished", clients={"min": 3}, round={"quorum": 0.5, "retries": 0}))
+    assert " − c failed: raised, oom\\n\\x1b[2Jall is well\n" in fedk("model", "trail", "--round", "1").out

@@ -36,6 +36,19 @@ def test_a_driver_that_the_configuration_asks_for_and_that_is_not_installed_need
     ]
 
 
+def test_what_metadata_says_steers_no_terminal(fedk: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    info = tmp_path / "path" / "acme_evil-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(
+        "Metadata-Version: 2.4\nName: acme-evil\nVersion: 1.0\nSummary: \x1b[2J\u202e\n", "utf-8"
+    )
+    (info / "entry_points.txt").write_text("[fedk.hooks]\nevil\x9b2J = acme_evil\n", "utf-8")
+    monkeypatch.syspath_prepend(tmp_path / "path")
+    for words in (("list",), ("list", "--json"), ("show", "acme-evil:evil\x9b2J"), ("check",)):
+        assert all(map(str.isprintable, fedk("plugins", *words).out.split("\n"))), words
+    assert "\\x1b[2J\\u202e" in fedk("plugins", "list").out
+
+
 def test_a_configuration_with_mistakes_does_not_hide_the_plugins(fedk: Any) -> None:
     Path("fedk.toml").write_text("[db]\nuse = 3\n", "utf-8")
     outcome = fedk("plugins", "list")

@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from html import escape
 from typing import Self
 
+from fedk.api.printable import printable
+
 
 class Html(str):
     """Markup that is ready to be sent. Only this module makes it of text."""
@@ -26,7 +28,7 @@ def render(child: Child) -> str:
         return str(child)
     if isinstance(child, Iterable) and not isinstance(child, str):
         return "".join(map(render, child))
-    return escape(str(child))
+    return escape(printable(str(child), keep="\n"))  # a sign that turns the direction disguises the text behind it
 
 
 def tag(name: str, *children: Child, **attributes: str) -> Html:

@@ -2,7 +2,8 @@
 
 import click
 
-from fedk.cli.rest import JSON, Address, ask, asking, document
+from fedk.cli.document import document
+from fedk.cli.rest import JSON, Address, ask, asking
 
 
 @click.group()

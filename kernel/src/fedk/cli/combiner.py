@@ -5,7 +5,8 @@ from typing import Any
 
 import click
 
-from fedk.cli.rest import JSON, Address, ask, asked, asking, document
+from fedk.cli.document import document
+from fedk.cli.rest import JSON, Address, ask, asked, asking
 
 
 @click.group()

@@ -7,8 +7,9 @@ from typing import Any
 
 import click
 
+from fedk.cli.document import document
 from fedk.cli.progress import progress
-from fedk.cli.rest import JSON, Address, Rest, ask, asked, asking, document
+from fedk.cli.rest import JSON, Address, Rest, ask, asked, asking
 
 _REF = click.argument("ref", default="latest", metavar="[MODEL]")
 

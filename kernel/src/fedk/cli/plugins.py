@@ -1,6 +1,5 @@
 """`fedk plugins`: what is installed, in which state, and why; for authors: new, check."""
 
-import json
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +12,7 @@ import click
 from fedk.catalogue import KINDS, Catalogue, PluginInfo
 from fedk.catalogue.plugin import ILL
 from fedk.cli.config import FILE
+from fedk.cli.document import document
 from fedk.cli.screens.plugin import listed, shown
 from fedk.settings import load
 
@@ -48,7 +48,7 @@ def show(name: str, kind: str | None, file: Path | None, url: str | None, as_jso
         info = _one_of_server(url, name, kind)
     else:
         info = _catalogue(file, imports=True).show(name, kind, load=True)
-    click.echo(json.dumps(asdict(info), ensure_ascii=False, indent=2) if as_json else "\n".join(shown(info)))
+    click.echo(document(asdict(info)) if as_json else "\n".join(shown(info)))
 
 
 @plugins.command()
@@ -124,7 +124,7 @@ def _one_of(given: str, choices: Any, what: str) -> None:
 
 
 def _json(found: Sequence[PluginInfo]) -> str:
-    return json.dumps([asdict(info) for info in found], ensure_ascii=False, indent=2)
+    return document([asdict(info) for info in found])
 
 
 def _catalogue(file: Path | None, *, imports: bool = False) -> Catalogue:
@@ -191,6 +191,6 @@ def _check_folder(root: Path, *, as_json: bool) -> None:
             mark = "ok" if finding.well else "WRONG"
             click.echo(f"{finding.subject:<9} {mark:<6} {finding.text}")
     if as_json:
-        click.echo(json.dumps([asdict(finding) for finding in found], ensure_ascii=False, indent=2))
+        click.echo(document([asdict(finding) for finding in found]))
     if not all(finding.well for finding in found):
         click.get_current_context().exit(1)

@@ -2,7 +2,6 @@
 
 import asyncio
 import functools
-import json
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -17,7 +16,6 @@ import httpx2
 
 from fedk.api.errors import ConfigError, FedkError
 from fedk.api.mistake import Mistake
-from fedk.api.printable import printable
 from fedk.settings import Settings, is_loopback, load
 
 JSON = click.option("--json", "as_json", is_flag=True, help="One JSON document.")
@@ -71,22 +69,6 @@ def ask(at: Address, *path: str, **query: Any) -> Any:
             return await rest.get(*path, **query)
 
     return asyncio.run(got())
-
-
-def document(found: Any) -> str:
-    """What --json prints."""
-    return _json(found, indent=2)
-
-
-def line(found: Any) -> str:
-    """What --json prints of what follows one another."""
-    return _json(found, indent=None)
-
-
-def _json(found: Any, *, indent: int | None) -> str:
-    """Text that would steer a terminal is escaped as all that is not ASCII: to a reader of JSON it is the same."""
-    text = json.dumps(found, ensure_ascii=False, indent=indent)
-    return text if printable(text, keep="\n") == text else json.dumps(found, indent=indent)
 
 
 @dataclass(frozen=True, slots=True)

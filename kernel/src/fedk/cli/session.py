@@ -8,7 +8,8 @@ from typing import Any
 import click
 
 from fedk.cli.assignment import Assignment
-from fedk.cli.rest import JSON, Address, Mistaken, Rest, ask, asked, asking, document
+from fedk.cli.document import document
+from fedk.cli.rest import JSON, Address, Mistaken, Rest, ask, asked, asking
 
 _REF = click.argument("ref", default="latest", metavar="[SESSION]")
 _SET = click.option("--set", "settings", type=Assignment(), multiple=True, help="A rule: round.quorum=0.6.")

@@ -11,7 +11,8 @@ import httpx2
 
 from fedk.api.errors import FedkError
 from fedk.cli.display import Display, display
-from fedk.cli.rest import Address, Rest, asked, line
+from fedk.cli.document import line
+from fedk.cli.rest import Address, Rest, asked
 from fedk.cli.rounds import ENDS
 from fedk.cli.screens.session import LOUD, shown, waiting
 

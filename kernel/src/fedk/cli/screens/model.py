@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
+from fedk.api.printable import printable
 from fedk.cli import quantity
 from fedk.cli.screens.table import facts, names, table
 
@@ -118,7 +119,7 @@ def link(one: Document, checks: Mapping[str, Document]) -> Iterator[str]:
         yield from table(header, rows, right=("weight", "examples"))
     for refusal in one["refusals"]:
         why = ", ".join(filter(None, (refusal["reason"], refusal["detail"])))
-        yield f" − {refusal['client']} {_ENDS.get(refusal['verdict'], refusal['verdict'])}: {why}"
+        yield f" − {refusal['client']} {_ENDS.get(refusal['verdict'], refusal['verdict'])}: {printable(why)}"
     if one["collected"]:
         yield f"{one['ref']}: bytes collected {one['collected']}"
     yield from troubles([one], checks)

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator, Sequence
 
 from fedk.api.columns import columns
+from fedk.api.printable import printable
 from fedk.catalogue import PluginInfo
 from fedk.catalogue.key import keys
 from fedk.catalogue.plugin import ILL, conformed, used
@@ -14,9 +15,9 @@ def listed(found: Sequence[PluginInfo]) -> Iterator[str]:
     """A row each, and who needs attention."""
     header = ("kind", "name", "state", "distribution", "summary")
     rows = [(i.kind, i.name, i.state, f"{i.distribution} {i.version}".strip(), i.error or i.summary) for i in found]
-    yield from (fitted(line) for line in columns([header, *rows], gap=2))
+    yield from (fitted(line) for line in columns([header, *(map(printable, row) for row in rows)], gap=2))
     ill = [info.name for info in found if info.state in ILL]
-    attention = f", {len(ill)} need attention: fedk plugins show {' | '.join(ill)}" if ill else ""
+    attention = f", {len(ill)} need attention: fedk plugins show {printable(' | '.join(ill))}" if ill else ""
     yield f"{len(found)} plugins{attention}"
 
 
@@ -26,8 +27,12 @@ def fitted(line: str) -> str:
     return line if len(line) <= width else f"{line[: width - 1]}…"
 
 
-def shown(info: PluginInfo) -> Iterator[str]:
+def shown(info: PluginInfo) -> list[str]:
     """All that is known of one."""
+    return [printable(line) for line in _shown(info)]
+
+
+def _shown(info: PluginInfo) -> Iterator[str]:
     facts = (f"{info.distribution} {info.version}".strip(), info.license, info.requires)
     yield f"{info.kind} {info.name}   {info.state}   {', '.join(filter(None, facts))}".rstrip()
     yield from (f"  {line}" for line in (info.summary, info.file) if line)
