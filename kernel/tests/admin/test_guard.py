@@ -5,6 +5,10 @@ from collections.abc import AsyncIterator
 
 import httpx2
 import pytest
+from starlette.applications import Starlette
+from starlette.responses import Response
+from starlette.routing import Mount
+from starlette.types import Receive, Scope, Send
 
 from fedk.admin import protocol
 from fedk.admin.http import HttpServer
@@ -80,35 +84,77 @@ async def test_who_hangs_up_within_a_body_is_no_fault_of_the_server(
     assert not [file for file in (site.data_dir / "blobs").rglob("*") if file.is_file()]
 
 
-@pytest.mark.parametrize("said", [b"", b"GET /healthz HTTP/1.1\r\nHost: 127.0"])
-async def test_who_connects_and_asks_nothing_is_hung_up_on(
-    site: Site, said: bytes, monkeypatch: pytest.MonkeyPatch
+PING = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+BODY = b"POST /api/v1/models HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000\r\n\r\n{"
+
+
+@pytest.mark.parametrize(
+    ("said", "answers"),
+    [
+        ([b""], 0),
+        ([b"GET /healthz HTTP/1.1\r\nHost: 127.0"], 0),
+        ([PING, b"GET /heal"], 1),
+        ([PING + b"GET /heal"], 1),
+        ([BODY], 0),
+        ([PING, BODY], 1),
+        ([PING + BODY], 1),
+        ([BODY.replace(b"Content-Length: 1000", b"Transfer-Encoding: chunked").replace(b"{", b"9\r\n{")], 0),
+    ],
+)
+async def test_who_stops_within_what_it_asks_is_hung_up_on(
+    site: Site, said: list[bytes], answers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(protocol, "GREETING", 0.05)
+    monkeypatch.setattr(protocol, "HEAD", 0.3)
+    monkeypatch.setattr(protocol, "BODY", 0.3)
     http = HttpServer(site.app)
     host, _, port = (await http.open("127.0.0.1:0")).rpartition(":")
     reader, writer = await asyncio.open_connection(host, port)
-    writer.write(said)
-    async with asyncio.timeout(10):  # it would wait for ever
-        assert await reader.read() == b""
+    head = b""
+    async with asyncio.timeout(3):  # it would wait for ever; uvicorn's own patience between requests is 5 s
+        for part in said:
+            writer.write(part)
+            if part == PING:
+                head += await reader.readuntil(b'"ok"}')
+        answered = (head + await reader.read()).count(b'"ok"}')
+    assert answered == answers
     writer.close()
     await http.close()
 
 
-async def test_an_answer_that_takes_longer_is_not_cut_off(
-    page: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    greeted, over = Protocol._greeted, asyncio.Event()
+async def test_an_answer_that_takes_longer_is_not_cut_off(site: Site) -> None:
+    http = HttpServer(site.app)
+    address = await http.open("127.0.0.1:0")
+    async with (
+        httpx2.AsyncClient(base_url=f"http://{address}", trust_env=False) as client,
+        client.stream("GET", "/api/v1/events") as answer,
+    ):
+        assert await anext(answer.aiter_bytes()) == b": events\n\n"
+        [connection] = http.server_state.connections
+        assert connection._overdue is None  # nothing is to come from who asked
+    await http.close()
+
+
+async def test_who_is_not_read_is_not_hung_up_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    hung, slow = asyncio.Event(), asyncio.Event()
+    hang_up = Protocol._hang_up
 
     def seen(connection: Protocol) -> None:
-        greeted(connection)
-        over.set()
+        hang_up(connection)
+        hung.set()
 
-    monkeypatch.setattr(protocol, "GREETING", 0.5)
-    monkeypatch.setattr(Protocol, "_greeted", seen)
-    async with page.stream("GET", "/api/v1/events") as answer:
-        pieces = answer.aiter_bytes()
-        assert await anext(pieces) == b": events\n\n"
-        await over.wait()
-        assert (await page.post("/api/v1/sessions", json={"name": "s"})).status_code == 201
-        assert b"session.running" in await anext(pieces)
+    async def reads_late(scope: Scope, receive: Receive, send: Send) -> None:
+        await slow.wait()
+        while (await receive()).get("more_body"):
+            pass
+        await Response("all")(scope, receive, send)
+
+    monkeypatch.setattr(protocol, "BODY", 0.05)
+    monkeypatch.setattr(Protocol, "_hang_up", seen)
+    http = HttpServer(Starlette(routes=[Mount("/", reads_late)]))
+    address = await http.open("127.0.0.1:0")
+    async with httpx2.AsyncClient(base_url=f"http://{address}", trust_env=False) as client:
+        posting = asyncio.create_task(client.post("/", content=b"x" * 2**24))
+        await hung.wait()
+        slow.set()
+        assert (await posting).text == "all"
+    await http.close()

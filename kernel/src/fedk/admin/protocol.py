@@ -2,26 +2,50 @@
 
 import asyncio
 
+import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-GREETING = 10.0
-"""Seconds that a connection has for the head of its first request; uvicorn bounds only the time between requests."""
+HEAD = 10.0
+"""Seconds that a connection has for the head of a request; uvicorn bounds only the time between requests."""
+
+BODY = 30.0
+"""Seconds within which more of a body must come."""
 
 
 class Protocol(H11Protocol):
-    """Hangs up on who connects and says nothing, or says it byte by byte."""
+    """Hangs up on who connects and says nothing, on who says a head byte by byte, and on who stops within a body."""
 
-    _greeting: asyncio.TimerHandle | None = None
+    _overdue: asyncio.TimerHandle | None = None  # while something is to come
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
         super().connection_made(transport)
-        self._greeting = self.loop.call_later(GREETING, self._greeted)  # as said above
+        self._await(HEAD)
+
+    def handle_events(self) -> None:
+        super().handle_events()
+        state = self.conn.their_state
+        if state is h11.SEND_BODY:
+            self._await(BODY)
+        elif state is not h11.IDLE:
+            self._stop_waiting()
+        elif self._overdue is None:  # the next head is to come, or has begun
+            self._await(HEAD)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._greeting is not None:
-            self._greeting.cancel()
+        self._stop_waiting()
         super().connection_lost(exc)
 
-    def _greeted(self) -> None:
-        if self.cycle is None:  # no request has come
+    def _await(self, seconds: float) -> None:
+        self._stop_waiting()
+        self._overdue = self.loop.call_later(seconds, self._hang_up)  # as said above
+
+    def _stop_waiting(self) -> None:
+        if self._overdue is not None:
+            self._overdue.cancel()
+            self._overdue = None
+
+    def _hang_up(self) -> None:
+        if self.flow.read_paused:  # it is this server that does not read
+            self._await(BODY)
+        else:
             self.transport.close()
