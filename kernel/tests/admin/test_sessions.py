@@ -130,6 +130,16 @@ async def test_the_aggregators_own_table_is_checked_with_the_rules(site: Site) -
     assert 'Did you mean "fedavg"?' in unknown["mistakes"][0]["text"]
 
 
+async def test_a_driver_that_only_a_body_names_is_no_plugin_that_needs_attention(site: Site) -> None:
+    async def known() -> list[tuple[str, str]]:
+        return [(one["name"], one["state"]) for one in (await site.get("plugins"))["plugins"]]
+
+    before = await known()
+    for kind in ("aggregator", "codec"):
+        assert (await site.rest.post("/api/v1/sessions", json={kind: {"use": "x" * 100_000}})).status_code == 422
+    assert await known() == before
+
+
 async def test_a_session_without_a_name_is_called_by_its_stem_and_a_number(site: Site) -> None:
     for name in ("digits-1", "digits-2"):
         created = await site.rest.post("/api/v1/sessions", json={"stem": "digits"})

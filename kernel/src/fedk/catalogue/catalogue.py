@@ -112,7 +112,6 @@ class Catalogue:
         found: list[Mistake] = []
         for kind, section in sections.items():
             use = section["use"]
-            self.ask(kind, use)
             found += self._check_selected(kind, use, section)
             for name, table in section.items():
                 if len(found) >= MOST:

@@ -65,6 +65,8 @@ def checked(file: Path | None) -> tuple[Configuration, Catalogue]:
     plugins = found.settings.plugins
     catalogue = Catalogue.scan(disabled=plugins.disabled, allow=plugins.allow)
     catalogue.enforce(plugins.lock)
+    for kind, section in found.drivers.items():
+        catalogue.ask(kind, section["use"])
     wrong = catalogue.check(found.drivers, idle=True)
     wrong += catalogue.check_hooks(plugins.hooks, found.settings.hooks, idle=True, strict=plugins.strict)
     found.checked(wrong)
