@@ -1,6 +1,10 @@
 """The application as a whole: its errors, its plugins, and what it is without a server."""
 
+import asyncio
 import json
+import shutil
+import sys
+import threading
 from pathlib import Path
 
 import httpx2
@@ -10,6 +14,7 @@ from starlette.requests import Request
 from fedk.admin import admin_app, errors
 from fedk.admin.app import V1
 from fedk.cli.inprocess import InProcess
+from fedk.testing import site as testing
 from fedk.testing.site import Play, Site, weights
 
 GOOD = Play(loss=0.25, accuracy=0.75)
@@ -105,6 +110,42 @@ async def test_without_a_server_everything_is_read_and_nothing_changed(site: Sit
         for path in ("sessions", "models", "sessions/latest/pause", "sessions/latest/resume", "sessions/latest/stop"):
             answer = await rest.post(f"/api/v1/{path}", content=b"{}")
             assert (answer.status_code, "Start a server" in answer.json()["error"]["message"]) == (409, True), path
+
+
+class Import:
+    """A plugin's import, which goes on when it may."""
+
+    def __init__(self) -> None:
+        self.began, self.may_go_on = asyncio.Event(), threading.Event()
+        self._loop = asyncio.get_running_loop()
+
+    def ends(self) -> None:
+        self._loop.call_soon_threadsafe(self.began.set)
+        if not self.may_go_on.wait(2):
+            raise TimeoutError("nobody else was served meanwhile")
+        raise ValueError("it cannot be used")
+
+
+@pytest.mark.parametrize("key", ["use", "wrap", "then"])
+async def test_others_are_served_while_a_plugin_that_a_body_names_is_imported(
+    tmp_path: Path, prepared: Path, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    info = tmp_path / "path" / "acme_slow-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.4\nName: acme-slow\nVersion: 1.0\n", "utf-8")
+    (info / "entry_points.txt").write_text("[fedk.aggregators]\nslow = acme_slow:Slow\n", "utf-8")
+    (tmp_path / "path" / "acme_slow.py").write_text("import acme_import\nacme_import.ends()\n", "utf-8")
+    monkeypatch.syspath_prepend(tmp_path / "path")
+    shutil.copytree(prepared, tmp_path / "data")
+    slow = Import()
+    monkeypatch.setitem(sys.modules, "acme_import", slow)
+    async with testing.site(tmp_path / "data") as site:
+        aggregator = {key: ["slow"] if key == "wrap" else "slow"}
+        starting = asyncio.create_task(site.rest.post("/api/v1/sessions", json={"aggregator": aggregator}))
+        await slow.began.wait()
+        assert (await site.rest.get("/healthz")).status_code == 200
+        slow.may_go_on.set()
+        assert "ValueError: it cannot be used" in (await starting).text
 
 
 def files(directory: Path) -> set[Path]:

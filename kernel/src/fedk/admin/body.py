@@ -36,7 +36,9 @@ class Body:
 
 
 def read(given: Any, catalogue: Catalogue) -> Body:
-    """The body. BadBody names all mistakes at once, those in the aggregator's own table included."""
+    """The body, whose plugins are imported. BadBody names all mistakes at once, those in the aggregator's own table
+    included; PluginError one that cannot be used.
+    """
     data = table(given)
     rules = {key: value for key, value in data.items() if key not in _NAMES}
     try:
@@ -49,6 +51,10 @@ def read(given: Any, catalogue: Catalogue) -> Body:
         found += _driver(kind, rules.get(kind, {}), default, catalogue) if (kind,) not in wrong else []
     if found:
         raise BadBody(f"session: {len(found)} mistake{'s' if len(found) > 1 else ''}", found)
+    _, wrap, then = checked.aggregator.names
+    for key, names in (("wrap", wrap), ("then", (then,) if then else ())):
+        for name in names:
+            catalogue.load("aggregator", name, where=f"aggregator.{key}")
     return Body(checked, data.get("name"), data.get("stem", _STEM), data.get("model"))
 
 

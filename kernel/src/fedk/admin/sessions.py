@@ -3,6 +3,7 @@
 from typing import Any
 
 from sqlalchemy import Row
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -27,7 +28,8 @@ async def show(request: Request) -> Response:
 async def start(request: Request) -> Response:
     """`?check=true` says what is wrong with the body, and starts nothing."""
     here, only_check = services(request), flag(request, "check")
-    asked = body.read(await document(request), here.catalogue)
+    # it imports plugins: rounds and clients do not wait for one that takes seconds, or does not end
+    asked = await run_in_threadpool(body.read, await document(request), here.catalogue)
     desk, tenant = here.running(), project(request)
     model = await _model(here, tenant, asked)
     if only_check:

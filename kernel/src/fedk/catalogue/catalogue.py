@@ -202,7 +202,7 @@ class Catalogue:
         return chosen[0]
 
     def _entry(self, plugin: Plugin) -> Entry:
-        return next(entry for entry, loaded in self._plugins.items() if loaded is plugin)
+        return next(entry for entry, loaded in list(self._plugins.items()) if loaded is plugin)  # another may load
 
     def _of(self, kind: str) -> list[Entry]:
         return [entry for entry in self._entries if entry.kind == kind]
@@ -211,7 +211,7 @@ class Catalogue:
         from fedk.catalogue import driver  # noqa: PLC0415  # stevedore costs 40 ms that a listing does without
 
         try:
-            self._plugins[entry] = driver.load(entry)
+            self._plugins.setdefault(entry, driver.load(entry))  # the first where two threads load it
         except PluginError as error:
             raise self._fail(entry, error.__cause__ or error, "cannot be loaded", where) from error.__cause__
         self._failed.pop(entry, None)
