@@ -133,3 +133,10 @@ async def test_a_key_with_a_thousand_dots_is_refused_and_the_server_goes_on(paus
 async def test_a_number_that_json_lacks_is_no_rule(paused: Paused, value: object) -> None:
     with pytest.raises(ConfigError, match="wants a finite number"):
         await paused.here.desk.resume(paused.id, {"client_settings.lr": value})
+
+
+async def test_a_rule_that_is_taken_back_has_its_default_again(paused: Paused) -> None:
+    before = (await paused.here.get("sessions/digits-1"))["rules"]
+    await paused.here.desk.resume(paused.id, {"seed": None, "clients.min": None, "round.min_updates": None})
+    after = (await paused.here.get("sessions/digits-1"))["rules"]
+    assert (after["seed"], after["clients"]["min"], after["round"]["min_updates"]) == (before["seed"], 2, 1)

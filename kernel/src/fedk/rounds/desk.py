@@ -140,8 +140,7 @@ class Desk:
         Without a name it is called `stem`-n. ConfigError, PluginError, NotFound or Conflict say what is wrong.
         """
         loaded = self._runner.opener.aggregators(rules)
-        settled = rules.settled(minimum=loaded.aggregator.minimum(), seed=secrets.randbits(63))
-        _enough_updates(settled, loaded.name, loaded.aggregator.minimum())
+        settled = _settled(rules, loaded, secrets.randbits(63))
         if why := loaded.aggregator.enough(loaded.aggregator.initial_scalars()):
             raise ConfigError(f"{loaded.name} would make no model: {why}")
         async with self._naming:
@@ -247,6 +246,7 @@ class Desk:
         if live.state.round is not None and live.state.round.state == "folding":
             raise Conflict(f"session {live.name} is making model {live.state.round.no}: change it once that is there")
         loaded = self._runner.opener.aggregators(rules)
+        rules = _settled(rules, loaded, live.state.rules.seed)
         await self._runner.settle(live.state.id, ev.Changed(rules), loaded)
         if self._live(live.state.id).state.rules != rules:
             raise Conflict(f"session {live.name} went on meanwhile: its rules are as they were")
@@ -279,15 +279,20 @@ def _set(document: dict[str, Any], key: str, value: Any) -> None:
     document[last] = value
 
 
-def _enough_updates(rules: Rules, aggregator: str, minimum: int) -> None:
-    """The three numbers that decide the fewest updates of a commit must not fall below what the formula needs."""
+def _settled(rules: Rules, loaded: Loaded, seed: int | None) -> Rules:
+    """With the aggregator's defaults. The three numbers that decide the fewest updates of a commit must not fall below
+    what its formula needs.
+    """
+    minimum = loaded.aggregator.minimum()
+    rules = rules.settled(minimum=minimum, seed=seed)
     least, clients = rules.round.min_updates or 1, rules.clients.min or 1
     quorum = -int(-rules.round.quorum * clients // 1)
     if max(least, quorum) < minimum:
         raise ConfigError(
-            f"{aggregator} needs {minimum} updates, and round.min_updates = {least} with round.quorum = "
+            f"{loaded.name} needs {minimum} updates, and round.min_updates = {least} with round.quorum = "
             f"{rules.round.quorum} of clients.min = {clients} allow {max(least, quorum)}. Raise one of the three"
         )
+    return rules
 
 
 def _check_model(span: Span) -> None:

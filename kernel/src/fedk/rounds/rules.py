@@ -207,7 +207,7 @@ class Rules(BaseModel):
             )
         return self
 
-    def settled(self, *, minimum: int, seed: int) -> "Rules":
+    def settled(self, *, minimum: int, seed: int | None) -> "Rules":
         """With the defaults that depend on the aggregator (`minimum`) and on a draw (`seed`) filled in."""
         fewest = self.round.min_updates if self.round.min_updates is not None else minimum
         clients = self.clients.min
