@@ -294,3 +294,23 @@ async def test_names_with_odd_characters_are_opened(tmp_path: Path, database: Sq
         assert (await connection.execute(text("SELECT 1"))).scalar() == 1
     assert store.name == f"database {tmp_path}/ä #1 50%?/fedk.sqlite"
     await store.close()
+
+
+@pytest.mark.parametrize("instead", [None, b"", b"a backup"])
+async def test_a_database_that_is_taken_away_takes_nothing_until_it_is_back(
+    store: Store, data_dir: Path, instead: bytes | None
+) -> None:
+    path, aside = data_dir / "fedk.sqlite", data_dir / "aside"
+    await add(store, "a")
+    path.rename(aside)
+    if instead is not None:
+        path.write_bytes(instead)
+    with pytest.raises(StateError, match="was deleted or replaced while it is in use"):
+        await add(store, "b")
+    with pytest.raises(StateError, match="was deleted or replaced while it is in use"):
+        await store.write(lambda tx: tx.execute(insert(projects).values(id="b", name="b", limits={})))
+    with pytest.raises(StateError, match="was deleted or replaced while it is in use"):
+        await names(store)
+    aside.rename(path)
+    await add(store, "c")
+    assert await names(store) == ["a", "c"]
