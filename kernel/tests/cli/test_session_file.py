@@ -1,5 +1,6 @@
 """Session files: what stands in them, what is set over it, and where a mistake is."""
 
+import math
 from pathlib import Path
 
 import click
@@ -8,7 +9,7 @@ import pytest
 from fedk.api.errors import ConfigError
 from fedk.api.mistake import Mistake
 from fedk.cli.assignment import Assignment
-from fedk.cli.session_file import parsed, read, rule
+from fedk.cli.session_file import changes, parsed, read, rule
 
 TEXT = """\
 rounds = 20
@@ -96,6 +97,12 @@ def test_what_toml_has_and_json_lacks_is_a_mistake_with_its_line(file: Path) -> 
     ]
 
 
+def test_what_a_resume_changes_is_checked_likewise() -> None:
+    assert changes([("round.quorum", 0.6), ("lr", 0.1)]) == {"round.quorum": 0.6, "client_settings.lr": 0.1}
+    with pytest.raises(ConfigError, match=r"--set   client_settings\.lr = inf   wants a finite number"):
+        changes([("lr", math.inf)])
+
+
 def test_a_file_that_is_not_there_names_the_nearest(file: Path) -> None:
     with pytest.raises(click.UsageError, match=r"no file sesion.toml \(in .*\). Did you mean session.toml\?"):
         read(file.with_name("sesion.toml"))
@@ -112,7 +119,7 @@ def test_a_file_that_is_no_toml_says_where(file: Path) -> None:
     [
         ("k=2", 2), ("k=0.5", 0.5), ("k=true", True), ('k="2"', "2"), ("k=[1, 2]", [1, 2]), ("k=", ""),
         ("k=north", "north"), ("k=a=b", "a=b"), ("k=10m", "10m"), ('k=site == "north"', 'site == "north"'),
-        ("k=1\nx=2", "1\nx=2"),
+        ("k=1\nx=2", "1\nx=2"), ("k=2026-11-30", "2026-11-30"), ("k=" + "9" * 5_000, "9" * 5_000),
     ],
 )  # fmt: skip
 def test_a_value_is_what_toml_reads_or_text(text: str, value: object) -> None:

@@ -169,6 +169,8 @@ def test_quoted_and_dotted_keys_are_placed_too() -> None:
     [
         ("[server]\nlisten\n", "  line 2, column 7   is not TOML: expected '=' after a key in a key/value pair"),
         ('[server]\nname = "x\n', "is not TOML: "),
+        ("a = " + "[" * 5_000 + "]" * 5_000, "somewhere   is not TOML: "),
+        ("a = " + "9" * 5_000, "somewhere   is not TOML: exceeds the limit"),
         ("a = 1\na = 2\n", "line 2, column 6   is not TOML: cannot overwrite a value"),
     ],
 )

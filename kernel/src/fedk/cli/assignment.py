@@ -7,7 +7,7 @@ import click
 
 
 class Assignment(click.ParamType[tuple[str, Any]]):
-    """(key, value). The value is read as TOML writes one; what is none is text."""
+    """(key, value). The value is read as TOML writes one; what is none is text, and a date: JSON has none."""
 
     name = "key=value"
 
@@ -23,6 +23,7 @@ class Assignment(click.ParamType[tuple[str, Any]]):
 def _parsed(text: str) -> Any:
     try:
         found = tomllib.loads(f"value = {text}")
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):  # also: a number of 5,000 digits; a thousand lists in lists
         return text
-    return found["value"] if len(found) == 1 else text
+    value = found["value"]
+    return value if len(found) == 1 and isinstance(value, bool | int | float | str | list | dict) else text

@@ -87,7 +87,9 @@ def pause(at: Address, ref: str, as_json: bool) -> None:
 @asking
 def resume(at: Address, ref: str, settings: Sequence[tuple[str, Any]], as_json: bool) -> None:
     """Let a paused or failed session go on, with changed rules where --set names some."""
-    _steer(at, ref, "resume", {"changes": _changes(settings)}, as_json=as_json)
+    from fedk.cli.session_file import changes
+
+    _steer(at, ref, "resume", {"changes": changes(settings)}, as_json=as_json)
 
 
 @session.command()
@@ -127,12 +129,6 @@ async def _put(rest: Rest, file: Path | None, body: dict[str, Any]) -> str:
     put = await initial.put(rest, file)
     body["model"] = put["id"]
     return f"initial model from {given} ({quantity.size(put['bytes'])})"
-
-
-def _changes(settings: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    from fedk.cli.session_file import rule
-
-    return {".".join(rule(key)): value for key, value in settings}
 
 
 def _steer(at: Address, ref: str, verb: str, body: Any = None, *, as_json: bool) -> None:

@@ -114,6 +114,12 @@ def _no_json(key: Key, value: Any) -> Iterator[Mistake]:
         yield mistake(key, value, "wants a finite number")
 
 
+def changes(settings: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """What `--set` changes of a session, by dotted key."""
+    _over(SessionFile({}), settings)  # for its mistakes
+    return {".".join(rule(key)): value for key, value in settings}
+
+
 def rule(key: str) -> Key:
     """Where `--set KEY=…` belongs: what is no rule is a setting for clients."""
     parts = tuple(part.strip() for part in key.split("."))

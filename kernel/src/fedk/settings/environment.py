@@ -71,7 +71,7 @@ def _parsed(text: str) -> Any:
     """A number, truth value, list or table as TOML writes it; any other text is itself."""
     try:
         value = tomllib.loads(f"value = {text}")
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):  # also: a number of 5,000 digits; a thousand lists in lists
         return text
     found = value["value"]
     return found if len(value) == 1 and isinstance(found, bool | int | float | str | list | dict) else text

@@ -34,7 +34,7 @@ def read(path: Path | None) -> File:
     text = _text(path)
     try:
         return File(path, tomllib.loads(text), _lines(text))
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # also: a number of 5,000 digits; a thousand lists in lists
         raise ConfigError(f"{path}: 1 mistake", [_syntax(str(error))]) from error
 
 
@@ -56,7 +56,7 @@ def _text(path: Path) -> str:
 def _syntax(message: str) -> str:
     match = _PLACE.fullmatch(message)
     what = match[1] if match is not None else message
-    place = f"line {match[2]}, column {match[3]}" if match is not None and match[2] else "at the end"
+    place = "somewhere" if match is None else f"line {match[2]}, column {match[3]}" if match[2] else "at the end"
     return f"{place}   is not TOML: {what[:1].lower()}{what[1:]}"
 
 
