@@ -84,6 +84,18 @@ async def test_who_hangs_up_within_a_body_is_no_fault_of_the_server(
     assert not [file for file in (site.data_dir / "blobs").rglob("*") if file.is_file()]
 
 
+async def test_a_body_that_goes_wrong_behind_its_answer_is_no_fault_of_the_server(
+    page: httpx2.AsyncClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    reader, writer = await asyncio.open_connection(page.base_url.host, page.base_url.port)
+    writer.write(b"POST /api/v1/sessions/x/stop HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\n")
+    assert await reader.readuntil(b"FILE\"}}")  # the answer's end
+    writer.write(b"no length\r\n")
+    assert await reader.read() == b""
+    writer.close()
+    assert [entry.getMessage() for entry in caplog.records] == ["Invalid HTTP request received."]
+
+
 PING = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 BODY = b"POST /api/v1/models HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000\r\n\r\n{"
 

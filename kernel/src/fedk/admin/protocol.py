@@ -31,6 +31,13 @@ class Protocol(H11Protocol):
         elif self._overdue is None:  # the next head is to come, or has begun
             self._await(HEAD)
 
+    def send_400_response(self, msg: str) -> None:
+        """Not behind an answer: of a body that is wrong there, uvicorn makes an error of the server."""
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            super().send_400_response(msg)
+        else:
+            self.transport.close()
+
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
         super().connection_lost(exc)
