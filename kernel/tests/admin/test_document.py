@@ -24,6 +24,7 @@ SETTINGS = '{{"client_settings": {{"a": {}}}}}'
         (SETTINGS.format("1e999"), "1e999 is no finite number"),
         (SETTINGS.format(r'"\ud800"'), "is not Unicode text"),
         (SETTINGS.format(r'{"\udfff": 1}'), "is not Unicode text"),
+        ('{"rounds": 1, "clients": {"min": 2, "max": 3, "min": 4}}', "'min' stands twice in one table"),
         (r'{"\ud800": 1}', "is not Unicode text"),
         ('{"aggregator": {"wrap": [' + '"central-dp",' * 1_000 + '"fedprox"]}}', "at most 16 items"),
         (r'{"name": "\ud800"}', "is not Unicode text"),

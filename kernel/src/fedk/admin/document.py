@@ -1,6 +1,7 @@
 """The JSON of a request: bounded, and nothing but JSON. What is taken is stored, and sent to clients with every task."""
 
 import json
+from collections import Counter
 from collections.abc import Iterable
 from math import isfinite
 from typing import Any
@@ -24,7 +25,9 @@ async def document(request: Request) -> Any:
     if not given:
         return {}
     try:
-        found = json.loads(given.decode(), parse_int=_whole, parse_float=_real, parse_constant=_real)
+        found = json.loads(
+            given.decode(), parse_int=_whole, parse_float=_real, parse_constant=_real, object_pairs_hook=_table
+        )
     except (ValueError, RecursionError) as error:  # also: no UTF-8; a thousand levels
         raise ConfigError(f"the body is no JSON: {str(error)[:200]}") from error
     _check(found)
@@ -38,6 +41,14 @@ async def _read(request: Request) -> bytes:
         if len(given) > MOST:
             raise HTTPException(413, f"the body is longer than {MOST:,} bytes: send models to /api/v1/models")
     return bytes(given)
+
+
+def _table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):  # else which of them counts would differ from reader to reader
+        twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
+        raise ValueError(f"{twice[:60]!a} stands twice in one table")
+    return found
 
 
 def _whole(text: str) -> int:
