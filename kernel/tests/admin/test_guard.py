@@ -43,6 +43,20 @@ async def test_a_page_from_elsewhere_starts_no_session(site: Site, page: httpx2.
     assert (await site.get("sessions"))["sessions"] == []
 
 
+@pytest.mark.parametrize("whence", ["cross-site", "same-site"])
+async def test_a_page_from_elsewhere_makes_no_part_of_itself_of_this_server(
+    page: httpx2.AsyncClient, whence: str
+) -> None:
+    for dest in ("image", "iframe", "script", "empty"):
+        part = {"sec-fetch-site": whence, "sec-fetch-dest": dest}
+        answer = await page.get("/api/v1/models/latest/check?replay=true", headers=part)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (403, "foreign")
+    link = {"sec-fetch-site": whence, "sec-fetch-dest": "document"}
+    assert (await page.get("/plugins", headers=link)).status_code == 200
+    own = {"sec-fetch-site": "same-origin", "sec-fetch-dest": "image"}
+    assert (await page.get("/plugins", headers=own)).status_code == 200
+
+
 async def test_a_page_whose_name_was_made_to_lead_here_starts_and_reads_nothing(
     site: Site, page: httpx2.AsyncClient
 ) -> None:
@@ -89,7 +103,7 @@ async def test_a_body_that_goes_wrong_behind_its_answer_is_no_fault_of_the_serve
 ) -> None:
     reader, writer = await asyncio.open_connection(page.base_url.host, page.base_url.port)
     writer.write(b"POST /api/v1/sessions/x/stop HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\n")
-    assert await reader.readuntil(b"FILE\"}}")  # the answer's end
+    assert await reader.readuntil(b'FILE"}}')  # the answer's end
     writer.write(b"no length\r\n")
     assert await reader.read() == b""
     writer.close()

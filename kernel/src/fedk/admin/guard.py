@@ -10,11 +10,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from fedk.admin.errors import answer
 
 NEXT = "Ask from the command line, or from a page of this server, by its address"
+_FOREIGN = ("cross-site", "same-site")
 _SHOWN = 100  # characters of a header that a message repeats
 
 
 class Guard:
-    """Refuses what foreign pages send: their Origin is not this server.
+    """Refuses what foreign pages send: their Origin is not this server, or the browser says that they want a part of
+    themselves from it. A link to a page of this server is followed.
 
     And what a page sends whose own name was made to lead here (DNS rebinding): over loopback comes only who calls this
     machine by a number or by a name of its own.
@@ -33,6 +35,8 @@ def _wrong(request: Request) -> str:
     host, origin = request.headers.get("host", ""), request.headers.get("origin")
     if origin is not None and _place(origin) != host.casefold():
         return f"a page of {origin[:_SHOWN]!a} sent this request"
+    if request.headers.get("sec-fetch-site") in _FOREIGN and request.headers.get("sec-fetch-dest") != "document":
+        return "a page from elsewhere wants this for a part of itself"  # as an image: that sends no Origin
     if _over_loopback(request.scope) and not _own(host):
         return f"{host[:_SHOWN]!a} (Host) is no name of this machine"
     return ""
