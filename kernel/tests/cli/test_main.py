@@ -1,6 +1,8 @@
+import os
 import subprocess
 import sys
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import click
@@ -101,3 +103,19 @@ def test_a_reader_that_stops_reading_is_no_error() -> None:
         process.stdout.close()
         assert process.stderr.read() == b""
     assert process.returncode == 1
+
+
+@pytest.mark.parametrize("points", [b"[fedk.hooks]\nno target\nx = x:X\n", b"\xff\xfe"])
+def test_one_broken_entry_point_of_a_distribution_ends_no_command(tmp_path: Path, points: bytes) -> None:
+    info = tmp_path / "broken-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.4\nName: broken\nVersion: 1.0\n", "utf-8")
+    (info / "entry_points.txt").write_bytes(points)
+    words = [sys.executable, "-c", "from fedk.cli import main; main(['plugins', 'list'])"]
+    env = {name: value for name, value in os.environ.items() if not name.startswith("PYDANTIC_")}
+    ended = subprocess.run(words, env={**env, "PYTHONPATH": str(tmp_path)}, capture_output=True, check=False)
+    assert (ended.returncode, ended.stderr) == (0, b"")
+
+
+def test_a_file_that_cannot_be_written_is_no_fault_of_fedk(fedk: Any) -> None:
+    assert fedk("plugins", "freeze", "-o", "nowhere/lock").err == "fedk: nowhere/lock: No such file or directory\n"

@@ -81,6 +81,8 @@ def fedk(debug: bool) -> None:  # main looks for it, wherever it stands
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit: 0 done, 1 failed, 2 wrong usage, 78 bad configuration, 130 interrupted."""
+    # pydantic would load what any distribution claims to add to it, and one broken entry point ended every command
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     given = list(sys.argv[1:] if arguments is None else arguments)
     sys.exit(_run([word for word in given if word != "--debug"], debug="--debug" in given))
 
@@ -102,6 +104,9 @@ def _run(arguments: list[str], *, debug: bool) -> int:
         return 1
     except FedkError as error:
         return _failed(error, _screen(error), error.exit_code, debug=debug)
+    except OSError as error:
+        what = printable(str(error.filename)) if error.filename else type(error).__name__
+        return _failed(error, f"fedk: {what}: {error.strerror or error}", 1, debug=debug)
     except Exception as error:  # noqa: BLE001  # the last frame: people see one screen, whatever went wrong
         text = (
             f"fedk: {type(error).__name__}: {error}\n      This is a fault of fedk. Again with --debug it shows where."
