@@ -156,6 +156,7 @@ async def test_an_answer_that_takes_longer_is_not_cut_off(site: Site) -> None:
     ):
         assert await anext(answer.aiter_bytes()) == b": events\n\n"
         [connection] = http.server_state.connections
+        assert isinstance(connection, Protocol)
         assert connection._overdue is None  # nothing is to come from who asked
     await http.close()
 

@@ -15,7 +15,7 @@ def listed(found: Sequence[PluginInfo]) -> Iterator[str]:
     """A row each, and who needs attention."""
     header = ("kind", "name", "state", "distribution", "summary")
     rows = [(i.kind, i.name, i.state, f"{i.distribution} {i.version}".strip(), i.error or i.summary) for i in found]
-    yield from (fitted(line) for line in columns([header, *(map(printable, row) for row in rows)], gap=2))
+    yield from (fitted(line) for line in columns([header, *(list(map(printable, row)) for row in rows)], gap=2))
     ill = [info.name for info in found if info.state in ILL]
     attention = f", {len(ill)} need attention: fedk plugins show {printable(' | '.join(ill))}" if ill else ""
     yield f"{len(found)} plugins{attention}"
