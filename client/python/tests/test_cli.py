@@ -111,6 +111,22 @@ async def test_a_signal_interrupts_user_code(
     assert (await ended(process))[0] == code
 
 
+async def test_an_address_that_speaks_http_1_is_told_apart_from_one_where_nobody_is(spawn: Spawn, app: str) -> None:
+    async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n")
+        writer.close()
+        await writer.wait_closed()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as admin:
+        port = admin.sockets[0].getsockname()[1]
+        process = await spawn("run", app, "--server", f"127.0.0.1:{port}", "--name", "a")
+        assert process.stderr is not None
+        line = await process.stderr.readline()
+        process.terminate()
+        await process.communicate()
+    assert b"speaks HTTP/1: clients join at server.listen, and not at server.admin" in line
+
+
 async def test_a_client_on_a_leash_ends_when_its_standard_input_does(
     server: ScriptedServer, spawn: Spawn, app: str
 ) -> None:
@@ -265,12 +281,12 @@ def test_wrong_usage_exits_2_with_the_reason(
 def test_a_server_without_a_port_is_shown_how(app: str, capsys: pytest.CaptureFixture[str]) -> None:
     code, _, err = run(capsys, "run", app, "--server", "6090", "--name", "a")
     says = 'fedk-client: "6090" wants HOST:PORT, for example "127.0.0.1:6090" or "[::1]:6090"'
-    assert (code, err.splitlines()[-1]) == (1, says)
+    assert (code, err.splitlines()[-1]) == (2, says)
 
 
 def test_a_name_that_no_client_may_have_is_shown_what_names_are(app: str, capsys: pytest.CaptureFixture[str]) -> None:
     code, _, err = run(capsys, "run", app, "--server", "127.0.0.1:1", "--name", "lab a")
-    assert (code, err.splitlines()[-1][:31]) == (1, 'fedk-client: "lab a" is no name')
+    assert (code, err.splitlines()[-1][:31]) == (2, 'fedk-client: "lab a" is no name')
 
 
 def test_a_state_directory_that_cannot_be_is_named(

@@ -12,7 +12,7 @@ import click
 from fedk_client import leash
 from fedk_client.dryrun import DryRun
 from fedk_client.errors import ClientError
-from fedk_client.failure import describe
+from fedk_client.failure import describe, trace
 from fedk_client.journal import on_stderr
 from fedk_client.loading import load
 from fedk_client.task import Client
@@ -161,7 +161,7 @@ def _run(command: Callable[[], object]) -> int:
     except ClientError as error:
         return _failed(str(error), error.exit_code)
     except Exception as error:  # model() and data() are user code, and may raise anything
-        log.exception("this client stops")
+        log.error("user code raised", exc_info=trace(error))  # noqa: TRY400 — its frames
         return _failed(describe(error, share=True), 1)
     return code if isinstance(code, int) else 0
 

@@ -12,7 +12,7 @@ from fedk_client.backoff import draw, pause
 from fedk_client.conversation import Conversation, Deferred, Redirected, results
 from fedk_client.desk import LINE, Desk
 from fedk_client.dial import dial, reaches
-from fedk_client.errors import ClientError, TaskCancelled, TurnedAway
+from fedk_client.errors import TaskCancelled, TurnedAway, UsageError
 from fedk_client.journal import plain
 from fedk_client.kept import Kept
 from fedk_client.loop import soon, submit
@@ -43,7 +43,7 @@ class Connection:
     def __init__(self, server: str, desk: Desk) -> None:
         _check_address(server)
         if not _NAME.fullmatch(desk.hello.name):
-            raise ClientError(f'"{desk.hello.name}" is no name: it has 1 to 100 of A-Z a-z 0-9 . _ -, no sign first')
+            raise UsageError(f'"{desk.hello.name}" is no name: it has 1 to 100 of A-Z a-z 0-9 . _ -, no sign first')
         self._route, self._desk = Route(server), desk
         self._conversation: Conversation | None = None
         self._begun, self._stop, self._leaving = asyncio.Event(), asyncio.Event(), False
@@ -200,9 +200,11 @@ def _check_address(server: str) -> None:
         try:
             dialled(server)
         except ValueError as error:
-            raise ClientError(f'"{server}" {error}') from error
+            raise UsageError(f'"{server}" {error}') from error
 
 
 def _short(error: grpc.aio.AioRpcError) -> str:
     details = error.details() or error.code().name
+    if "http1.x" in details:
+        return "what answers there speaks HTTP/1: clients join at server.listen, and not at server.admin"
     return details.rpartition("last error: ")[2]

@@ -2,6 +2,7 @@
 
 ClientError               anything below but TaskCancelled; its text names thing, reason, choices and next step
 ├── LoadError             FILE:APP cannot be loaded (exit 2: wrong usage, 1: the file's own mistake)
+├── UsageError            no server has such an address, no client such a name (exit 2)
 ├── AppError              what the app's functions take or give does not fit; its text is safe to send
 ├── StateError            the state directory cannot be used, or no more results can be kept
 ├── TurnedAway            the server will not have this client: version, name, project
@@ -22,6 +23,12 @@ class LoadError(ClientError):
     def __init__(self, text: str, *, exit_code: int = 2) -> None:
         super().__init__(text)
         self.exit_code = exit_code
+
+
+class UsageError(ClientError):
+    """An address or a name that cannot be one."""
+
+    exit_code = 2
 
 
 class AppError(ClientError):

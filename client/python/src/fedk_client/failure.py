@@ -3,6 +3,7 @@
 import sysconfig
 import traceback
 from pathlib import Path
+from types import TracebackType
 
 from fedk_client.errors import AppError
 from fedk_protocol.codec import BadBlob
@@ -20,12 +21,21 @@ def describe(error: BaseException, *, share: bool) -> str:
     return f"{place}: {error}" if share and str(error) else place
 
 
+def trace(error: BaseException) -> tuple[type[BaseException], BaseException, TracebackType | None]:
+    """For a log's `exc_info`: from where user code begins; what called it is of no help to its author."""
+    found = error.__traceback__
+    while found is not None and not _is_users(found.tb_frame.f_code.co_filename, found.tb_frame.f_code.co_name):
+        found = found.tb_next
+    return type(error), error, found or error.__traceback__
+
+
 def _place(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if _is_users(frame.filename)]
+    own = [frame for frame in frames if _is_users(frame.filename, frame.name)]
     deepest = next(reversed(own or frames), None)
     return f" at {Path(deepest.filename).name}:{deepest.lineno}" if deepest else ""
 
 
-def _is_users(filename: str) -> bool:
-    return not filename.startswith(_FOREIGN) and _INSTALLED.isdisjoint(Path(filename).parts)
+def _is_users(filename: str, function: str) -> bool:
+    generated = (filename, function) == ("<string>", "__init__")  # a dataclass's, for example that of Update
+    return not (generated or filename.startswith(_FOREIGN)) and _INSTALLED.isdisjoint(Path(filename).parts)

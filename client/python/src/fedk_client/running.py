@@ -18,7 +18,7 @@ from fedk_client.conversation import label, results
 from fedk_client.desk import Desk
 from fedk_client.disk import Disk
 from fedk_client.errors import ClientError, TaskCancelled
-from fedk_client.failure import describe
+from fedk_client.failure import describe, trace
 from fedk_client.journal import on_stderr, plain, say
 from fedk_client.outbox import Outbox
 from fedk_client.packing import capabilities
@@ -147,9 +147,9 @@ class Running(Generic[M, D]):
         except TaskCancelled:
             self._fail(assignment, Reason.CANCELLED, "")
         except (Exception, SystemExit) as error:  # user code may raise anything; this client stays
-            trace = not isinstance(error, ClientError)  # whose sentence says all
+            frames = None if isinstance(error, ClientError) else trace(error)  # else its sentence says all
             what = (assignment.kind, shown(assignment.session), assignment.round, plain(describe(error, share=True)))
-            log.error("%s of %s round %d failed: %s", *what, exc_info=trace)  # noqa: TRY400 — sometimes with it
+            log.error("%s of %s round %d failed: %s", *what, exc_info=frames)  # noqa: TRY400 — user code's frames
             self._fail(assignment, Reason.RAISED, describe(error, share=self._share_errors))
         else:
             say(f"{label(kept)} {answer.summary(assignment.kind, time.perf_counter() - begin)}")
