@@ -107,3 +107,9 @@ def test_of_a_loss_the_lowest_is_the_best() -> None:
 def test_events_that_it_does_not_know_change_nothing() -> None:
     rounds, complete = fed(("client.progress", {"client": "a"}), ("what.is.this", {}))
     assert (rounds.rows, complete) == ({}, [])
+
+
+def test_a_model_of_before_that_is_measured_late_is_no_row() -> None:
+    rounds = Rounds()
+    rounds.take("model.measured", {"round": 4, "clients": 2, "metrics": {"validate.accuracy": 0.5}})
+    assert rounds.rows == {}

@@ -31,7 +31,10 @@ class Services:
     def running(self) -> Desk:
         """Where sessions are steered; Conflict where a directory is only read."""
         if self.desk is None:
-            raise Conflict("this data directory is only read here. Start a server to change it: fedk server")
+            where = self.settings.server.data_dir
+            raise Conflict(
+                f"{where} is only read here. A server can change it: FEDK_SERVER__DATA_DIR={where} fedk server"
+            )
         return self.desk
 
     @asynccontextmanager

@@ -34,9 +34,14 @@ class Row:
     replaced: int = 0
 
     @property
+    def troubles(self) -> list[str]:
+        """What went wrong in it, each with how often."""
+        return [text if times == 1 else f"{text} ({times} times)" for text, times in self.notes.items()]
+
+    @property
     def note(self) -> str:
         """What went wrong in it, in few words."""
-        words = [text if times == 1 else f"{text} ({times} times)" for text, times in self.notes.items()]
+        words = self.troubles
         short = self.committed and self.updates < self.target
         return ", ".join([*words, "not replaced"] if words and short and not self.replaced else words)
 
@@ -78,6 +83,14 @@ class Rounds:
         """The round that is under way."""
         row = next(reversed(self.rows.values()), None)
         return row if row is not None and not row.committed and not self.status else None
+
+    @property
+    def troubles(self) -> list[str]:
+        """What went wrong in the last round, if that was not committed: a line for each client's word."""
+        row = next(reversed(self.rows.values()), None)
+        if row is None or row.committed:
+            return []
+        return [text for text in row.troubles if not text.startswith("attempt ")]
 
     def take(self, event: str, body: Mapping[str, Any]) -> list[Row]:
         """One event; returns the rows that it completed: nothing in them will change."""
@@ -154,6 +167,8 @@ class Rounds:
         return self._completed([before] if before is not None else [])
 
     def _on_model_measured(self, body: Mapping[str, Any]) -> list[Row]:
+        if body["round"] and body["round"] not in self.rows:
+            return []  # the round was before all that is shown
         row = self._row(body)
         row.measured = body.get("clients", 0)
         following = self.rows.get(row.no + 1)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fedk.api.errors import FedkError
 from fedk.cli.assignment import Assignment
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 @click.option("--option", "options", multiple=True, metavar="K=V", help="Client.options of every client.")
 @click.option("--name", help="The session's name (default: the app's folder and a number).")
 @click.option("--data-dir", default="fedk-data", show_default=True, type=click.Path(file_okay=False, path_type=Path))
-@click.option("--resume", metavar="SESSION", help="Go on with a paused or failed session of the data directory.")
+@click.option("--resume", metavar="SESSION", help="Go on with a session of the data directory that has not ended.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout; progress goes to stderr.")
 @click.pass_context
 def run(
@@ -67,6 +68,8 @@ def run(
     screen.end(outcome, resume=f"fedk run {app} --clients {clients} --resume {outcome.name} --data-dir {data_dir}")
     if as_json:
         click.echo(json.dumps(outcome.document()))
+    if outcome.status == "paused" and outcome.why:
+        raise FedkError(outcome.why)
     ctx.exit(130 if interrupted else 0 if outcome.status == "finished" else 1)
 
 

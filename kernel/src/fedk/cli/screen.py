@@ -7,11 +7,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from fedk.api.printable import printable
 from fedk.cli import quantity
 from fedk.cli.display import Display, display
+from fedk.cli.screens.session import LOUD, waiting
 
 if TYPE_CHECKING:
     from fedk.local.federation import Outcome
+
+_TROUBLES = 10
+"""Lines of what clients did in the round that failed; `fedk session show` has them all."""
 
 
 class Screen:
@@ -37,15 +42,26 @@ class Screen:
         if self._display is not None:
             self._display.say(line)
         else:
-            print(line, file=self._out, flush=True)
+            print(printable(line), file=self._out, flush=True)
 
     def show(self, kind: str, body: Mapping[str, Any]) -> None:
         """One thing that has happened."""
         handler = getattr(self, f"_on_{kind.replace('.', '_')}", None)
+        if self._display is not None and self._display.live:
+            self._display.wait("")
         if handler is not None:
             handler(body)
         if self._display is not None:
             self._display.take(kind, body)
+
+    def _on_held(self, body: Mapping[str, Any]) -> None:
+        go_on = f"fedk run FILE:APP --resume {body['name']} --data-dir {self._data_dir}"
+        self.say(f"paused   {body['name']}, which was left running: {go_on}")
+
+    def _on_waiting(self, body: Mapping[str, Any]) -> None:
+        for one in body["for"]:
+            if self._display is not None and (self._display.live or one["for"] in LOUD):
+                self._display.wait(*waiting(one))
 
     def _on_server(self, body: Mapping[str, Any]) -> None:
         where = f"data in {body['data_dir']} ({body['db']}, {body['storage']})"
@@ -80,11 +96,13 @@ class Screen:
         self._display = self._stack.enter_context(shown)
 
     def _on_died(self, body: Mapping[str, Any]) -> None:
-        self.say(body["last"])
+        for line in body["last"].splitlines():
+            self.say(line)
 
     def end(self, outcome: "Outcome", *, resume: str) -> None:
         """The last lines; the table stays as it is."""
         rounds = self._display.rounds.summary() if self._display is not None else "no round committed"
+        troubles = self._display.rounds.troubles if self._display is not None else []
         where = f"--data-dir {self._data_dir}"
         self._display = None
         if outcome.status == "finished":
@@ -94,6 +112,8 @@ class Screen:
             self.say(f"stopped at round {outcome.rounds + 1}; {kept} kept      {resume}")
         elif outcome.status:
             self.say(f"{outcome.status}    {outcome.why}")
+            for text in troubles[:_TROUBLES]:
+                self.say(f"          {text}")
             self.say(f"next      fedk session show {outcome.name} {where}")
         if outcome.model:
             model = f"{outcome.name}/{outcome.rounds}"

@@ -55,7 +55,7 @@ def show(at: Address, ref: str, as_json: bool) -> None:
     from fedk.cli.screens.session import shown
 
     found = ask(at, "sessions", ref)
-    click.echo(document(found) if as_json else "\n".join(shown(found, at.flags)))
+    click.echo(document(found) if as_json else "\n".join(shown(found, at.flags, data_dir=at.data_dir)))
 
 
 @session.command()

@@ -61,7 +61,8 @@ async def _drawn(rest: Rest, found: Event) -> str:
             status = _status(event, found, status)
             wait.stir()
         wait.cancel()
-    click.echo("\n".join(shown(await rest.get("sessions", found["id"]), rest.at.flags)))
+    found = await rest.get("sessions", found["id"])
+    click.echo("\n".join(shown(found, rest.at.flags, data_dir=rest.at.data_dir)))
     return status
 
 

@@ -17,6 +17,9 @@ from fedk.settings import Settings
 
 LOOPBACK = "127.0.0.1:0"
 
+QUIET = 0.5
+"""Seconds without an event after which it is told what the session waits for."""
+
 
 class Launcher(Protocol):
     """How clients are started and ended: processes, or threads of this one."""
@@ -77,7 +80,7 @@ class Outcome:
 
 
 Show = Callable[[str, Mapping[str, Any]], None]
-"""Told each thing as it happens: an event's type and body, or "server", "clients", "died" of this module."""
+"""Told each thing as it happens: an event's type and body, or "held", "server", "clients", "died", "waiting" of this module."""
 
 
 class Federation:
@@ -110,6 +113,7 @@ class Federation:
 
     async def _run(self, server: Server, listener: Listener) -> None:
         s = server.settings
+        await self._hold(server)
         self._show(
             "server",
             {"listen": server.listen, "data_dir": str(self._plan.data_dir), "db": s.db.use, "storage": s.storage.use},
@@ -132,8 +136,8 @@ class Federation:
             {"joined": len(self._names) - len(self._left), "of": len(self._names), "seconds": loop.time() - began},
         )
         await self._begin(server)
-        await self._until(self._follow(listener), gone, broken)
-        if self._interrupted.is_set() and self._outcome.status == "running":
+        await self._until(self._follow(server, listener), gone, broken)
+        if self._outcome.status == "running":  # interrupted, or deserted
             await server.desk.pause(self._outcome.session)
             self._outcome.status = "paused"
         self._outcome.sent, self._outcome.received = server.network.traffic(self._outcome.session)
@@ -155,12 +159,16 @@ class Federation:
             return False
         if broken.done():
             broken.result()
-        raise FedkError(f"no client is left\n{self._last_words}")
+        self._outcome.why = f"no client is left\n{self._last_words}"
+        if not self._outcome.session:
+            raise FedkError(self._outcome.why)
+        return False
 
     def _died(self, server: Server, name: str, last: str) -> None:
         self._left.add(name)
         self._last_words = last
-        self._show("died", {"client": name, "last": last})
+        if len(self._left) < len(self._names):  # the words of the last one are the run's own error
+            self._show("died", {"client": name, "last": last})
         member = server.desk.roster.named("default", name)
         if member is not None and self._outcome.session:
             server.runner.presence.gone(self._outcome.session, member.id)
@@ -174,14 +182,29 @@ class Federation:
             if not missing - self._left:
                 return
 
+    async def _hold(self, server: Server) -> None:
+        """Of the sessions here this run's clients have the app of one: the others are paused, and their tasks lost."""
+        resumed = self._found(server, self._plan.resume) if self._plan.resume is not None else None
+        for session, live in list(server.runner.lives.items()):
+            if live.state.status == "running":  # in a run that was killed
+                await server.desk.pause(session)
+                if session != resumed:
+                    self._show("held", {"name": live.name})
+            if session != resumed:
+                for client in {task.client for task in live.state.outstanding()}:
+                    server.runner.presence.gone(session, client)
+
     async def _begin(self, server: Server) -> None:
         plan, desk, outcome = self._plan, server.desk, self._outcome
         if plan.resume is None:
             outcome.session = await desk.create("default", name=plan.name, stem=plan.stem, rules=plan.rules, model=None)
         else:
-            outcome.session = await self._resumed(server, plan.resume)
+            outcome.session = self._found(server, plan.resume)
+            await desk.resume(outcome.session, plan.changes)
         live = server.runner.lives[outcome.session]
         outcome.name, outcome.status, outcome.rounds = live.name, "running", max(0, live.state.head)
+        if (head := live.bases.get(live.state.head)) is not None:
+            outcome.model = head.stored.sha256.hex()
         self._committed_at = time.perf_counter()
         self._show(
             "session",
@@ -193,25 +216,35 @@ class Federation:
             },
         )
 
-    async def _resumed(self, server: Server, ref: str) -> str:
+    def _found(self, server: Server, ref: str) -> str:
         for session, live in server.runner.lives.items():
             if ref in (session, live.name):
-                await server.desk.resume(session, self._plan.changes)
                 return session
         waiting = ", ".join(live.name for live in server.runner.lives.values())
         raise Conflict(
             f'no session "{ref}" in {self._plan.data_dir} can be resumed. Those that can: {waiting or "none"}'
         )
 
-    async def _follow(self, listener: Listener) -> None:
-        """Show the session's events until it has ended."""
-        async for event in listener:
-            if event.session == self._outcome.session:
-                self._note(event)
-                self._show(event.type, event.body)
-                if event.type in ("session.finished", "session.failed", "session.stopped"):
-                    self._outcome.status, self._outcome.why = event.type.removeprefix("session."), event.body["why"]
-                    return
+    async def _follow(self, server: Server, listener: Listener) -> None:
+        """Show the session's events until it has ended; when there are none for a while, what it waits for."""
+        loop, session = asyncio.get_running_loop(), self._outcome.session
+
+        def tell() -> None:
+            self._show("waiting", {"for": server.desk.waiting_for(session)})
+
+        quiet = loop.call_later(QUIET, tell)
+        try:
+            async for event in listener:
+                if event.session == session:
+                    quiet.cancel()
+                    quiet = loop.call_later(QUIET, tell)
+                    self._note(event)
+                    self._show(event.type, event.body)
+                    if event.type in ("session.finished", "session.failed", "session.stopped"):
+                        self._outcome.status, self._outcome.why = event.type.removeprefix("session."), event.body["why"]
+                        return
+        finally:
+            quiet.cancel()
 
     def _note(self, event: Published) -> None:
         outcome = self._outcome

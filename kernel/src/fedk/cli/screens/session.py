@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from fedk.cli import quantity
@@ -45,9 +46,11 @@ def _line(one: Document) -> tuple[str, ...]:
     return (one["name"], one["status"], round_, one["aggregator"], quantity.moment(one["created_at"]), one["why"])
 
 
-def shown(found: Document, flags: str) -> list[str]:
-    """One session whole."""
-    return [_title(found), *facts([*_story(found), *_next(found, flags)])]
+def shown(found: Document, flags: str, *, data_dir: Path | None = None) -> list[str]:
+    """One session whole; `data_dir`, where that is only read."""
+    resting = found["status"] in ("pending", "running", "paused", "failed")
+    then = _taken_up(found, data_dir) if resting and data_dir is not None else _next(found, flags)
+    return [_title(found), *facts([*_story(found), *then])]
 
 
 def _title(found: Document) -> str:
@@ -143,6 +146,14 @@ def _next(found: Document, flags: str) -> Iterator[tuple[str, str]]:
             yield "next", f"fedk session watch {name}{flags}"
         case _ if head is not None:
             yield "next", f"fedk model get {head['ref']} -o M.safetensors{flags}"
+
+
+def _taken_up(found: Document, data_dir: Path) -> Iterator[tuple[str, str]]:
+    """Of a session that nobody runs: who goes on with it."""
+    name = found["name"]
+    yield "next", f"fedk run FILE:APP --resume {name} --data-dir {data_dir}"
+    resumed = f"   then  fedk session resume {name}" if found["status"] in ("paused", "failed") else ""
+    yield "next", f"FEDK_SERVER__DATA_DIR={data_dir} fedk server{resumed}"
 
 
 def steered(found: Document, flags: str) -> str:
