@@ -119,3 +119,29 @@ def test_one_broken_entry_point_of_a_distribution_ends_no_command(tmp_path: Path
 
 def test_a_file_that_cannot_be_written_is_no_fault_of_fedk(fedk: Any) -> None:
     assert fedk("plugins", "freeze", "-o", "nowhere/lock").err == "fedk: nowhere/lock: No such file or directory\n"
+
+
+def ran(script: str) -> subprocess.CompletedProcess[str]:
+    """A shell's `fedk`."""
+    return subprocess.run(
+        ["bash", "-c", script.replace("fedk", str(Path(sys.executable).with_name("fedk")), 1)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_closed_stdout_is_no_fault() -> None:
+    ended = ran("fedk config example >&-")
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_a_full_disk_below_stdout_is_named() -> None:
+    ended = ran("fedk config example > /dev/full")
+    assert (ended.returncode, ended.stderr) == (1, "fedk: stdout cannot be written: No space left on device\n")
+
+
+def test_what_stdout_cannot_encode_is_escaped(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    code = "import sys; from fedk.cli import _open_streams; _open_streams(); print('7fa3…')"
+    subprocess.run([sys.executable, "-c", code], env={"PYTHONIOENCODING": "ascii"}, check=True)
+    assert capfdbinary.readouterr().out == b"7fa3\\u2026\n"

@@ -1,5 +1,7 @@
 """`fedk`: one file for each noun, imported when it is asked for."""
 
+import errno
+import io
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -24,6 +26,7 @@ NOUNS = {
     "db": "Upgrade, check.",
 }
 INTERRUPTED = 130
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Nouns(click.Group):
@@ -81,6 +84,7 @@ def fedk(debug: bool) -> None:  # main looks for it, wherever it stands
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit: 0 done, 1 failed, 2 wrong usage, 78 bad configuration, 130 interrupted."""
+    _open_streams()
     # pydantic would load what any distribution claims to add to it, and one broken entry point ended every command
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     given = list(sys.argv[1:] if arguments is None else arguments)
@@ -99,20 +103,34 @@ def _run(arguments: list[str], *, debug: bool) -> int:
         return error.exit_code
     except click.Abort:
         return INTERRUPTED
-    except BrokenPipeError:  # `fedk … | head`: nobody reads on, and the interpreter must not flush once more
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # `fedk … | head`: nobody reads on
+        _drop_stdout()
         return 1
     except FedkError as error:
         return _failed(error, _screen(error), error.exit_code, debug=debug)
     except OSError as error:
-        what = printable(str(error.filename)) if error.filename else type(error).__name__
-        return _failed(error, f"fedk: {what}: {error.strerror or error}", 1, debug=debug)
+        return _failed(error, _of_the_system(error), 1, debug=debug)
     except Exception as error:  # noqa: BLE001  # the last frame: people see one screen, whatever went wrong
         text = (
             f"fedk: {type(error).__name__}: {error}\n      This is a fault of fedk. Again with --debug it shows where."
         )
         return _failed(error, text, 1, debug=debug)
     return code if isinstance(code, int) else 0
+
+
+def _open_streams() -> None:
+    """A stream that was closed leads nowhere; else its number would be the next file's. What it cannot encode is escaped."""
+    for name in ("stdin", "stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w"))  # noqa: PTH123, SIM115  # for good
+        elif isinstance(stream, io.TextIOWrapper) and name == "stdout":
+            stream.reconfigure(errors="backslashreplace")  # as stderr does by itself
+
+
+def _drop_stdout() -> None:
+    """The interpreter must not flush once more what nobody takes."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _usage(error: click.ClickException) -> str:
@@ -126,6 +144,14 @@ def _screen(error: FedkError) -> str:
     if isinstance(error, ConfigError) and error.mistakes:
         return printable(str(error), keep="\n")
     return "fedk: " + printable(str(error), keep="\n").replace("\n", "\n      ")
+
+
+def _of_the_system(error: OSError) -> str:
+    if error.errno in _FULL and error.filename is None:
+        _drop_stdout()
+        return f"fedk: stdout cannot be written: {error.strerror}"
+    what = printable(str(error.filename)) if error.filename else type(error).__name__
+    return f"fedk: {what}: {error.strerror or error}"
 
 
 def _failed(error: Exception, text: str, code: int, *, debug: bool) -> int:
