@@ -101,22 +101,26 @@ async def test_a_waiting_session_says_for_what(site: Site) -> None:
     assert (stopped["status"], stopped["waiting_for"]) == ("stopped", [])
     again = await site.rest.post("/api/v1/sessions/digits-1/resume")
     assert (again.status_code, again.json()["error"]["code"]) == (409, "conflict")
+    assert again.json()["error"]["message"].startswith("session digits-1 is stopped, and has ended for good")
 
 
 async def test_all_mistakes_of_a_body_come_at_once_with_their_keys(site: Site) -> None:
     body = {
         "rouns": 3,
         "name": "-x",
-        "clients": {"min": 0},
+        "clients": {"min": 0, "select": "site = north"},
         "round": {"deadline": "10 minutes"},
+        "stop_when": "validate.accuracy => 0.9",
         "model": 7,
     }
     answer = await site.rest.post("/api/v1/sessions", json=body)
     error = answer.json()["error"]
-    assert (answer.status_code, error["code"], error["message"]) == (422, "bad-request", "session: 5 mistakes")
+    assert (answer.status_code, error["code"], error["message"]) == (422, "bad-request", "session: 7 mistakes")
     found = {tuple(one["key"]): f"{one['subject']} {one['text']}" for one in error["mistakes"]}
     assert found["rouns",] == "rouns = 3 is not a key here. Did you mean rounds?"
     assert found["clients", "min"] == "clients.min = 0 must be ≥ 1"
+    assert found["clients", "select"].startswith('clients.select = "site = north" wants "random" or ATTRIBUTE')
+    assert found["stop_when",].startswith('stop_when = "validate.accuracy => 0.9" wants METRIC >= NUMBER')
     assert "wants a number with one of" in found["round", "deadline"]
     assert found.keys() >= {("name",), ("model",)}
 
@@ -128,6 +132,8 @@ async def test_the_aggregators_own_table_is_checked_with_the_rules(site: Site) -
     assert keys == [("clients", "min"), ("aggregator", "fedavg", "weihgting")]
     unknown = (await site.rest.post("/api/v1/sessions", json={"aggregator": {"use": "fedavgg"}})).json()["error"]
     assert 'Did you mean "fedavg"?' in unknown["mistakes"][0]["text"]
+    plugins = (await site.rest.get("/api/v1/plugins")).json()["plugins"]
+    assert "fedavgg" not in {one["name"] for one in plugins}  # who misspells a name leaves nothing behind
 
 
 async def test_a_driver_that_only_a_body_names_is_no_plugin_that_needs_attention(site: Site) -> None:

@@ -20,6 +20,7 @@ class Outer(BaseModel):
     mode: Literal["sync", "async"] = "sync"
     async_: Inner = Field(Inner(), alias="async")
     needed: int = Field(description="how many")
+    keep: str = Field("all", pattern="^(all|last:[0-9]+)$", description='"all", or "last:N"')
 
 
 def found(data: dict[str, Any]) -> list[str]:
@@ -39,6 +40,7 @@ def found(data: dict[str, Any]) -> list[str]:
         ({"needed": 1, "async": {"either": []}}, "aggregator.x-y.async.either = [] wants a number or text, in quotes"),
         ({"needed": 1, "async": {"names": ["a", 2]}}, "aggregator.x-y.async.names = 2 wants text, in quotes"),
         ({"needed": 1, "async": {"token": 12}}, 'aggregator.x-y.async.token = "…" wants text, in quotes'),
+        ({"needed": 1, "keep": "most"}, 'aggregator.x-y.keep = "most" is not allowed: "all", or "last:N"'),
         ({"needed": 1, "async": 3}, "aggregator.x-y.async = 3 wants a table"),
         (
             {"needed": 1, "async": {"sise": 3}},
@@ -48,7 +50,7 @@ def found(data: dict[str, Any]) -> list[str]:
             {"needed": 1, "size": 3},
             "aggregator.x-y.size = 3 is not a key here. Did you mean aggregator.x-y.async.size?",
         ),
-        ({"needed": 1, "qqq": {}}, "[aggregator.x-y.qqq] is not a key here."),
+        ({"needed": 1, "qqq": {}}, "[aggregator.x-y.qqq] is not a key here. There are: mode, async, needed, keep."),
     ],
 )
 def test_a_mistake_is_told_in_the_words_of_the_file(data: dict[str, Any], text: str) -> None:

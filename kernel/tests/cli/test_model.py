@@ -164,7 +164,10 @@ def test_a_directory_is_read_without_its_server(fedk: Any, tmp_path: Path) -> No
     assert fedk("session", "watch", *flags).code == 0
     assert "lost" in fedk("client", "list", *flags).out
     refused = fedk("session", "resume", *flags)
-    assert (refused.code, "Start a server to change it: fedk server" in refused.err) == (1, True)
+    assert (
+        refused.code,
+        "Start a server to change it: FEDK_SERVER__DATA_DIR=demo-data fedk server" in refused.err,
+    ) == (1, True)
 
 
 def test_models_whose_updates_are_kept_are_made_again(fedk: Any, tmp_path: Path) -> None:

@@ -164,7 +164,10 @@ def test_a_waiting_session_is_shown_paused_resumed_and_stopped(fedk: Any, served
     assert fedk("session", "stop").out.startswith("digits-1   stopped   ")
     again = fedk("session", "pause")
     assert (again.code, again.out) == (1, "")
-    assert "has ended for good" in again.err
+    assert (
+        again.err
+        == 'fedk: session digits-1 is stopped, and has ended for good: start another one, model = "digits-1/0"\n'
+    )
 
 
 def test_a_session_that_has_ended_is_watched_to_its_end_at_once(fedk: Any, served: Served) -> None:

@@ -33,7 +33,7 @@ class Services:
         if self.desk is None:
             where = self.settings.server.data_dir
             raise Conflict(
-                f"{where} is only read here. A server can change it: FEDK_SERVER__DATA_DIR={where} fedk server"
+                f"{where} is only read here. Start a server to change it: FEDK_SERVER__DATA_DIR={where} fedk server"
             )
         return self.desk
 

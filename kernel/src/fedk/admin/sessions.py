@@ -14,6 +14,8 @@ from fedk.admin.document import document
 from fedk.admin.page import flag, number, page
 from fedk.admin.queries import metrics, models, rounds, sessions, trail
 from fedk.admin.services import Services, project, services
+from fedk.api.errors import Conflict
+from fedk.rounds.states import FINAL
 
 
 async def listed(request: Request) -> Response:
@@ -40,21 +42,21 @@ async def start(request: Request) -> Response:
 
 
 async def pause(request: Request) -> Response:
-    session = (await _found(request)).id
+    session = await _steerable(request)
     await services(request).running().pause(session)
     return JSONResponse(await _detail(services(request), session))
 
 
 async def resume(request: Request) -> Response:
     """The body may change rules: {"changes": {"round.quorum": 0.6}}."""
-    session = (await _found(request)).id
+    session = await _steerable(request)
     changes = body.table(await document(request)).get("changes", {})
     await services(request).running().resume(session, body.table(changes))
     return JSONResponse(await _detail(services(request), session))
 
 
 async def stop(request: Request) -> Response:
-    session = (await _found(request)).id
+    session = await _steerable(request)
     await services(request).running().stop(session)
     return JSONResponse(await _detail(services(request), session))
 
@@ -88,6 +90,17 @@ async def metrics_of(request: Request) -> Response:
 async def _found(request: Request) -> Row[Any]:
     async with services(request).reading(project(request)) as db:
         return await sessions.find(db, project(request), request.path_params["ref"])
+
+
+async def _steerable(request: Request) -> str:
+    """The id; Conflict, by its name, where the session has ended for good."""
+    here = services(request)
+    here.running()
+    row = await _found(request)
+    if row.status in FINAL:
+        onwards = f': start another one, model = "{row.name}/{row.head_round}"' if row.head_model is not None else ""
+        raise Conflict(f"session {row.name} is {row.status}, and has ended for good{onwards}")
+    return str(row.id)
 
 
 async def _detail(here: Services, session: str) -> dict[str, Any]:

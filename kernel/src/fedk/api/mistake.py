@@ -77,7 +77,10 @@ def _mistake(found: Mapping[str, Any], model: type[BaseModel], data: Any, prefix
         return Mistake(key, toml_key(*key), "is needed" + _meaning(model, inside))
     if found["type"] == "extra_forbidden":
         return mistake(key, value, "is not a key here." + _meant(model, inside, prefix))
-    return mistake(key, SECRET if _is_secret(model, inside) else value, _allowed(found))
+    shown = SECRET if _is_secret(model, inside) else value
+    if found["type"] == "string_pattern_mismatch" and (meaning := _meaning(model, inside)):
+        return mistake(key, shown, f"is not allowed{meaning}")  # words, not the expression
+    return mistake(key, shown, _allowed(found))
 
 
 def _place(loc: Iterable[int | str], data: Any) -> tuple[tuple[str, ...], Any]:
@@ -111,12 +114,14 @@ def _meaning(model: type[BaseModel], key: Sequence[str]) -> str:
 
 
 def _meant(model: type[BaseModel], key: tuple[str, ...], prefix: tuple[str, ...]) -> str:
-    """The table that has this very key, else the nearest key of the same table."""
+    """The table that has this very key, else the nearest key of the same table, else all that this one has."""
     *above, name = key
     elsewhere = [leaf for leaf in _leaves(model) if leaf[-1] == name]
     if elsewhere:
         return f" Did you mean {toml_key(*prefix, *elsewhere[0])}?"
-    return did_you_mean(name, _fields(_table(model, above)), ".".join([*prefix, *above, "{}"]))
+    here = _fields(_table(model, above))
+    near = did_you_mean(name, here, ".".join([*prefix, *above, "{}"]))
+    return near or (f" There are: {', '.join(here)}." if here else " There are none.")
 
 
 def _table(model: type[BaseModel], key: Iterable[str]) -> type[BaseModel] | None:

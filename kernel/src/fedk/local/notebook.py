@@ -9,8 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
+
 from fedk.api.codec import Arrays, Safetensors
-from fedk.api.errors import FedkError
+from fedk.api.errors import ConfigError, FedkError
+from fedk.api.mistake import mistakes
 from fedk.local.federation import Federation, Outcome, Plan, Show
 from fedk.local.threads import Threads
 from fedk.rounds.rules import Rules
@@ -41,13 +44,20 @@ def run(
 ) -> Run:
     """Train `app` in a federation of threads, in a temporary directory. Works where an event loop already runs.
 
-    `settings` go to the clients; `rules` are those of a session file. FedkError when the session cannot start or no
-    client is left.
+    `settings` go to the clients; `rules` are those of a session file: {"round": {"quorum": 0.8}}. FedkError when the
+    session cannot start or no client is left; ConfigError names every mistake in the rules.
     """
     given = {"rounds": rounds, "client_settings": dict(settings or {}), **(rules or {})}
     with tempfile.TemporaryDirectory(prefix="fedk-") as directory:
-        plan = Plan(clients=clients, rules=Rules.model_validate(given), data_dir=Path(directory), stem="notebook")
+        plan = Plan(clients=clients, rules=_checked(given), data_dir=Path(directory), stem="notebook")
         return _Thread(app, plan, _printed if show else _silent).result()
+
+
+def _checked(given: Mapping[str, Any]) -> Rules:
+    try:
+        return Rules.model_validate(given)
+    except ValidationError as error:
+        raise ConfigError("rules", [str(one) for one in mistakes(error, Rules, given)]) from error
 
 
 class _Thread(threading.Thread):

@@ -63,6 +63,6 @@ def condition(text: str) -> Condition | None:
     if match := _PATIENCE.fullmatch(text):
         return Patience(match[1], match[2] == "higher", int(match[3]))
     raise ValueError(
-        f'stop_when = "{text}" wants METRIC >= NUMBER (or <=, >, <), for example "validate.accuracy >= 0.97", '
+        'wants METRIC >= NUMBER (or <=, >, <), for example "validate.accuracy >= 0.97", '
         'or METRIC no higher for N rounds (or no lower), for example "validate.loss no lower for 5 rounds"'
     )

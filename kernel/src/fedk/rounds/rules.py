@@ -6,7 +6,7 @@ from functools import cached_property
 from math import isfinite
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from fedk.api.config import Duration
 from fedk.rounds.condition import condition
@@ -31,7 +31,7 @@ def selection(text: str) -> tuple[str, str, str] | None:
         return None
     match = _SELECTION.fullmatch(text)
     if match is None:
-        raise ValueError(f"""select = '{text}' wants "random" or ATTRIBUTE == "VALUE", for example site == "north\"""")
+        raise ValueError("""wants "random" or ATTRIBUTE == "VALUE", for example site == "north\"""")
     return match[1], match[2], match[3]
 
 
@@ -56,8 +56,13 @@ class Clients(Table):
     def _ordered(self) -> "Clients":
         if self.min is not None and self.max is not None and self.max < self.min:
             raise ValueError(f"max = {self.max} is below min = {self.min}")
-        selection(self.select)
         return self
+
+    @field_validator("select")
+    @classmethod
+    def _selects(cls, text: str) -> str:
+        selection(text)
+        return text
 
 
 class RoundRules(Table):
@@ -197,9 +202,14 @@ class Rules(BaseModel):
             raise ValueError(f"there are more than {DEPTH} levels of tables in tables")
         return data
 
+    @field_validator("stop_when")
+    @classmethod
+    def _stops(cls, text: str) -> str:
+        condition(text)
+        return text
+
     @model_validator(mode="after")
-    def _parsed(self) -> "Rules":
-        condition(self.stop_when)
+    def _kept(self) -> "Rules":
         if self.codec.use and self.updates.keep != "verdict":
             # the trail has the hash of what came, the spool what it unpacked to: a replay would not find it
             raise ValueError(
