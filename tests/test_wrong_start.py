@@ -50,6 +50,7 @@ def test_a_data_directory_that_cannot_be_written_is_named(fedk: Fedk, tmp_path: 
     ended = fedk("server", code=1, env=env)
     assert "server.data_dir" in ended.err
     assert "Traceback" not in ended.err
+    assert "/file is a file. Name a directory" in fedk("server", code=1, env={"FEDK_SERVER__DATA_DIR": "file"}).err
 
 
 def test_listening_beyond_loopback_needs_insecure(fedk: Fedk) -> None:

@@ -90,3 +90,9 @@ async def test_what_plugins_add_is_answered_at_its_path_and_below(tmp_path: Path
         assert (await here.rest.get("/metrics")).text == "/metrics"
         assert (await here.rest.get("/metrics/inner")).text.endswith("/inner")
         assert (await here.rest.get("/metrication")).status_code == 404
+
+
+async def test_the_address_that_a_server_prints_leads_to_a_page(tmp_path: Path) -> None:
+    async with site(tmp_path) as here:
+        answer = await here.rest.get("/")
+    assert (answer.status_code, answer.headers["location"]) == (307, "/plugins")

@@ -30,6 +30,7 @@ def test_the_database_of_a_running_server_is_left_alone(fedk: Any) -> None:
             outcome = fedk("db", verb)
             assert outcome.code == 1
             assert "http://127.0.0.1:6080" in outcome.err
+            assert "--url" not in outcome.err  # neither has it
     finally:
         lock.release()
 

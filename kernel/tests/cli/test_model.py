@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from fedk.state.lock import DirectoryLock
 from fedk.testing import site as testing
 from fedk.testing.site import Play, Served, weights
 
@@ -59,7 +61,12 @@ def test_a_model_that_is_put_can_be_started_from(fedk: Any, served: Served) -> N
 
 @pytest.mark.parametrize(
     ("data", "words"),
-    [(b"PK\x03\x04 no model at all", "bad-format"), (b"", "the body is empty"), (None, "M.safetensors cannot be read")],
+    [
+        (b"PK\x03\x04 no model at all", "M.safetensors is no safetensors file"),
+        (b"", "M.safetensors is no safetensors file"),
+        (b"\xff" * 8 + b"{}", "bad-format"),
+        (None, "M.safetensors cannot be read"),
+    ],
 )
 def test_what_is_no_model_cannot_be_put(fedk: Any, served: Served, data: bytes | None, words: str) -> None:
     if data is not None:
@@ -239,3 +246,20 @@ def test_what_a_client_says_of_its_failure_forges_no_line_of_the_trail(fedk: Any
         served.do(served.site.players.join(name, play))
     served.do(served.site.start(until="session.finished", clients={"min": 3}, round={"quorum": 0.5, "retries": 0}))
     assert " − c failed: raised, oom\\n\\x1b[2Jall is well\n" in fedk("model", "trail", "--round", "1").out
+
+
+def test_a_model_is_written_into_a_folder_under_its_own_name(fedk: Any, served: Served) -> None:
+    finished(served)
+    Path("models").mkdir()
+    got = fedk("model", "get", "digits-1/2", "-o", "models")
+    assert (got.code, Path("models", "digits-1-2.safetensors").is_file()) == (0, True)
+
+
+def test_a_folder_that_no_server_has_used_is_told_from_one_that_has(fedk: Any, prepared: Path, tmp_path: Path) -> None:
+    shutil.copytree(prepared, tmp_path / "demo-data")
+    DirectoryLock.take(tmp_path / "demo-data").release()
+    listed = fedk("session", "list", "--data-dir", ".")
+    assert (listed.code, listed.err) == (
+        1, "fedk: . is no data_dir: no server and no fedk run has used it. In it: demo-data.\n",
+    )  # fmt: skip
+    assert not Path("fedk.sqlite").exists()

@@ -83,8 +83,8 @@ def test_a_proxy_of_the_environment_is_not_asked_about_this_machine(
     [
         (b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\n<html>", "is no fedk server"),
         (b"HTTP/1.1 502 Bad Gateway\r\ncontent-length: 3\r\n\r\nbad", "answered 502: is it a fedk server?"),
-        (b"SSH-2.0-OpenSSH_9.2\r\n", "no answer from"),
-        (b"", "no answer from"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "does not speak REST"),
+        (b"", "does not speak REST"),
     ],
 )
 def test_what_is_no_fedk_server_is_recognised(fedk: Any, answer: bytes, words: str) -> None:

@@ -86,7 +86,7 @@ def test_all_mistakes_of_a_session_file_are_told_with_their_lines(fedk: Any, ser
         ("client.py", 78, 'model = "client.py" wants FILE:APP, for example "client.py:app"'),
         ("client.py:ap", 1, "the initial model of {folder}/client.py:ap was not made:"),
         ("broken.py:app", 1, "ModuleNotFoundError"),
-        ("zip.safetensors", 1, "bad-format"),
+        ("zip.safetensors", 1, "is no safetensors file"),
         ("mnist/3", 1, 'no session "mnist"'),
     ],
 )
@@ -240,3 +240,11 @@ def test_a_server_that_goes_ends_a_watch_with_what_to_do(served: Served) -> None
 
 def test_the_screen_knows_the_reasons_that_are_nobodys_fault() -> None:
     assert frozenset(ENDINGS) == states.ENDINGS
+
+
+def test_a_folder_in_a_session_files_place_shows_those_in_it(fedk: Any) -> None:
+    written("rounds = 3")
+    started = fedk("session", "start", "digits")
+    assert (started.code, started.err.splitlines()[0]) == (
+        2, "fedk: digits is a folder. Session files in it: digits/session.toml",
+    )  # fmt: skip

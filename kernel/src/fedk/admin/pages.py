@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from fedk.admin.html import Child, Html, facts, page, table, tag
@@ -125,5 +125,10 @@ def _back() -> Html:
     return tag("p", tag("a", "all plugins", href="/plugins"))
 
 
-routes = [Route("/plugins", listed), Route("/plugins/{kind}/{name}", shown)]
+async def home(_: Request) -> Response:
+    """The first page of those there are: the address that a server prints leads somewhere."""
+    return RedirectResponse("/plugins")
+
+
+routes = [Route("/", home), Route("/plugins", listed), Route("/plugins/{kind}/{name}", shown)]
 """Of the application itself, beside /api/v1."""

@@ -7,10 +7,11 @@ from typing import Any
 import click
 
 from fedk.api.db import Database
+from fedk.api.errors import FedkError
 from fedk.cli.config import FILE, checked
 from fedk.rounds.rules import VERSION
 from fedk.state import migrations
-from fedk.state.errors import described, translated
+from fedk.state.errors import Locked, described, translated
 from fedk.state.lock import DirectoryLock
 from fedk.state.store import Store
 
@@ -62,7 +63,13 @@ async def _upgraded(database: Database[Any], data_dir: Path) -> str:
 
 
 async def _found(database: Database[Any], data_dir: Path) -> str:
-    store = await Store.open_read_only(database, data_dir, rules_version=VERSION)
+    try:
+        store = await Store.open_read_only(database, data_dir, rules_version=VERSION)
+    except Locked as error:
+        who = f" (REST at {error.admin})" if error.admin else ""
+        raise FedkError(
+            f"{data_dir} is in use by a server{who}: its release uses the database. Stop it, or check a copy: --data-dir"
+        ) from error
     await store.close()
     return _ok(store.name)
 

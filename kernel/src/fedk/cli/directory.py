@@ -16,7 +16,11 @@ from fedk.rounds.loaded import Aggregators, Loaded
 from fedk.rounds.replay import Replays
 from fedk.rounds.rules import VERSION, Rules
 from fedk.settings import Configuration, Settings, load
+from fedk.state.lock import NAME as LOCK
 from fedk.state.store import Store
+
+_OF_A_SERVER = (LOCK, "fedk.sqlite", "blobs")
+"""One of these is in a data_dir that was used, or is a copy of one."""
 
 
 @asynccontextmanager
@@ -55,6 +59,10 @@ def _settings(data_dir: Path) -> tuple[Configuration, Settings]:
     """Those of fedk.toml for its own directory; any other was made by `fedk run`, with the embedded defaults."""
     if not data_dir.is_dir():
         raise FedkError(f"no directory {data_dir} (in {Path.cwd()}): give the data_dir of a server or of fedk run")
+    if not any((data_dir / name).exists() for name in _OF_A_SERVER):
+        inside = [str(one.parent) for one in sorted(data_dir.glob(f"*/{LOCK}"))]
+        near = f" In it: {', '.join(inside)}." if inside else ""
+        raise FedkError(f"{data_dir} is no data_dir: no server and no fedk run has used it.{near}")
     found = load(None, os.environ)
     if data_dir.resolve() == found.settings.server.data_dir.resolve():
         return found, found.checked()

@@ -16,7 +16,8 @@ async def fetched(at: Address, ref: str, output: Path | None, *, force: bool) ->
     """The model's document, and the file."""
     async with asked(at) as rest:
         found = await rest.get("models", ref)
-        file = output or Path(found["ref"].replace("/", "-") + ".safetensors")
+        name = found["ref"].replace("/", "-") + ".safetensors"
+        file = output / name if output is not None and _is_folder(output) else output or Path(name)
         if _exists(file) and not force:
             raise FedkError(f"{file} exists already: --force replaces it, -o names another file")
         with _written(file) as scratch:
@@ -53,6 +54,10 @@ def _written(file: Path) -> Iterator[IO[bytes]]:
                 raise
     except OSError as error:
         raise FedkError(f"{file} cannot be written: {error.strerror}") from error
+
+
+def _is_folder(file: Path) -> bool:
+    return file.is_dir()
 
 
 def _exists(file: Path) -> bool:

@@ -43,7 +43,13 @@ async def put(rest: Rest, file: Path) -> Any:
 
 
 def _size(file: Path) -> int:
+    """Of what begins as a safetensors file does, with a length and a brace: the server checks all of it."""
     try:
+        with file.open("rb") as source:
+            if source.read(9)[8:] != b"{":
+                raise FedkError(
+                    f"{file} is no safetensors file. fedk session start builds the model of an app: FILE:APP"
+                )
         return file.stat().st_size
     except OSError as error:
         raise FedkError(f"{file} cannot be read: {error.strerror}") from error

@@ -63,7 +63,9 @@ def put(at: Address, file: Path, as_json: bool) -> None:
 
 @model.command()
 @_REF
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Else MODEL.safetensors, here.")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), help="A file, or the folder of it. Else MODEL.safetensors, here."
+)
 @click.option("--force", is_flag=True, help="Replace the file where there is one.")
 @JSON
 @asking

@@ -122,6 +122,9 @@ class Rest:
             yield
         except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
             raise FedkError(_nobody(self)) from error
+        except httpx2.RemoteProtocolError as error:
+            what = f"{self.place} does not speak REST: {error}"
+            raise FedkError(f"{what}. It is at server.admin, clients join at server.listen. {_OTHERWISE}") from error
         except httpx2.TransportError as error:
             what = str(error) or type(error).__name__
             raise FedkError(f"no answer from {self.place}: {what}. Ask again, or {_WAYS}") from error

@@ -58,6 +58,9 @@ class SessionFile:
 
 def read(path: Path, settings: Sequence[tuple[str, Any]] = ()) -> SessionFile:
     """The file with `settings` over it. ConfigError where it is no TOML; its rules are checked by the server."""
+    if path.is_dir():
+        inside = ", ".join(str(other) for other in sorted(path.glob("*.toml")))
+        raise click.UsageError(f"{path} is a folder. Session files in it: {inside or 'none'}")
     if not path.is_file():
         folder = path.resolve().parent
         near = did_you_mean(path.name, [other.name for other in folder.glob("*.toml")], "{}")

@@ -38,6 +38,10 @@ class DirectoryLock:
             _create(data_dir)
             handle = os.open(data_dir / NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
             taken = _flock(handle, fcntl.LOCK_EX)
+        except FileExistsError as error:
+            raise StateError(
+                f"data_dir {data_dir} is a file. Name a directory (server.data_dir, FEDK_SERVER__DATA_DIR)"
+            ) from error
         except OSError as error:
             raise StateError(
                 f"data_dir {data_dir} cannot be used: {error.strerror}: {error.filename or 'locking it'}. Make it "
