@@ -11,6 +11,7 @@ from fedk.api.errors import BlobError, ConfigError, PluginError
 from fedk.rounds import events as ev
 from fedk.rounds.ledger import Record, session_row
 from fedk.rounds.live import Live
+from fedk.rounds.offers import settings
 from fedk.rounds.opening import Opener
 from fedk.rounds.presence import Post, Presence, present
 from fedk.rounds.roster import Roster
@@ -42,6 +43,7 @@ class Recovery:
             await self.opener.restore(db, live)
         except (PluginError, ConfigError, BlobError) as error:
             live.missing = error
+        live.settings_read = _read_before(live)
         if state.round is not None:
             await _read_round(db, live, state.round, traffic(state.id))
         return live
@@ -64,6 +66,15 @@ class Recovery:
         elif live.state.paused_by == "blocked":
             self.post(live.state.id, ev.Unblocked())
         self.post(live.state.id, ev.Recovered())
+
+
+def _read_before(live: Live) -> set[str]:
+    """Settings that clients have read: after a round, those of which no warning says that none has."""
+    if live.state.head < 1:
+        return set()
+    return {
+        name for name in settings(live) if not any(one.startswith(f'setting "{name}" ') for one in live.record.warnings)
+    }
 
 
 async def _read_round(db: AsyncConnection, live: Live, r: Round, traffic: tuple[int, int]) -> None:

@@ -357,6 +357,7 @@ class Runner:
                     self.presence.drop(session)
                 else:  # until it is read, the old one hears who comes: what they bring waits in the inbox
                     live = self.lives[session] = await self.recovery.read(db, *found, traffic=self.network.traffic)
+                    live.settings_read = old.settings_read  # of settings that were added meanwhile no row says anything
                     self.announce(live)
                     self.recovery.go_on(live)
                 old.close()
