@@ -17,7 +17,7 @@ from fedk_client.cli import fedk_client
 
 pytestmark = pytest.mark.aside
 
-OF_THE_SYSTEM = {"cd", "cp", "journalctl", "pytest", "sqlite3", "systemctl", "useradd", "uv"}
+OF_THE_SYSTEM = {"cd", "cp", "journalctl", "pytest", "source", "sqlite3", "systemctl", "useradd", "uv"}
 MADE = {"client.py": "", "session.toml": "", "model.safetensors": ""}
 """Files that the pages' readers have by then."""
 

@@ -26,7 +26,7 @@ def test_a_driver_that_is_not_installed_is_named_with_place_choices_and_next_ste
         Catalogue.scan(path=[str(site.folder)]).load("storage", "s4", where="fedk.toml: storage.use")
     assert str(error.value) == (
         'storage "s4" is not installed (fedk.toml: storage.use). Installed: local, s3. Did you mean "s3"?'
-        "  pip install fedk-plugin-<name> adds one."
+        "  pip install fedk-plugin-<name> adds one, for the next start."
     )
     assert error.value.exit_code == 78
 

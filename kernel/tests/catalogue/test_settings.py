@@ -82,7 +82,7 @@ def test_a_check_finds_a_driver_that_is_not_installed(catalogue: Catalogue) -> N
     (mistake,) = catalogue.check({"balancer": {"use": "fair-oen"}})
     assert (mistake.subject, mistake.key) == ('balancer.use = "fair-oen"', ("balancer", "use"))
     assert mistake.text == (
-        'is not installed. Installed: fair-one, idle. Did you mean "fair-one"?  pip install fedk-plugin-<name> adds one.'
+        'is not installed. Installed: fair-one, idle. Did you mean "fair-one"?  pip install fedk-plugin-<name> adds one, for the next start.'
     )
 
 

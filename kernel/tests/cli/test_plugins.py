@@ -32,7 +32,7 @@ def test_a_driver_that_the_configuration_asks_for_and_that_is_not_installed_need
     assert shown[0] == "db postgres   missing"
     assert shown[1:] == [
         "  why   is not installed",
-        "  next  Installed: sqlite.  pip install fedk-plugin-<name> adds one.",
+        "  next  Installed: sqlite.  pip install fedk-plugin-<name> adds one, for the next start.",
     ]
 
 

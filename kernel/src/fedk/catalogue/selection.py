@@ -79,7 +79,7 @@ def _missing(use: str, entries: Iterable[Entry]) -> Obstacle:
         advice = "Installed: none.  pip install 'fedk[standard]'  brings the embedded defaults."
         return Obstacle("missing", "is not installed", advice)
     near = did_you_mean(use.rpartition(":")[2], names)
-    advice = f"Installed: {', '.join(names)}.{near}  pip install fedk-plugin-<name> adds one."
+    advice = f"Installed: {', '.join(names)}.{near}  pip install fedk-plugin-<name> adds one, for the next start."
     return Obstacle("missing", "is not installed", advice)
 
 
