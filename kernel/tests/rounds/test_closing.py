@@ -72,10 +72,16 @@ def test_the_first_model_is_recorded_and_ends_no_session() -> None:
     assert (play.status(), play.asked()) == ("running", ["a", "b"])
 
 
-def test_nothing_is_committed_below_min_updates_though_the_target_is_reached() -> None:
-    play = started("ab", clients={"min": 2}, round={"min_updates": 3, "retries": 0}).answer("a", "b")
+def test_a_round_waits_for_as_many_clients_as_it_needs_updates() -> None:
+    play = started("ab", clients={"min": 2}, round={"min_updates": 3, "retries": 0})
+    assert play.asked() == []
+    assert play.give(ev.Present("c")).asked() == ["a", "b", "c"]
+
+
+def test_async_nothing_is_committed_below_min_updates_though_the_buffer_is_full() -> None:
+    play = started("abc", mode="async", round={"min_updates": 3}, **{"async": {"buffer": 2}}).answer("a", "b")
     assert play.last(act.Fold) is None
-    assert "quorum 3 of 2 not reached: 2 updates and nobody left who could answer" in play.state.why
+    assert isinstance(play.answer("c").last(act.Fold), act.Fold)
 
 
 def test_the_first_model_needs_one_result_whatever_an_update_needs() -> None:

@@ -63,6 +63,17 @@ async def test_rules_that_allow_fewer_updates_than_the_formula_needs_are_refused
     assert "krum needs 5 updates, and round.min_updates = 2 with round.quorum = 1.0 of clients.min = 4 allow 4" in text
 
 
+async def test_a_round_is_not_opened_with_fewer_clients_than_the_formula_needs_updates(here: Site) -> None:
+    await joined(here, *HONEST[:5])
+    found = await finished(here, rounds=1, clients={"min": 2}, aggregator={"use": "krum"})
+    assert found["rules"]["clients"]["min"] == 5
+
+
+async def test_fewer_clients_at_most_than_the_formula_needs_updates_are_refused(here: Site) -> None:
+    text = await refused(here, clients={"max": 3}, aggregator={"use": "krum"})
+    assert "clients.max = 3 is fewer than the 5 updates that a round needs" in text
+
+
 async def test_a_step_follows_any_shape_and_its_state_goes_on(here: Site) -> None:
     """Momentum at the server, η = 1, β = 0.9: 1, then 1.9 more, then 2.71."""
     await joined(here, 1.0, 1.0, 1.0, 1.0, 900.0)

@@ -286,6 +286,12 @@ def _settled(rules: Rules, loaded: Loaded, seed: int | None) -> Rules:
     minimum = loaded.aggregator.minimum()
     rules = rules.settled(minimum=minimum, seed=seed)
     least, clients = rules.round.min_updates or 1, rules.clients.min or 1
+    most = rules.clients.max
+    if rules.mode == "sync" and most is not None and most < least:
+        raise ConfigError(
+            f"clients.max = {most} is fewer than the {least} updates that a round needs (round.min_updates; "
+            f"{loaded.name} needs {minimum}): no round would commit. Raise clients.max, or leave it out"
+        )
     quorum = -int(-rules.round.quorum * clients // 1)
     if max(least, quorum) < minimum:
         raise ConfigError(

@@ -46,7 +46,8 @@ class Clients(Table):
     min: int | None = Field(
         None,
         ge=1,
-        description="fewest clients present; below it the session waits (default: what the aggregator needs, at least 2)",
+        description="fewest clients present; below it the session waits (default: what the aggregator needs, at "
+        "least 2); in sync mode no fewer than round.min_updates",
     )
     max: int | None = Field(None, ge=1, description="most clients asked in a round")
     grace: Duration = Field(30.0, ge=0, description="a client lost for less than this still counts as present")
@@ -225,6 +226,8 @@ class Rules(BaseModel):
             clients = max(2, minimum, fewest)
             if self.clients.max is not None:
                 clients = min(clients, self.clients.max)
+        elif self.mode == "sync":
+            clients = max(clients, fewest)  # else a round aims at fewer updates than it may commit, and fails
         return self.model_copy(
             update={
                 "seed": self.seed if self.seed is not None else seed,
