@@ -31,6 +31,21 @@ def test_a_person_takes_over_what_is_blocked() -> None:
     assert (play.status(), play.state.why) == ("paused", "paused by a person")
 
 
+def test_who_left_a_paused_session_is_asked_again_in_the_same_attempt() -> None:
+    play = started("abc", round={"retries": 0}).answer("a")
+    play.give(ev.Pause(), ev.Gone("b"), ev.Gone("c"), ev.Present("b"), ev.Present("c"), ev.Resume())
+    assert (play.asked(), play.status()) == (["b", "c"], "running")
+    assert play.ends["s-2"] == "lost:session-paused"
+    play.give(ev.Gone("b"), ev.Present("b"))
+    assert "quorum 3 of 3 not reached" in play.give(ev.Gone("c")).state.why
+
+
+def test_who_left_a_paused_session_is_asked_again_where_nobody_is_replaced() -> None:
+    play = started("ab", round={"retries": 0, "replace": False})
+    play.give(ev.Pause(), ev.Gone("a"), ev.Gone("b"), ev.Present("a"), ev.Present("b"), ev.Resume())
+    assert play.asked() == ["a", "b"]
+
+
 def test_rules_change_while_a_session_does_not_run() -> None:
     play = started("ab").give(ev.Changed(LONGER))
     assert play.state.rules.rounds == 2

@@ -99,6 +99,10 @@ class Reason(StrEnum):
         "session-failed", Scope.ENDED, "the session failed",
         "none: when it is resumed, the client is asked again",
     )  # fmt: skip
+    SESSION_PAUSED = (
+        "session-paused", Scope.ENDED, "the client left while the session was paused",
+        "none: the client is asked again once the session goes on",
+    )  # fmt: skip
     CANCELLED = (
         "cancelled", Scope.ENDED, "the task is not wanted any more",
         "stop working on it; an answer would be refused",

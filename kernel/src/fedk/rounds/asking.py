@@ -20,9 +20,10 @@ def present(d: Draft, event: ev.Present) -> None:
 
 def gone(d: Draft, event: ev.Gone) -> None:
     d.set(present=d.session.present - {event.client}, validators=d.session.validators - {event.client})
+    reason = "lost" if d.session.status == "running" else "session-paused"
     for task in d.session.outstanding():
         if task.client == event.client:
-            d.settle(task, "lost", "lost")
+            d.settle(task, "lost", reason)
             d.emit("task.lost", task=task.id, client=task.client, round=task.asked_round)
 
 

@@ -60,7 +60,11 @@ def spoiled(s: Session) -> frozenset[str]:
 
 def drawn(s: Session) -> bool:
     """Whether this attempt has had its first selection."""
-    return any(t.attempt == s.round.attempt for t in opening(s)) if s.round else False
+    return bool(_attempted(s))
+
+
+def _attempted(s: Session) -> list[Task]:
+    return [t for t in opening(s) if s.round and t.attempt == s.round.attempt and not t.excused]
 
 
 def free(s: Session) -> frozenset[str]:
@@ -71,7 +75,7 @@ def free(s: Session) -> frozenset[str]:
     busy = {t.client for t in s.outstanding()}
     if s.rules.mode == "async" and r.no > 0:
         return s.present - busy - spoiled(s) - r.vetoed
-    asked = {t.client for t in opening(s) if t.attempt == r.attempt} | {t.client for t in s.accepted()}
+    asked = {t.client for t in _attempted(s)} | {t.client for t in s.accepted()}
     return s.present - asked - busy - spoiled(s) - r.vetoed
 
 

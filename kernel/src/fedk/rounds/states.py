@@ -74,6 +74,11 @@ class Task:
             self.end.outcome == "failed" or (self.end.outcome == "rejected" and self.end.reason not in ENDINGS)
         )
 
+    @property
+    def excused(self) -> bool:
+        """Whether its client left while the session was paused: the same attempt may ask it again."""
+        return self.end is not None and self.end.reason == "session-paused"
+
 
 ENDINGS = frozenset({"late", "stale", "memory", "damaged", "holder-lost", "session-stopped", "session-failed"})
 """Reasons of a rejection that are not the client's fault."""
