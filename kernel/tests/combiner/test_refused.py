@@ -1,10 +1,15 @@
 """What a parent has asked for and does not take, while it is there."""
 
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+
 import pytest
 from kernel.tests.combiner.conftest import SESSION, Middle, total
 
 from fedk.api.errors import BlobError, Refused
 from fedk.rounds import repairs
+from fedk_protocol.v1 import tier_pb2 as tier
 
 A, B, C = (f"{SESSION}-{n}" for n in range(1, 4))
 pytestmark = pytest.mark.timeout(20)  # far sooner than a round's deadline
@@ -59,3 +64,37 @@ async def test_a_newer_flush_does_not_wait_for_one_that_has_been_refused(
     await middle.above.refusals.join()
     middle.flush(A)
     assert await middle.above.partial() == total(A)
+
+
+async def test_a_result_that_is_never_taken_keeps_no_other_one_back(middle: Middle) -> None:
+    taken = middle.above.deliver
+
+    async def all_but_a(first: tier.Delivery, files: Iterable[tuple[Path, int, int]]) -> None:
+        if first.forwarded.task == A:
+            raise OTHERS
+        await taken(first, files)
+
+    middle.above.deliver = all_but_a  # type: ignore[method-assign]  # the same, but for one
+    await middle.hold(A, B, C)
+    middle.flush(A, B, C, forward=True)
+    assert [(await middle.above.delivered.get())[0].forwarded.task for _ in range(2)] == [B, C]
+
+
+async def test_a_sum_that_could_not_be_written_is_written_once_there_is_room_again(middle: Middle) -> None:
+    """The parent is there, and does not ask again."""
+    folder = middle.folder / "partials"
+
+    class Mends(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            folder.mkdir(exist_ok=True)
+
+    log, mends = logging.getLogger("fedk.combiner"), Mends(logging.WARNING)
+    log.addHandler(mends)
+    await middle.hold(A, B)
+    folder.rmdir()
+    middle.flush(A, B)
+    try:
+        assert await middle.above.partial() == total(A, B)
+    finally:
+        log.removeHandler(mends)
+        folder.mkdir(exist_ok=True)

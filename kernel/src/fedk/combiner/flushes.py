@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fedk.aggregation.model import Model
-from fedk.api.errors import BlobError, FedkError, Refused
+from fedk.api.errors import BlobError, FedkError, Refused, StateError
 from fedk.blobs.reader import Reader, Span
 from fedk.blobs.spool import Spool
 from fedk.combiner import words
@@ -26,6 +26,9 @@ from fedk.rounds.states import session_of
 from fedk_protocol.v1 import tier_pb2 as tier
 
 READ = 2**20
+
+PASSING = BlobError, Refused, StateError
+"""What is tried again: bytes are asked for again, a parent has room again, and so has the disk here."""
 
 log = logging.getLogger("fedk.combiner")
 
@@ -218,19 +221,29 @@ class Flushes:
     async def _forward(self, flush: Flush, news: asyncio.Event) -> None:
         given, told, failures = set[str](), set[str](), 0
         while (look := self._see(flush, news, told)) is not None:
-            try:
-                for share in look.own:
-                    if share.task not in given:
-                        await self._give(share.task)
-                        given.add(share.task)
-            except (BlobError, Refused) as error:
-                await self._failed(error, [share.task])
+            before = len(given)
+            if not await self._given(look, given):
+                failures = failures if len(given) == before else 0
                 await self._rest(flush, news, patience(failures))
                 failures += 1
-                continue
-            if look.whole:
+            elif look.whole:
                 return
-            await news.wait()
+            else:
+                await news.wait()
+
+    async def _given(self, look: Look, given: set[str]) -> bool:
+        """Whether all that is here is `given` now. One that is not taken as it is keeps none back."""
+        whole = True
+        for task in [share.task for share in look.own if share.task not in given]:
+            try:
+                await self._give(task)
+                given.add(task)
+            except PASSING as error:
+                await self._failed(error, [task])
+                whole = False
+                if not isinstance(error, BlobError):  # it is not about this one
+                    break
+        return whole
 
     async def _give(self, task: str) -> None:
         held = self._holdings.get(task)
@@ -247,7 +260,7 @@ class Flushes:
                 one = await self._made(flush, look)
                 size = sum(place.size for place in one.blobs.values())
                 await self._parent.deliver(tier.Delivery(partial=words.partial(one)), [(one.path, 0, size)])
-            except (BlobError, Refused) as error:
+            except PASSING as error:
                 if isinstance(error, BlobError):
                     self._drop(one)
                 await self._failed(error, [share.task for share in look.own], look.sums)
@@ -298,7 +311,11 @@ class Flushes:
         return opened.enter_context(await asyncio.to_thread(Model.open, span))
 
     async def _failed(self, error: FedkError, tasks: Sequence[str], sums: Sequence[Added] = ()) -> None:
-        """It is tried again. Bytes that cannot be read are asked for again."""
+        """It is tried again. Bytes that cannot be read are asked for again. A parent that is away asks anew, once it is back:
+        raises the error.
+        """
+        if isinstance(error, StateError) and not self._parent.is_here:
+            raise error
         if not isinstance(error, BlobError):
             log.warning("%s", error)
             return
