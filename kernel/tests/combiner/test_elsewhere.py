@@ -186,9 +186,10 @@ async def test_a_copy_counts_where_what_its_task_needs_does_not_come(middle: Mid
     async def late(sha256: bytes, write: Callable[[bytes], None]) -> None:
         reached.set()
         await go.wait()
+        middle.above.is_here = False
         await fetch(sha256, write)
 
-    middle.above.fetch = late  # type: ignore[method-assign]  # the same, later
+    middle.above.fetch = late  # type: ignore[method-assign]  # the same, later, and then it goes away
     middle.above.damaged.put_nowait(b"not these")
     middle.relay.relay([common()], [Asked(A, CLIENT, common=1, seed=1, remaining=60.0)])
     await reached.wait()

@@ -1,19 +1,24 @@
 """Tasks: whose answers are awaited here or below, each with its brief, which is made once for all of a round and kind."""
 
 import asyncio
+import logging
 from collections import OrderedDict
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
+from fedk.api.errors import BlobError, StateError
 from fedk.blobs.spool import Spool
 from fedk.combiner.brief import Brief, Codecs
 from fedk.combiner.inputs import Inputs
 from fedk.combiner.parent import Parent
 from fedk.combiner.words import Asked
+from fedk.rounds.repairs import patience
 from fedk_protocol.v1 import tier_pb2 as tier
 
 COMMONS = 64
 """Rounds and kinds whose common part is kept: twice what the parent says once."""
+
+log = logging.getLogger("fedk.combiner")
 
 
 @dataclass(slots=True, eq=False)
@@ -113,6 +118,7 @@ class Tasks:
         for task in list(self._open):
             self.forget(task)
         for making in self._makings.values():
+            making.brief.cancel()
             if (brief := making.made) is not None:
                 brief.close(self._inputs)
 
@@ -137,9 +143,21 @@ class Tasks:
         """After a failure anew for the tasks that come then."""
         making = self._makings.get(number)
         if making is None or making.failed:
-            brief = Brief.of(self._commons[number], self._inputs, self._parent, self._codecs)
-            making = self._makings[number] = Making(asyncio.create_task(brief))
+            making = self._makings[number] = Making(asyncio.create_task(self._made(number, self._commons[number])))
         return making
+
+    async def _made(self, number: int, common: tier.Common) -> Brief:
+        """It is tried again where the parent is there: it asks once, and a round's deadline waits for the first task."""
+        failures = 0
+        while True:
+            try:
+                return await Brief.of(common, self._inputs, self._parent, self._codecs)
+            except (BlobError, StateError) as error:
+                if not self._parent.is_here or all(one.common != number for one in self._coming.values()):
+                    raise
+                log.warning("tasks of session %s wait: %s", common.session, error)
+            await asyncio.sleep(patience(failures))  # as that says
+            failures += 1
 
     def _release(self, making: Making) -> None:
         making.users -= 1
