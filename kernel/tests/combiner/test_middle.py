@@ -195,6 +195,21 @@ async def test_of_combiners_that_are_lost_the_latest_are_remembered(
     assert sorted(one.name for one in again.children.branches()) == ["c4", "c5", stays.name]
 
 
+async def test_a_combiner_that_comes_with_another_disk_is_none_of_those_that_are_lost(
+    begin: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the clock said when others were there."""
+    monkeypatch.setattr("fedk.combiner.children.GONE", 1)
+    middle = await begin(grace=0.01)
+    early, east = await middle.child("early"), await middle.child("east")
+    early.last_seen += 1e9
+    middle.report(early, A)
+    middle.children.detached(early)
+    assert await middle.above.lost.get() == A
+    await middle.child(east.name, "1" * 8)
+    assert [one.name for one in middle.children.branches()] == ["early", "east"]
+
+
 async def test_after_a_restart_a_flush_waits_for_who_was_below_before(begin: Begin) -> None:
     before = await begin()
     await before.child("east")

@@ -98,11 +98,11 @@ class Children:
         """It is there. Written down, with the loss of what another disk of its name held, when this returns."""
         before = self._combiners.put(combiner)
         self._graces.forget(combiner.id)
+        self._here.add(combiner.id)
+        self._telling.add(combiner.id)
         if before:
             log.warning("combiner.new_disk combiner=%s: what it held is delivered again", combiner.name)
             self._lost(before)
-        self._here.add(combiner.id)
-        self._telling.add(combiner.id)
         await self._write(combiner)
 
     def ready(self, combiner: Combiner) -> None:
