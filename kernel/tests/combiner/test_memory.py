@@ -38,7 +38,7 @@ async def test_of_a_session_that_is_over_nothing_is_kept(middle: Middle) -> None
         await asyncio.wait(working)
     await asyncio.sleep(0)  # a brief's end is a callback
     kept = [middle.below, middle.flushes, middle.partials, middle.holdings, middle.relay._inputs]
-    kept += [middle.relay, middle.relay._tasks, middle.children._guests]
+    kept += [middle.relay, middle.relay._stays, middle.relay._tasks, middle.children._guests]
     tables = {f"{type(one).__name__}.{name}": table for one in kept for name, table in vars(one).items()}
     left = {name for name, table in tables.items() if isinstance(table, dict | set | list) and table}
     assert left == {"Tasks._commons"}, "of which 64 are kept"

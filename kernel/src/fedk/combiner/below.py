@@ -32,6 +32,7 @@ class Below:
     def __init__(self, spool: Spool) -> None:
         self._spool = spool
         self._reports: dict[str, dict[str, Arrival]] = {}  # by task, then by who holds it
+        self._held: dict[str, dict[str, Arrival]] = {}  # the same by holder, then by task
         self._waiting: dict[str, dict[str, Arrival]] = {}  # as reports: of tasks whose clients answer elsewhere
         self._sums: dict[str, dict[str, Added]] = {}  # by session and name
 
@@ -44,6 +45,7 @@ class Below:
     def add(self, holder: str, arrival: Arrival) -> None:
         """It holds this result."""
         self._reports.setdefault(arrival.task, {})[holder] = arrival
+        self._held.setdefault(holder, {})[arrival.task] = arrival
 
     def wait(self, holder: str, arrival: Arrival) -> None:
         """It holds this result, which is not believed yet."""
@@ -66,7 +68,7 @@ class Below:
 
     def of(self, holder: str) -> list[Arrival]:
         """All that it holds."""
-        return [found[holder] for found in self._reports.values() if holder in found]
+        return list(self._held.get(holder, {}).values())
 
     def holding(self, task: str, sha256: bytes) -> str:
         """Who is asked for the result whose hash begins so; "" for nobody."""
@@ -79,6 +81,7 @@ class Below:
         for task in [*self._waiting, *(one.task for one in self.of(holder))] if tasks is None else list(tasks):
             self._waiting.get(task, {}).pop(holder, None)
             found = self._reports.get(task, {})
+            self._let_go(holder, task)
             if (gone := found.pop(holder, None)) is not None and not found:
                 if any(task in added.shares for added in self.sums(session_of(task))):
                     found[IN_A_SUM] = gone  # or its verdict would not be asked for, and the sum stay
@@ -92,8 +95,16 @@ class Below:
         for added in self.sums(session_of(task)):
             if task in added.shares:
                 self.drop(added)
-        holders = self._reports.pop(task, {}) | self._waiting.pop(task, {})
+        found = self._reports.pop(task, {})
+        for holder in found:
+            self._let_go(holder, task)
+        holders = found | self._waiting.pop(task, {})
         return tuple(holder for holder in holders if holder != IN_A_SUM)
+
+    def _let_go(self, holder: str, task: str) -> None:
+        held = self._held.get(holder, {})
+        if held.pop(task, None) is not None and not held:
+            del self._held[holder]
 
     # ---- sums ----
 

@@ -121,7 +121,7 @@ class Children:
         combiner.below = ()
         if combiner.state != "draining":
             combiner.state = "lost"
-        gone = [Present(client, stay.instance, cause="lost") for client, stay in self._relay.stays(combiner.id)]
+        gone = [Present(client, stay.instance, cause="lost") for client, stay in self._relay.stays(combiner.id).items()]
         self._relay.gone(gone, combiner.id)
         self._graces.wait(combiner.id)
         self._parent.changed()
@@ -160,7 +160,7 @@ class Children:
         self._forget(holder, self._guests.of(holder))
         self._gone(holder, self._below.lose(holder))
         gone = [one for one in self._combiners if one.id not in self._here and one.id not in self._graces]
-        for one in sorted(gone, key=lambda one: one.last_seen)[:-GONE]:
+        for one in sorted(gone, key=lambda one: one.last_seen)[:-GONE] if len(gone) > GONE else ():
             self._combiners.forget(one)
             self._errands.spawn(self._erase(one))
         self._parent.changed()
@@ -191,7 +191,7 @@ class Children:
             generation=combiner.generation,
             parent=self._name,
             state=combiner.state,
-            clients=sum(1 for _ in self._relay.stays(combiner.id)),
+            clients=len(self._relay.stays(combiner.id)),
             held=sum(self._holdings.get(arrival.task) is None for arrival in self._below.of(combiner.id)),
             held_bytes=combiner.held_bytes,
             advertise=combiner.advertise,

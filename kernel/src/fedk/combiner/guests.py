@@ -20,10 +20,14 @@ class Guests:
     def __init__(self) -> None:
         self._guests: dict[str, Guest] = {}  # by id
         self._ids: dict[tuple[str, str], str] = {}  # by project and name
+        self._at: dict[str, dict[str, None]] = {}  # ids, by holder
 
     def put(self, client: str, joining: Joining, holder: str) -> None:
+        if client in self._guests:
+            self.forget(client)
         self._guests[client] = Guest(joining.project, joining.name, joining.attributes, holder)
         self._ids[joining.project, joining.name] = client
+        self._at.setdefault(holder, {})[client] = None
 
     def get(self, client: str) -> Guest | None:
         return self._guests.get(client)
@@ -34,14 +38,22 @@ class Guests:
 
     def of(self, holder: str) -> list[str]:
         """Those that were last at this combiner."""
-        return [client for client, guest in self._guests.items() if guest.holder == holder]
+        return list(self._at.get(holder, ()))
 
     def move(self, client: str, holder: str) -> None:
         """It is at this combiner."""
         if (guest := self._guests.get(client)) is not None:
+            self._leave(client, guest.holder)
             guest.holder = holder
+            self._at.setdefault(holder, {})[client] = None
 
     def forget(self, client: str) -> None:
         guest = self._guests.pop(client)
+        self._leave(client, guest.holder)
         if self._ids.get((guest.project, guest.name)) == client:
             del self._ids[guest.project, guest.name]
+
+    def _leave(self, client: str, holder: str) -> None:
+        del self._at[holder][client]
+        if not self._at[holder]:
+            del self._at[holder]

@@ -1,8 +1,8 @@
 """The relay: what clients do goes up, what the parent says goes down. It decides nothing about rounds."""
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Protocol
 
 from fedk.api.errors import Refused
@@ -17,6 +17,7 @@ from fedk.combiner.flushes import Flushes
 from fedk.combiner.holdings import Held, Holdings
 from fedk.combiner.inputs import Inputs
 from fedk.combiner.parent import Parent
+from fedk.combiner.stays import Stay, Stays
 from fedk.combiner.tasks import Tasks
 from fedk.rounds.clients import (
     Arrival,
@@ -36,14 +37,6 @@ from fedk.rounds.inbox import Waiter
 from fedk.rounds.states import task_id
 from fedk_protocol.v1 import federation_pb2 as pb
 from fedk_protocol.v1 import tier_pb2 as tier
-
-
-@dataclass(frozen=True, slots=True)
-class Stay:
-    """Where a client is: a combiner below by id, or "" for this one."""
-
-    instance: str
-    holder: str = ""
 
 
 class Depths(Protocol):
@@ -75,7 +68,7 @@ class Relay:
         self._tasks = Tasks(inputs=inputs, spool=spool, parent=parent, codecs=codecs)
         self._clients: Clients | None = None
         self._depths: Depths | None = None
-        self._stays: dict[str, Stay] = {}  # by client
+        self._stays = Stays()
         self._errands = errands()
 
     def start(self, clients: Clients, depths: Depths) -> None:
@@ -97,7 +90,7 @@ class Relay:
     async def join(self, joining: Joining, holder: str = "") -> Joined:
         """The root knows who it is. Refused, Redirected, or StateError while the parent is away."""
         joined = await self._parent.join(joining)
-        self._stays[joined.client] = Stay(joining.instance, holder)
+        self._stays.put(joined.client, Stay(joining.instance, holder))
         replies = [self._own(reply) for reply in joined.replies]
         return Joined(joined.client, tuple(replies))
 
@@ -114,7 +107,7 @@ class Relay:
 
     def joined(self, client: str) -> None:
         """Its stream is ready."""
-        stay = self._stays.get(client, Stay(""))
+        stay = self._stays.get(client) or Stay("")
         self._parent.members(here=[tier.Present(client=client, instance=stay.instance)])
 
     def leave(self, client: str, instance: str, cause: str) -> None:
@@ -124,7 +117,8 @@ class Relay:
     def here(self, clients: Iterable[Present], holder: str) -> None:
         """Clients of a combiner below: their streams are ready."""
         found = list(clients)
-        self._stays.update((one.client, Stay(one.instance, holder)) for one in found)
+        for one in found:
+            self._stays.put(one.client, Stay(one.instance, holder))
         self._parent.members(here=[words.present(one) for one in found])
 
     def gone(self, clients: Iterable[Present], holder: str = "") -> None:
@@ -132,15 +126,15 @@ class Relay:
         left = [one for one in clients if self._stays.get(one.client) == Stay(one.instance, holder)]
         away = {one.client for one in left}
         for client in away:
-            del self._stays[client]
+            self._stays.forget(client)
         for task in self._tasks.leave(away):
             self._parent.report(self._below.admit(task))
         if left:
             self._parent.members(gone=[words.present(one) for one in left])
 
-    def stays(self, holder: str) -> Iterator[tuple[str, Stay]]:
+    def stays(self, holder: str) -> Mapping[str, Stay]:
         """Who is at a combiner below."""
-        return iter([(client, stay) for client, stay in self._stays.items() if stay.holder == holder])
+        return self._stays.at(holder)
 
     def stay(self, client: str) -> Stay | None:
         """Where a client is."""
@@ -247,7 +241,7 @@ class Relay:
     def attached(self) -> None:
         """The stream is ready: say who is here and what is held. What it knows already changes nothing."""
         self._tasks.anew()
-        here = [tier.Present(client=client, instance=stay.instance) for client, stay in self._stays.items()]
+        here = [tier.Present(client=client, instance=stay.instance) for client, stay in self._stays]
         self._parent.members(here=here)
         self._parent.report(held.arrival for held in self._holdings.all())
         self._parent.report(self._below)
