@@ -12,6 +12,7 @@ from fedk_protocol.address import dialled, host_port, is_dialled
         ("fl.example.org:65535", "fl.example.org", 65535),
         ("localhost:0", "localhost", 0),
         ("fedk_server:6090", "fedk_server", 6090),
+        ("847362910482:6090", "847362910482", 6090),  # a container, of 12 hex digits: one in 280 has no letter
     ],
 )
 def test_an_address_is_a_host_and_a_port(address: str, host: str, port: int) -> None:

@@ -22,7 +22,7 @@ def host_port(address: str) -> tuple[str, int]:
     try:
         if match["v6"]:
             IPv6Address(host)
-        elif host.replace(".", "").isdigit():
+        elif "." in host and host.replace(".", "").isdigit():
             IPv4Address(host)
     except AddressValueError as error:
         raise ValueError(f"{WANTED}; {host} is no IP address") from error
