@@ -45,3 +45,20 @@ async def test_of_a_session_that_is_over_nothing_is_kept(middle: Middle) -> None
     middle.spool.sweep()
     assert not list(middle.spool.root.rglob("*.upload"))
     assert not list((middle.folder / "partials").iterdir())
+
+
+async def test_a_brief_that_fails_leaves_no_model_open(middle: Middle) -> None:
+    """Each task of its round would leave another one."""
+
+    def broken(_name: str, _settings: str) -> None:
+        raise ValueError("these are no settings")
+
+    middle.relay._tasks._codecs = broken
+    await middle.relay.join(Joining("default", "a", "i1", {}, (), (), ""))
+    brought = common()
+    brought.task.codec = "float16"
+    middle.relay.relay([brought], [Asked(A, "a", 1, 1, 60.0)])
+    await asyncio.wait(set(middle.relay._errands._working))
+    assert not middle.relay.asks(A)
+    assert not middle.relay._inputs._users
+    assert not list((middle.folder / "inputs").iterdir())

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 from fedk.aggregation.expected import Expected
@@ -30,13 +31,12 @@ class Deadline:
 
 @dataclass(slots=True)
 class Brief:
-    """`blobs` are those of `inputs` that it uses until `close`."""
+    """`needs` are its model and its blobs, there until `close`."""
 
     work: Work
     accepting: int
     expected: Expected | None
-    blobs: tuple[bytes, ...]
-    model: Model | None
+    needs: ExitStack
     codec: BlockCodec | None  # that an answer's model may be in
     deadline: Deadline
     begun: bool = False  # one of its tasks is on its client's stream
@@ -44,27 +44,20 @@ class Brief:
     @classmethod
     async def of(cls, common: tier.Common, inputs: Inputs, parent: Parent, codecs: Codecs) -> "Brief":
         """Fetches what is not here. As `Inputs.use`."""
-        task, wanted = common.task, common.expectation
-        used, model = list[bytes](), None
-        try:
+        task, wanted, model = common.task, common.expectation, None
+        with ExitStack() as needs:
             for blob in task.inputs.values():
                 inline = blob.inline if blob.HasField("inline") else None
                 await inputs.use(blob.sha256, parent, inline)
-                used.append(blob.sha256)
+                needs.callback(inputs.release, blob.sha256)
             if wanted.blobs and "model" in task.inputs:
-                model = await asyncio.to_thread(Model.open, inputs.span(task.inputs["model"].sha256))
-        except BaseException:
-            for sha256 in used:
-                inputs.release(sha256)
-            raise
-        expected = words.expected(wanted, model, tuple(task.sets)) if wanted.blobs else None
-        codec = codecs(task.codec, task.codec_settings) if task.codec and model is not None else None
-        deadline = Deadline()
-        work = words.work(common, codec, deadline.left)
-        return cls(work, common.accepting, expected, tuple(used), model, codec, deadline)
+                span = inputs.span(task.inputs["model"].sha256)
+                model = needs.enter_context(await asyncio.to_thread(Model.open, span))
+            expected = words.expected(wanted, model, tuple(task.sets)) if wanted.blobs else None
+            codec = codecs(task.codec, task.codec_settings) if task.codec and model is not None else None
+            deadline = Deadline()
+            work = words.work(common, codec, deadline.left)
+            return cls(work, common.accepting, expected, needs.pop_all(), codec, deadline)
 
-    def close(self, inputs: Inputs) -> None:
-        if self.model is not None:
-            self.model.close()
-        for sha256 in self.blobs:
-            inputs.release(sha256)
+    def close(self) -> None:
+        self.needs.close()

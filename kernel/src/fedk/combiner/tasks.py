@@ -120,7 +120,7 @@ class Tasks:
         for making in self._makings.values():
             making.brief.cancel()
             if (brief := making.made) is not None:
-                brief.close(self._inputs)
+                brief.close()
 
     async def _come(self, one: Asked) -> None:
         making = self._making(one.common)
@@ -177,6 +177,6 @@ class Tasks:
 
     def _look_at(self, making: Making) -> None:
         if making.retired and not making.users and (brief := making.made) is not None:
-            brief.close(self._inputs)
+            brief.close()
             for task in making.left - self._open.keys() - self._coming.keys():
                 self._spool.expire(task)
