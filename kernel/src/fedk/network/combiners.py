@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 import grpc
 
@@ -48,11 +48,22 @@ def combiner(attach: tier.Attach) -> Combiner:
     )
 
 
-def branches(below: Collection[tier.Branch]) -> list[Branch]:
-    """Those below a combiner. Raises Ended."""
-    if len(below) > BRANCHES:
-        raise violated(f"{len(below):,} combiners below one, at most {BRANCHES:,}")
-    return [_branch(one) for one in below]
+class Told:
+    """Those below a combiner: all are told with each of its words, most as in the word before, and checked once."""
+
+    def __init__(self) -> None:
+        self._branches: dict[bytes, Branch] = {}
+
+    def hear(self, below: Collection[tier.Branch]) -> list[Branch]:
+        """All of one word. Raises Ended."""
+        if len(below) > BRANCHES:
+            raise violated(f"{len(below):,} combiners below one, at most {BRANCHES:,}")
+        before, self._branches = self._branches, {}
+        return [self._known(one, before) for one in below]
+
+    def _known(self, one: tier.Branch, before: Mapping[bytes, Branch]) -> Branch:
+        raw = one.SerializeToString()
+        return self._branches.setdefault(raw, before.get(raw) or _branch(one))
 
 
 def share(value: float) -> float:

@@ -53,7 +53,7 @@ class Link:
         self._answers: deque[tier.Answer] = deque()
         self._settled: dict[tuple[str, ...], list[int]] = {}  # numbers of tasks, by session and what is said of all
         self._commons: OrderedDict[int, tuple[int, Work]] = OrderedDict()  # by identity: the work is kept
-        self._numbers, self._roll = count(1), Roll()
+        self._numbers, self._roll, self._below = count(1), Roll(), combiners.Told()
 
     # ---- down ----
 
@@ -193,7 +193,7 @@ class Link:
         for said in work.said:
             if self._is_at(said.client):
                 self._said(said)
-        below = combiners.branches(work.below)
+        below = self._below.hear(work.below)
         self.combiner.load, self.combiner.held_bytes = combiners.share(work.load), combiners.count(work.held_bytes)
         self.combiner.fold_seconds = combiners.seconds(work.fold_seconds)
         self._rounds.below(self.combiner, below, complete=work.complete)
