@@ -5,7 +5,7 @@ from pathlib import Path
 
 import grpc
 import pytest
-from kernel.tests.network.attaching import Above, above, middle
+from kernel.tests.network.attaching import Above, above, child, middle
 
 from fedk.api.errors import BlobError, Refused
 from fedk.app import Combiner
@@ -23,7 +23,7 @@ class Line:
     """A combiner, and the stream that its parent has of it."""
 
     def __init__(self, between: Combiner, parent: Above, stream: Context) -> None:
-        self.uplink, self.parent, self._stream = between.uplink, parent, stream
+        self.listen, self.uplink, self.parent, self._stream = between.listen, between.uplink, parent, stream
 
     async def heard(self) -> tier.Upward:
         raw = await self._stream.read()
@@ -48,6 +48,19 @@ async def test_4096_clients_come_and_as_many_go_in_one_message(line: Line) -> No
     )
     while len((await line.heard()).members.here) < 4_096:
         pass
+
+
+async def test_why_a_client_has_gone_is_one_of_two_words_or_none(line: Line) -> None:
+    """A combiner's own parent would hear whatever one below it says, and may not take so much."""
+    async with child(line.listen) as leaf:
+        one = tier.Present(client="c", instance="i", cause="x" * 1_000_000)
+        await leaf.say(members=tier.Members(here=[one]))
+        await leaf.say(members=tier.Members(gone=[one]))
+        heard = (await line.heard()).members
+        while not heard.gone:
+            assert not any(here.cause for here in heard.here)
+            heard = (await line.heard()).members
+        assert heard.gone[0].cause == ""
 
 
 async def test_one_line_at_a_time_is_passed_on_where_much_is_said_of_combiners_below(line: Line) -> None:

@@ -31,6 +31,9 @@ from fedk_protocol.version import VERSION
 COMMONS = 32
 """Rounds and kinds whose common part is not said again; who listens keeps twice as many."""
 
+CAUSES = frozenset({"goodbye", "lost"})
+"""Why a client's stream has ended; what else is said goes no further up."""
+
 
 class Link:
     """One combiner's stream."""
@@ -323,7 +326,7 @@ async def _greeting(context: Context) -> tier.Attach:
 
 
 def _present(one: tier.Present) -> Present:
-    return Present(one.client, one.instance, one.cause)
+    return Present(one.client, one.instance, one.cause if one.cause in CAUSES else "")
 
 
 def _expectation(expected: Expected | None) -> tier.Expectation:
