@@ -9,6 +9,7 @@ from kernel.tests.combiner import conftest
 from kernel.tests.combiner.conftest import SESSION, Begin, Middle, total
 
 from fedk.rounds.clients import Present, Verdict
+from fedk.rounds.combiners import BRANCHES, Branch
 from fedk_protocol import rooms
 from fedk_protocol.codec import Safetensors
 from fedk_protocol.rooms import LEAST, ROOMS
@@ -208,6 +209,17 @@ async def test_a_combiner_that_comes_with_another_disk_is_none_of_those_that_are
     assert await middle.above.lost.get() == A
     await middle.child(east.name, "1" * 8)
     assert [one.name for one in middle.children.branches()] == ["early", "east"]
+
+
+async def test_of_more_combiners_below_than_a_parent_takes_those_that_are_lost_are_not_told(middle: Middle) -> None:
+    """Each of five in the middle remembers a thousand; of one word too many a parent takes nothing."""
+    for name in ("a", "b", "c", "d", "e"):
+        child = await middle.child(name)
+        below = [Branch(f"{name}{n}", "0" * 8, name, "lost", 0, 0, 0) for n in range(1_000)]
+        middle.children.below(child, [*below, Branch(f"{name}-is-here", "0" * 8, name, "live", 0, 0, 0)], complete=True)
+    told = middle.children.branches()
+    assert len(told) == BRANCHES
+    assert sum(one.state == "live" for one in told) == 10
 
 
 class Compared(str):

@@ -19,7 +19,7 @@ from fedk.combiner.inputs import Inputs
 from fedk.combiner.parent import Parent
 from fedk.combiner.relay import Relay
 from fedk.rounds.clients import Arrival, Clients, Joined, Joining, Present
-from fedk.rounds.combiners import Branch, Combiner, Combiners
+from fedk.rounds.combiners import BRANCHES, Branch, Combiner, Combiners
 from fedk.rounds.graces import Graces
 from fedk.rounds.live import Summed
 from fedk.rounds.states import session_of
@@ -182,8 +182,9 @@ class Children:
             self._parent.changed()
 
     def branches(self) -> list[Branch]:
-        """All combiners below this one."""
-        return [branch for combiner in self._combiners for branch in (self._branch(combiner), *combiner.below)]
+        """All combiners below this one; of more than a parent takes those that are lost come last."""
+        found = [branch for combiner in self._combiners for branch in (self._branch(combiner), *combiner.below)]
+        return found if len(found) <= BRANCHES else sorted(found, key=_lost)[:BRANCHES]
 
     def _branch(self, combiner: Combiner) -> Branch:
         return Branch(
@@ -333,3 +334,7 @@ class Children:
             return
         await self._holdings.put(Held(replace(arrival, span=None, project=arrival.project or "default"), arrival.span))
         self._flushes.look()
+
+
+def _lost(branch: Branch) -> bool:
+    return branch.state == "lost"

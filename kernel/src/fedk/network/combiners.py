@@ -9,7 +9,7 @@ import grpc
 from fedk.network.calls import Ended, violated
 from fedk.network.hello import check_attributes
 from fedk.network.results import EXACT
-from fedk.rounds.combiners import Branch, Combiner
+from fedk.rounds.combiners import BRANCHES, Branch, Combiner
 from fedk.settings.settings import COMBINER
 from fedk_protocol.address import dialled
 from fedk_protocol.v1 import tier_pb2 as tier
@@ -17,9 +17,6 @@ from fedk_protocol.version import VERSION
 
 ADDRESSES = 64
 """Of one combiner."""
-
-BRANCHES = 4_096
-"""Combiners below one."""
 
 STATES = frozenset({"live", "draining", "lost"})
 

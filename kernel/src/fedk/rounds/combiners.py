@@ -10,6 +10,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fedk.state import tables as t
 
+BRANCHES = 4_096
+"""Combiners below one that are told of."""
+
 
 @dataclass(frozen=True, slots=True)
 class Branch:
