@@ -184,7 +184,7 @@ class Children:
     def branches(self) -> list[Branch]:
         """All combiners below this one; of more than a parent takes those that are lost come last."""
         found = [branch for combiner in self._combiners for branch in (self._branch(combiner), *combiner.below)]
-        return found if len(found) <= BRANCHES else sorted(found, key=_lost)[:BRANCHES]
+        return found if len(found) <= BRANCHES else sorted(found, key=_is_lost)[:BRANCHES]
 
     def _branch(self, combiner: Combiner) -> Branch:
         return Branch(
@@ -336,5 +336,5 @@ class Children:
         self._flushes.look()
 
 
-def _lost(branch: Branch) -> bool:
+def _is_lost(branch: Branch) -> bool:
     return branch.state == "lost"

@@ -15,7 +15,7 @@ def errands() -> Errands:
 
 def _failed(error: BaseException) -> None:
     if isinstance(error, StateError):
-        log.info("said again once the parent is back: %s", error)
+        log.info("left until the parent is back, or this combiner starts again: %s", error)
     elif isinstance(error, FedkError | OSError):
         log.error("what the parent asked for failed: %s", error)
     else:
