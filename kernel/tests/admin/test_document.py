@@ -26,7 +26,7 @@ SETTINGS = '{{"client_settings": {{"a": {}}}}}'
         (SETTINGS.format(r'{"\udfff": 1}'), "is not Unicode text"),
         ('{"rounds": 1, "clients": {"min": 2, "max": 3, "min": 4}}', "'min' stands twice in one table"),
         (r'{"\ud800": 1}', "is not Unicode text"),
-        ('{"aggregator": {"wrap": [' + '"central-dp",' * 1_000 + '"fedprox"]}}', "at most 16 items"),
+        ('{"aggregator": {"wrap": [' + '"central-dp",' * 1_000 + '"fedprox"]}}', "the most is 16"),
         (r'{"name": "\ud800"}', "is not Unicode text"),
         ('{"name": "digits\\n"}', "wants letters"),
         ('{"round": {"deadline": "' + "9" * 400 + 's"}}', "wants a finite number"),

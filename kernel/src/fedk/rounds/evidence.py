@@ -49,7 +49,7 @@ class Evidence:
     @property
     def rules(self) -> Rules:
         try:
-            return Rules.model_validate(self.recipe["rules"])
+            return Rules.written(self.recipe["rules"])
         except ValidationError as error:
             raise Contradiction(f"the rules in its recipe are none: {error.errors()[0]['msg']}") from error
 
@@ -164,7 +164,7 @@ async def read(db: AsyncConnection, model: str) -> Evidence:
         updates={update.number: update for update in updates},
         kept=frozenset(kept),
         live=await _live(db, row.project, (row, *models)),
-        keep=Rules.model_validate(keep).updates.keep,
+        keep=Rules.written(keep).updates.keep,
     )
 
 

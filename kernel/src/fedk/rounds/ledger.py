@@ -301,7 +301,7 @@ async def _session(db: AsyncConnection, row: Any) -> Session:
     round_ = await _open_round(db, row)
     return Session(
         id=row.id,
-        rules=Rules.model_validate(row.rules),
+        rules=Rules.written(row.rules),
         status=row.status,
         why=row.why,
         paused_by=row.paused_by,

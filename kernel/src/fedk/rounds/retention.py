@@ -66,7 +66,7 @@ async def read(db: AsyncConnection, session: str) -> Retention | None:
     row = (await db.execute(select(s.rules, s.head_round, s.status).where(s.id == session))).one_or_none()
     if row is None or row.head_round < 0:
         return None
-    rules = Rules.model_validate(row.rules)
+    rules = Rules.written(row.rules)
     waiting = (t.tasks.c.session == session, t.tasks.c.state != "settled")
     bases = (await db.scalars(select(t.tasks.c.base).where(*waiting).distinct())).all()
     since = await _since(db, session, rules, row.head_round)

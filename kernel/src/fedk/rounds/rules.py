@@ -6,7 +6,7 @@ from functools import cached_property
 from math import isfinite
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from fedk.api.config import Duration
 from fedk.rounds.condition import condition
@@ -17,7 +17,11 @@ VERSION = 1
 DEPTH = 64
 """Levels of tables in tables. Limits of who reads and writes JSON are a few hundred, and differ."""
 
+WRAPS = 16
+"""Aggregators around one: each is made and asked for every update."""
+
 _SHOWN = 60  # characters of a key that a message repeats
+_WRITTEN = {"written": True}  # the context of rules that stand in a row
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 
@@ -119,15 +123,20 @@ class Aggregation(BaseModel):
 
     use: str = Field("fedavg", description="the aggregator's entry-point name, or distribution:name")
     wrap: tuple[str, ...] = Field(
-        (),
-        max_length=16,
-        description="aggregators around it, the outermost first, for example central-dp; each has its own table",
+        (), description="aggregators around it, the outermost first, for example central-dp; each has its own table"
     )
     then: str = Field("", description="an aggregator whose step takes the result for its mean, for example fedadam")
     plain: tuple[str, ...] = Field(
         ("*running_mean", "*running_var", "*num_batches_tracked"),
         description="tensors that are averaged only, by pattern",
     )
+
+    @field_validator("wrap")
+    @classmethod
+    def _few(cls, wrap: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if len(wrap) > WRAPS and info.context != _WRITTEN:
+            raise ValueError(f"names {len(wrap)} aggregators, the most is {WRAPS}")
+        return wrap
 
     @property
     def names(self) -> tuple[str, tuple[str, ...], str]:
@@ -185,6 +194,11 @@ class Rules(BaseModel):
         False, description="exact sums: the same models to the bit, whatever the order, the combiners and the crashes"
     )
 
+    @classmethod
+    def written(cls, document: Any) -> "Rules":
+        """Those of a row, which may be older than some bounds: no session is one that a start cannot read."""
+        return cls.model_validate(document, context=_WRITTEN)
+
     @cached_property
     def document(self) -> dict[str, Any]:
         """As JSON has them; not to be changed. A session's rules are asked for with each of its batches."""
@@ -192,8 +206,10 @@ class Rules(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _json(cls, data: Any) -> Any:
+    def _json(cls, data: Any, info: ValidationInfo) -> Any:
         """What every reader and writer of JSON takes, also below keys that are a driver's or a client's."""
+        if info.context == _WRITTEN:
+            return data
         level = [("", data)]
         for _ in range(DEPTH):
             level = [inner for _, one in level for inner in _inner(one)]
