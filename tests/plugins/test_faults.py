@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx2
@@ -194,6 +195,20 @@ def test_a_plugin_that_hangs_at_import_is_named_with_the_way_out_and_waited_for(
         "To do without it: Ctrl-C, then FEDK_PLUGINS__DISABLED='[\"hangs\"]'\n"
     )
     assert server.process.poll() is None
+
+
+def test_a_plugin_of_a_request_that_hangs_at_import_does_not_keep_the_server_from_its_end(
+    site: Site, serve: Callable[..., Served]
+) -> None:
+    site.group = "fedk.aggregators"
+    site.put("hangs", "import threading\nprint('hangs', flush=True)\nthreading.Event().wait()")
+    server = serve(**site.env)
+    asked = {"aggregator": {"use": "hangs"}}
+    with httpx2.Client(base_url=server.admin, trust_env=False) as client, ThreadPoolExecutor() as threads:
+        asking = threads.submit(client.post, "/api/v1/sessions", json=asked)
+        assert server.line() == "hangs\n"
+        assert server.end() == 0
+        assert asking.exception() is not None or asking.result().is_server_error
 
 
 def test_a_lock_that_does_not_fit_stops_the_start_before_anything_is_imported(site: Site, fedk: Fedk) -> None:

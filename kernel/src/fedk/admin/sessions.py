@@ -3,12 +3,12 @@
 from typing import Any
 
 from sqlalchemy import Row
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from fedk.admin import body
+from fedk.admin.apart import apart
 from fedk.admin.body import Body
 from fedk.admin.document import document
 from fedk.admin.page import flag, number, page
@@ -31,7 +31,8 @@ async def start(request: Request) -> Response:
     """`?check=true` says what is wrong with the body, and starts nothing."""
     here, only_check = services(request), flag(request, "check")
     # it imports plugins: rounds and clients do not wait for one that takes seconds, or does not end
-    asked = await run_in_threadpool(body.read, await document(request), here.catalogue)
+    given = await document(request)
+    asked = await apart(lambda: body.read(given, here.catalogue))
     desk, tenant = here.running(), project(request)
     model = await _model(here, tenant, asked)
     if only_check:
