@@ -117,6 +117,33 @@ def test_one_broken_entry_point_of_a_distribution_ends_no_command(tmp_path: Path
     assert (ended.returncode, ended.stderr) == (0, b"")
 
 
+APP = """\
+import os
+from pathlib import Path
+
+import numpy as np
+from fedk_client import ClientApp, Update
+
+(Path(__file__).parent / f"seen-{os.getpid()}").write_text(os.environ.get("PYDANTIC_DISABLE_PLUGINS", "enabled"))
+app = ClientApp(model=lambda: {"w": np.zeros(4)})
+
+
+@app.train
+def train(model, task):
+    return Update(model, num_examples=1)
+"""
+
+
+@pytest.mark.parametrize("given", [None, "__all__"])
+def test_clients_have_the_plugins_of_pydantic_that_who_runs_them_left_them(tmp_path: Path, given: str | None) -> None:
+    (tmp_path / "client.py").write_text(APP)
+    env = {name: value for name, value in os.environ.items() if not name.startswith("PYDANTIC_")}
+    env |= {"PYDANTIC_DISABLE_PLUGINS": given} if given else {}
+    words = [sys.executable, "-c", "from fedk.cli import main; main()", "run", "client.py:app", "--rounds", "1"]
+    subprocess.run(words, cwd=tmp_path, env=env, capture_output=True, check=True, timeout=60)
+    assert {path.read_text() for path in tmp_path.glob("seen-*")} == {given or "enabled"}
+
+
 def test_a_file_that_cannot_be_written_is_no_fault_of_fedk(fedk: Any) -> None:
     assert fedk("plugins", "freeze", "-o", "nowhere/lock").err == "fedk: nowhere/lock: No such file or directory\n"
 

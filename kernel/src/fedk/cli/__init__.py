@@ -13,6 +13,7 @@ from click.exceptions import NoArgsIsHelpError
 
 from fedk.api.errors import ConfigError, FedkError
 from fedk.api.printable import printable
+from fedk.local import environment
 
 NOUNS = {
     "run": "A whole federation on this machine, from one file.",
@@ -86,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit: 0 done, 1 failed, 2 wrong usage, 78 bad configuration, 130 interrupted."""
     _open_streams()
     # pydantic would load what any distribution claims to add to it, and one broken entry point ended every command
-    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+    environment.keep("PYDANTIC_DISABLE_PLUGINS", "__all__")
     given = list(sys.argv[1:] if arguments is None else arguments)
     sys.exit(_run([word for word in given if word != "--debug"], debug="--debug" in given))
 

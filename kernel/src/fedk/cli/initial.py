@@ -13,6 +13,7 @@ from typing import Any
 from fedk.api.errors import ConfigError, FedkError
 from fedk.api.suggestion import did_you_mean
 from fedk.cli.rest import Rest
+from fedk.local.environment import inherited
 
 _APP = re.compile(r"(?P<file>.+\.py):(?P<app>[A-Za-z_]\w*)")
 _CHUNK = 2**20
@@ -73,7 +74,7 @@ async def _build(app: str, out: Path, folder: Path) -> None:
     if find_spec("fedk_client") is None:
         raise FedkError(f"{app} is built with fedk-client, which is not installed:  pip install 'fedk[standard]'")
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "fedk_client.initial", app, str(out), cwd=folder,
+        sys.executable, "-m", "fedk_client.initial", app, str(out), cwd=folder, env=inherited(),
         stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     try:

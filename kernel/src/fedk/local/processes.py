@@ -6,6 +6,8 @@ from asyncio.subprocess import PIPE, STDOUT, Process
 from collections.abc import Callable
 from pathlib import Path
 
+from fedk.local.environment import inherited
+
 LAST_LINES = 15
 ENDING = 10.0
 """Seconds that a client has to end after SIGTERM before it is killed."""
@@ -34,6 +36,7 @@ class Processes:
                 stdin=PIPE,
                 stdout=log,
                 stderr=STDOUT,
+                env=inherited(),
                 start_new_session=True,  # the terminal's Ctrl-C is for the parent, which ends them in order
             )
 
