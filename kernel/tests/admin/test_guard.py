@@ -161,7 +161,8 @@ async def test_an_answer_that_takes_longer_is_not_cut_off(site: Site) -> None:
     await http.close()
 
 
-async def test_who_is_not_read_is_not_hung_up_on(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("waits", [False, True], ids=["sends at once", "waits for 100 Continue"])
+async def test_who_is_not_read_is_not_hung_up_on(monkeypatch: pytest.MonkeyPatch, waits: bool) -> None:
     hung, slow = asyncio.Event(), asyncio.Event()
     hang_up = Protocol._hang_up
 
@@ -179,9 +180,18 @@ async def test_who_is_not_read_is_not_hung_up_on(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(Protocol, "_hang_up", seen)
     http = HttpServer(Starlette(routes=[Mount("/", reads_late)]))
     address = await http.open("127.0.0.1:0")
-    async with httpx2.AsyncClient(base_url=f"http://{address}", trust_env=False) as client:
-        posting = asyncio.create_task(client.post("/", content=b"x" * 2**24))
+    host, _, port = address.rpartition(":")
+    reader, writer = await asyncio.open_connection(host, port)
+    writer.write(b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nContent-Length: %d\r\n" % 2**24)
+    writer.write(b"Expect: 100-continue\r\n\r\n" if waits else b"\r\n")
+    if not waits:
+        writer.write(b"x" * 2**24)
+    async with asyncio.timeout(10):
         await hung.wait()
-        slow.set()
-        assert (await posting).text == "all"
+    slow.set()
+    if waits:
+        assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        writer.write(b"x" * 2**24)
+    assert (await reader.read()).endswith(b"\r\n\r\nall")
+    writer.close()
     await http.close()

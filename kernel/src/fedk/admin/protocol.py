@@ -52,7 +52,7 @@ class Protocol(H11Protocol):
             self._overdue = None
 
     def _hang_up(self) -> None:
-        if self.flow.read_paused:  # it is this server that does not read
+        if self.flow.read_paused or self.conn.they_are_waiting_for_100_continue:  # it is this server that does not read
             self._await(BODY)
         else:
             self.transport.close()
