@@ -1,5 +1,6 @@
 """Live events over REST: what is written first, then what comes, each once."""
 
+import asyncio
 import json
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -34,6 +35,15 @@ async def test_the_log_is_replayed_and_goes_on_live_without_gap_or_repetition(si
             if event.event == "model.measured" and json.loads(event.data)["body"]["round"] == 2:
                 break
     assert seen == list(range(1, len(seen) + 1))
+
+
+async def test_a_browser_that_has_heard_more_than_a_restored_database_has_hears_what_comes(site: Site) -> None:
+    headers = {"last-event-id": "1000000"}
+    async with asyncio.timeout(10), site.rest.stream("GET", "/api/v1/events", headers=headers) as answer:
+        pieces = answer.aiter_text()
+        assert await anext(pieces) == ": events\n\n"
+        await site.players.join("a", GOOD)
+        assert "client.joined" in await anext(pieces)
 
 
 async def test_an_event_carries_number_session_body_and_time(site: Site) -> None:

@@ -26,11 +26,12 @@ async def stream(request: Request) -> Response:
     async with here.reading(tenant) as db:
         session = request.query_params.get("session")
         found = (await sessions.find(db, tenant, session)).id if session else None
-        after = number(request, "after", await sessions.newest_event(db), least=0, most=_MOST)
+        newest = await sessions.newest_event(db)
+        after = number(request, "after", newest, least=0, most=_MOST)
         rounds = number(request, "rounds", 0, least=0, most=_MOST)
         last = request.headers.get("last-event-id", "")  # of a browser that connects again: by the address of before
         if last.isascii() and last.isdigit() and len(last) < 19:  # noqa: PLR2004  # 2⁶³
-            after = int(last)
+            after = min(int(last), newest)  # what it has heard may be gone, where a copy was put back
         elif rounds and found is not None:
             after = await events.before_rounds(db, found, rounds)
     live = flag(request, "live", default=True) and here.desk is not None
