@@ -133,14 +133,33 @@ def test_settings_that_json_cannot_say_hide_no_other_plugin(site: Any, key: str,
     json.dumps(asdict(info), allow_nan=False, ensure_ascii=False).encode()
 
 
-def test_a_check_of_settings_that_raises_names_its_plugin(site: Any) -> None:
-    key = """int = 1
+def knowing_one_key(site: Any, body: str) -> Catalogue:
+    """With a balancer whose check of its settings is this."""
+    key = f"""int = 1
     @field_validator("key")
     @classmethod
-    def _known(cls, key): return {1: 2}[key]"""
+    def _known(cls, key): {body}"""
     source = SETTINGS.replace("KEY", key)
     site.install("acme-fair", "[fedk.balancers]\nfair = acme_fair:Fair", module="acme_fair", source=source)
-    catalogue = Catalogue.scan(path=[str(site.folder)])
+    return Catalogue.scan(path=[str(site.folder)])
+
+
+def test_a_driver_that_could_not_be_used_is_no_failed_one_once_it_can(site: Any) -> None:
+    catalogue = knowing_one_key(site, "return {1: 2}[key]")
+    with pytest.raises(PluginError, match="KeyError: 3"):
+        catalogue.create("balancer", "fair", {"fair": {"key": 3}})
+    assert catalogue.show("fair").state == "failed"
+    catalogue.create("balancer", "fair", {"fair": {"key": 1}})
+    assert (catalogue.show("fair").state, catalogue.show("fair").error) == ("active", "")
+
+
+def test_a_check_of_settings_that_exits_names_its_plugin(site: Any) -> None:
+    (found,) = knowing_one_key(site, "raise SystemExit(7)").check({"balancer": {"use": "fair", "fair": {"key": 3}}})
+    assert str(found) == 'balancer.use = "fair" its settings cannot be checked: SystemExit: 7'
+
+
+def test_a_check_of_settings_that_raises_names_its_plugin(site: Any) -> None:
+    catalogue = knowing_one_key(site, "return {1: 2}[key]")
     section = {"use": "fair", "fair": {"key": 3}}
     (found,) = catalogue.check({"balancer": section})
     assert str(found) == 'balancer.use = "fair" its settings cannot be checked: KeyError: 3'

@@ -84,6 +84,7 @@ class Catalogue:
         except BaseException as error:  # foreign code may raise anything, as Rust's panics, or exit
             raise self._fail(entry, error, "cannot start", where) from error
         self._active[entry] = config
+        self._failed.pop(entry, None)
         if kind not in ("hook", "codec"):  # hooks are counted where they are called; a codec's work is its generators'
             timed(driver, self._tallies.setdefault(entry, Tally()))
         return driver

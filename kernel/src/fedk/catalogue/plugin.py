@@ -58,7 +58,9 @@ class Plugin:
             self.config.model_validate(table)
         except ValidationError as error:
             return mistakes(error, self.config, table, (KINDS[self.kind].section, spelt or self.name))
-        except Exception as error:  # foreign code: pydantic passes on what a validator raises beside ValueError
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # foreign code: pydantic passes on what a validator raises beside ValueError
             raise PluginError(f"its settings cannot be checked: {type(error).__name__}: {error}") from error
         return []
 
