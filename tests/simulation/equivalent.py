@@ -16,7 +16,7 @@ EQUIVALENT: dict[str, str] = {
     "counts.opening: r and t.asked_round == r.no and (t.number >= r.first_task): without t.number >= r.first_task": (
         "settled tasks of an earlier opening are dropped when the batch begins, and none of them is open"
     ),
-    "counts.drawn: if s.round: always": _TYPES,
+    "counts._attempted: s.round and t.attempt == s.round.attempt and (not t.excused): without s.round": _TYPES,
     "counts.free: r is None or (not s.rules.round.replace and s.rules.mode == 'sync' and drawn(s)): without r is None": (
         _TYPES
     ),
