@@ -140,6 +140,9 @@ def _alone(before: Session, after: Session, event: ev.Event, done: Sequence[act.
             check(event.client not in after.present | after.validators, f"{event.client} is gone, and present")
             left = [t for t in after.outstanding() if t.client == event.client]
             check(not left, f"{event.client} is gone, and asked: {left}")
+            reasons = {after.tasks[t.id].end.reason for t in before.outstanding() if t.client == event.client}  # type: ignore[union-attr]  # as checked
+            wanted = "lost" if before.status == "running" else "session-paused"
+            check(reasons <= {wanted}, f"{event.client} is gone while the session is {before.status}: {reasons}")
         case _:
             pass
 

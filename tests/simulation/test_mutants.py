@@ -30,7 +30,7 @@ ROWS = {
     "Round, open: Selected, of those who only validate": "asking._measurers: without _ask_validators(d, event.clients)",
     "Round, open: Sent, the first": "asking.sent: without d.arm()",
     "Round, open: Timer, the deadline": "machine._timer: without d.set_round(expired=True)",
-    "Round, open: Gone": "asking.gone: without d.settle(task, 'lost', 'lost')",
+    "Round, open: Gone": "asking.gone: without d.settle(task, 'lost', reason)",
     "Round, open: TaskFailed, Refused": "counts.spoiled: if t.spoiled: never",
     "Round, open: Result, its task open": "arrivals._accept: without d.do(act.Receipt(task.id))",
     "Round, open: Result, its task accepted": "arrivals.result: without d.do(act.Receipt(task.id))",
