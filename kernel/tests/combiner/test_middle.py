@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from kernel.tests.combiner import conftest
 from kernel.tests.combiner.conftest import SESSION, Begin, Middle, total
+from kernel.tests.compared import Compared
 
 from fedk.rounds.clients import Present, Verdict
 from fedk.rounds.combiners import BRANCHES, Branch
@@ -220,18 +221,6 @@ async def test_of_more_combiners_below_than_a_parent_takes_those_that_are_lost_a
     told = middle.children.branches()
     assert len(told) == BRANCHES
     assert sum(one.state == "live" for one in told) == 10
-
-
-class Compared(str):
-    """A combiner's id that counts how often it is looked at."""
-
-    __slots__ = ()
-    times = 0
-    __hash__ = str.__hash__
-
-    def __eq__(self, other: object) -> bool:
-        Compared.times += 1
-        return str.__eq__(self, other)
 
 
 async def test_what_is_told_of_each_combiner_below_costs_what_it_has_and_not_what_all_have(middle: Middle) -> None:

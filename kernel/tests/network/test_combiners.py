@@ -7,6 +7,7 @@ from typing import Any
 
 import grpc
 import pytest
+from kernel.tests.compared import Compared
 from kernel.tests.network.attaching import Child, above, child, middle
 from kernel.tests.network.conftest import House
 from kernel.tests.network.offering import offer
@@ -390,21 +391,6 @@ async def test_clients_are_named_in_as_many_messages_as_they_need(tmp_path: Path
             raw = await stream.read()
             assert isinstance(raw, bytes), "the stream has ended"
             named += len(tier.Upward.FromString(raw).members.here)
-
-
-class Compared(str):
-    """A task's id that counts how often it is looked at."""
-
-    __slots__ = ()
-    times = 0
-    __hash__ = str.__hash__
-
-    def __eq__(self, other: object) -> bool:
-        Compared.times += 1
-        return str(self) == other
-
-    def __ne__(self, other: object) -> bool:
-        return not self == other
 
 
 def test_what_is_told_of_combiners_below_is_checked_when_it_is_new() -> None:

@@ -1,7 +1,8 @@
-"""Values as TOML writes them: in messages, in the example file, in `fedk config show`."""
+"""Values as TOML writes them: in messages, in the example file, in `fedk config show`, in variables and `--set`."""
 
 import json
 import re
+import tomllib
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,6 +27,16 @@ def toml(value: Any) -> str:
 def toml_key(*parts: str) -> str:
     """A dotted key, quoted where it must be."""
     return ".".join(part if _BARE.fullmatch(part) else _text(part) for part in parts)
+
+
+def parsed(text: str) -> Any:
+    """A number, truth value, list or table as TOML writes it; any other text is itself, and a date: JSON has none."""
+    try:
+        found = tomllib.loads(f"value = {text}")
+    except (ValueError, RecursionError):  # also: a number of 5,000 digits; a thousand lists in lists
+        return text
+    value = found["value"]
+    return value if len(found) == 1 and isinstance(value, bool | int | float | str | list | dict) else text
 
 
 def _text(text: str) -> str:

@@ -7,12 +7,12 @@ from fedk.api.printable import printable
 
 
 def document(found: Any) -> str:
-    """What --json prints."""
+    """Of what is asked for once."""
     return _json(found, indent=2)
 
 
 def line(found: Any) -> str:
-    """What --json prints of what follows one another."""
+    """Of each of what follows one another."""
     return _json(found, indent=None)
 
 

@@ -1,12 +1,12 @@
 """Overrides from the environment: FEDK_SECTION__KEY, FEDK_DB__SQLITE__PATH for a driver's own keys."""
 
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fedk.api.mistake import Mistake
+from fedk.api.toml import parsed
 from fedk.settings.settings import sections
 
 PREFIX = "FEDK_"
@@ -29,7 +29,7 @@ def overrides(environment: Mapping[str, str]) -> Iterator[Override]:
     for variable, text in sorted(environment.items()):
         key = tuple(part.lower() for part in variable.removeprefix(PREFIX).split(_SEPARATOR))
         if variable.startswith(PREFIX) and len(key) > 1 and all(key):
-            yield Override(variable, key, text if key in _texts() else _parsed(text))
+            yield Override(variable, key, text if key in _texts() else parsed(text))
 
 
 def misspelt(environment: Mapping[str, str]) -> list[Mistake]:
@@ -65,16 +65,6 @@ def _set(table: dict[str, Any], key: Key, value: Any) -> Key:
         table = inner
     table[name] = value
     return (*spelt, name)
-
-
-def _parsed(text: str) -> Any:
-    """A number, truth value, list or table as TOML writes it; any other text is itself."""
-    try:
-        value = tomllib.loads(f"value = {text}")
-    except (ValueError, RecursionError):  # also: a number of 5,000 digits; a thousand lists in lists
-        return text
-    found = value["value"]
-    return found if len(value) == 1 and isinstance(found, bool | int | float | str | list | dict) else text
 
 
 def _copied(data: Mapping[str, Any]) -> dict[str, Any]:
